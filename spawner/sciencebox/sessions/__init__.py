@@ -1,0 +1,1 @@
+"""What a user may ask for and how a session is started."""
