@@ -1,0 +1,213 @@
+"""From a release file and its locks to a published view.
+
+Every step makes one tree at its final path, checks it and only then records it as finished, so a build that
+breaks or is interrupted goes on at the first unfinished tree. The view is switched last.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from .environment import PackageSet, create_environment, install_packages, install_project
+from .errors import StackError
+from .interpreter import InterpreterSource, install_interpreter, interpreter_tree
+from .lock import digest, lock_path, read_lock
+from .tree import Layout, finish_tree, only_builder, read_record, start_tree, switch_view
+from .view import ViewEnvironment, ViewPlan, view_texts
+
+if TYPE_CHECKING:
+    from .check import Checks
+    from .progress import Progress
+    from .project import Project
+    from .release import Release
+    from .uv import Uv
+
+_FORMAT = "1"  # to be raised when `Builder` makes something else from the same parts
+_SPARE_BYTES = 500_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be published; every path and key follows from it."""
+
+    release: Release
+    variant: str
+    layout: Layout
+    interpreter: InterpreterSource
+    packages: tuple[PackageSet, ...]
+    project: Project | None
+
+    @property
+    def name(self) -> str:
+        """The name users see: of the release's variant."""
+        return self.release.variants[self.variant].release
+
+    @property
+    def view(self) -> Path:
+        """The link that is switched."""
+        return self.layout.view(self.name)
+
+    @property
+    def key(self) -> str:
+        """Content of the release tree: its texts, whatever their place, and the project's package."""
+        texts = view_texts(self.view_plan, Path("/"))
+        parts = (f"{path}\0{text}" for path, text in sorted(texts.items()))
+        return digest(_FORMAT, self.project.key if self.project else "", *parts)[:12]
+
+    @property
+    def tree(self) -> Path:
+        """Where the view will lead."""
+        return self.layout.tree(self.name, self.key)
+
+    def packages_tree(self, packages: PackageSet) -> Path:
+        """The heavy tree of one environment."""
+        return self.layout.tree(packages.environment, packages.key)
+
+    @property
+    def view_plan(self) -> ViewPlan:
+        """What the texts of the view are made from."""
+        environments = tuple(
+            ViewEnvironment(
+                name=packages.environment,
+                title=self.release.environments[packages.environment].title,
+                lock=packages.lock,
+                packages=self.packages_tree(packages),
+                variables=self.release.variables(packages.environment, self.variant),
+            )
+            for packages in self.packages
+        )
+        return ViewPlan(
+            release=self.name,
+            platform=self.release.platform,
+            compiler=self.release.compiler,
+            default=self.release.default,
+            interpreter=interpreter_tree(self.layout, self.interpreter),
+            interpreter_version=self.interpreter.version,
+            environments=environments,
+            project=self.project,
+        )
+
+
+def make_plan(
+    *, release: Release, variant: str, folder: Path, root: Path, interpreter: InterpreterSource, project: Project | None
+) -> Plan:
+    """Put together what `build` needs; ``folder`` holds the release file and its locks.
+
+    Raises:
+        StackError: unknown variant, or a lock is missing or out of date.
+    """
+    release.require_variant(variant)
+    packages = tuple(
+        PackageSet(
+            environment=name,
+            lock=read_lock(folder, release, name, variant),
+            lock_file=lock_path(folder, release, name, variant),
+            python=release.python,
+            platform=release.platform,
+            trim=tuple(environment.variants[variant].trim),
+        )
+        for name, environment in release.environments.items()
+    )
+    return Plan(release, variant, Layout(root, release.platform), interpreter, packages, project)
+
+
+def is_published(plan: Plan) -> bool:
+    """Whether the view already shows exactly this."""
+    tree = plan.tree
+    return read_record(tree) is not None and plan.view.is_symlink() and plan.view.resolve() == tree.resolve()
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Carries out a plan."""
+
+    plan: Plan
+    uv: Uv
+    checks: Checks
+    progress: Progress
+
+    def build(self) -> None:
+        """Build what is not there yet and publish it.
+
+        Raises:
+            StackError: something could not be built or failed its check; the published release is as before.
+        """
+        plan = self.plan
+        with only_builder(plan.layout.work):
+            _require_space(plan)
+            with self.progress.working("interpreter"):
+                interpreter = install_interpreter(plan.layout, plan.interpreter)
+            for packages in plan.packages:
+                self._make_packages(packages, interpreter)
+            if read_record(plan.tree) is None:
+                self._make_release(interpreter)
+            switch_view(plan.view, plan.tree)
+
+    def _make_packages(self, packages: PackageSet, interpreter: Path) -> None:
+        name, tree = packages.environment, self.plan.packages_tree(packages)
+        if read_record(tree) is not None:
+            self.progress.say(f"{name}: packages are there already")
+            return
+        start_tree(tree)
+        python = interpreter / "bin" / f"python{packages.python}"
+        with self.progress.working(f"{name}: packages") as step:
+            install_packages(packages, tree, python, self.uv, step.tool_says)
+        with self.progress.working(f"{name}: imports"):
+            modules = tuple(self.plan.release.environments[name].imports)
+            self.checks.imports(name, python, packages.site_packages(tree), modules)
+        with self.progress.working(f"{name}: to disk"):
+            details = {"lock": packages.lock.digest[:12], "packages": str(len(packages.lock.pins))}
+            finish_tree(tree, name, packages.key, (), details)
+
+    def _make_release(self, interpreter: Path) -> None:
+        plan, tree = self.plan, self.plan.tree
+        start_tree(tree)
+        with self.progress.working("kernels and setup scripts"), TemporaryDirectory() as scratch:
+            wheel = plan.project.wheel(Path(scratch)) if plan.project else None
+            for packages in plan.packages:
+                site_packages = packages.site_packages(plan.packages_tree(packages))
+                python = create_environment(tree / packages.environment, interpreter, site_packages, packages.python)
+                if wheel is not None:
+                    install_project(wheel, python, self.uv)
+            _write_texts(plan)
+        for packages in plan.packages:
+            name = packages.environment
+            with self.progress.working(f"{name}: kernel"):
+                modules = (plan.project.name,) if plan.project else ()
+                self.checks.kernel(name, tree / name / "bin" / "python", tree / "share" / "jupyter", modules)
+        finish_tree(tree, plan.name, plan.key, _uses(plan), _details(plan))
+
+
+def _write_texts(plan: Plan) -> None:
+    tree = plan.tree
+    for path, text in view_texts(plan.view_plan, tree).items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text, encoding="utf-8")
+    for name in ("bin", "lib"):
+        (tree / name).symlink_to(Path(plan.release.default) / name)
+
+
+def _uses(plan: Plan) -> tuple[str, ...]:
+    trees = [interpreter_tree(plan.layout, plan.interpreter), *map(plan.packages_tree, plan.packages)]
+    return tuple(str(tree.relative_to(plan.layout.root)) for tree in trees)
+
+
+def _details(plan: Plan) -> dict[str, str]:
+    own = f"{plan.project.name} {plan.project.version}" if plan.project else ""
+    return {"variant": plan.variant, "environments": " ".join(p.environment for p in plan.packages), "project": own}
+
+
+def _require_space(plan: Plan) -> None:
+    missing = [p.environment for p in plan.packages if read_record(plan.packages_tree(p)) is None]
+    environments = plan.release.environments
+    needed = sum(environments[name].variants[plan.variant].disk_gb for name in missing) * 1e9 + _SPARE_BYTES
+    free = shutil.disk_usage(plan.layout.root).free
+    if free < needed:
+        raise StackError(
+            f"{plan.name} needs {needed / 1e9:.1f} GB more in {plan.layout.root} and {free / 1e9:.1f} GB are free;"
+            " free some space (`sciencebox-stack prune` removes trees that no release uses) and run again."
+        )

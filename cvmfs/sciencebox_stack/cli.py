@@ -1,0 +1,199 @@
+"""The command `sciencebox-stack`."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .build import Builder, is_published, make_plan
+from .check import RealChecks
+from .errors import StackError
+from .interpreter import find_interpreter
+from .lock import compile_lock
+from .progress import ConsoleProgress
+from .project import read_project
+from .published import Published, published, remove_stale_downloads, remove_tree, unused_trees
+from .release import bundled_releases, load_release, release_names
+from .tree import Layout, only_builder
+from .uv import Uv, find_uv
+
+INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build and publish releases of the software stack.")
+
+ReleaseName = Annotated[str, typer.Argument(metavar="RELEASE", help="Name of the release, as `list` shows it.")]
+Root = Annotated[
+    Path,
+    typer.Option("--root", help="Path of the repository, where it is built and will be mounted.", show_default=True),
+]
+Releases = Annotated[
+    Path | None,
+    typer.Option("--releases", help="Folder of release files; the ones that come with the program if left out."),
+]
+DEFAULT_ROOT = Path("/cvmfs/sciencebox.local")
+
+
+@app.command()
+def build(
+    release: ReleaseName,
+    root: Root = DEFAULT_ROOT,
+    variant: Annotated[str, typer.Option(help="cpu, or cuda for servers with an NVIDIA driver.")] = "cpu",
+    brainmri: Annotated[
+        Path | None, typer.Option(help="The notebooks' package: its folder or wheel, laid over every environment.")
+    ] = None,
+    releases: Releases = None,
+) -> None:
+    """Build a release from its locks and publish it; does nothing when it is published already."""
+    os.umask(0o022)  # what is published is for everyone to read
+    folder = releases or bundled_releases()
+    described = load_release(release, folder)
+    described.require_variant(variant)
+    project = read_project(brainmri) if brainmri else None
+    plan = make_plan(
+        release=described,
+        variant=variant,
+        folder=folder,
+        root=_absolute(root),
+        interpreter=find_interpreter(described.python),
+        project=project,
+    )
+    progress = ConsoleProgress(Console())
+    if is_published(plan):
+        progress.say(f"{plan.name} is up to date in {plan.view}")
+        return
+    uv = Uv(find_uv(), {"UV_CACHE_DIR": str(plan.layout.work / "cache"), "PYC_INVALIDATION_MODE": "UNCHECKED_HASH"})
+    began = time.monotonic()
+    Builder(plan, uv, RealChecks(), progress).build()
+    progress.say(f"{plan.name} is published in {plan.view} ({time.monotonic() - began:.0f} s)")
+
+
+@app.command()
+def lock(release: ReleaseName, releases: Releases = None) -> None:
+    """Resolve a release file into its locks, for every environment and variant."""
+    folder = releases or bundled_releases()
+    described = load_release(release, folder)
+    uv, progress = Uv(find_uv()), ConsoleProgress(Console())
+    for environment in described.environments:
+        for variant in described.variants:
+            resolved = compile_lock(folder, described, environment, variant, uv)
+            progress.say(f"{environment} ({variant}): {len(resolved.pins)} packages, lock {resolved.digest[:12]}")
+
+
+@app.command("list")
+def list_releases(releases: Releases = None) -> None:
+    """Show the releases that can be built."""
+    folder = releases or bundled_releases()
+    table = Table("release", "variant", "published as", "platform", "environments", box=None)
+    for name in release_names(folder):
+        described = load_release(name, folder)
+        for variant, names in described.variants.items():
+            table.add_row(name, variant, names.release, described.platform, " ".join(described.environments))
+    Console().print(table)
+
+
+@app.command()
+def status(
+    root: Root = DEFAULT_ROOT, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Show what is published under a root."""
+    views = published(root)
+    if as_json:
+        sys.stdout.write(json.dumps([_as_dictionary(view) for view in views], indent=2) + "\n")
+        return
+    if not views:
+        Console().print(f"Nothing is published in {root}.", highlight=False)
+        return
+    table = Table("release", "platform", "content", "environment", "packages", "lock", "size", box=None)
+    for view in views:
+        own = view.record.details["project"] or "without notebooks' package"
+        table.add_row(view.release, view.platform, view.record.key, own, "", "", _gigabytes(view.size))
+        for part in view.parts:
+            details = part.details
+            table.add_row(
+                "", "", "", part.name, details.get("packages", ""), details.get("lock", ""), _gigabytes(part.size)
+            )
+    Console().print(table)
+    if left := unused_trees(root):
+        Console().print(f"{len(left)} trees are used by no release; `sciencebox-stack prune` removes them.")
+
+
+@app.command()
+def prune(
+    root: Root = DEFAULT_ROOT,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove trees that no published release uses. Sessions started before an upgrade may still run from them."""
+    progress, layout = ConsoleProgress(Console()), Layout(_absolute(root), "")
+    with only_builder(layout.work):
+        for tree in unused_trees(layout.root):
+            if dry_run:
+                progress.say(f"would remove {tree}")
+            else:
+                progress.say(f"removed {tree} ({_gigabytes(remove_tree(layout.root, tree))})")
+        if not dry_run:
+            remove_stale_downloads(layout.work / "cache")
+
+
+def _absolute(root: Path) -> Path:
+    if not root.is_absolute():
+        raise StackError(f"{root} must be an absolute path: a release only works at the path it was built for.")
+    if not root.is_dir():
+        raise StackError(f"{root} is not a folder; create it, or mount the folder that is to be published there.")
+    return root
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _as_dictionary(view: Published) -> dict[str, object]:
+    return {
+        "release": view.release,
+        "platform": view.platform,
+        "key": view.record.key,
+        "bytes": view.size,
+        **view.record.details,
+        "environments": {
+            part.name: {**part.details, "key": part.key, "bytes": part.size}
+            for part in view.parts
+            if part.name != "Python"
+        },
+    }
+
+
+def main() -> None:
+    """Entry point: an expected failure is one sentence and status 1."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=False)
+    except StackError as error:
+        _give_up(str(error), 1)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _give_up("Interrupted; what is finished is kept, run the same command again to go on.", INTERRUPTED)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _give_up("The disk is full; free some space and run the same command again. What is finished is kept.", 1)
+        _give_up(f"{error.filename or 'The system'}: {error.strerror}.", 1)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _give_up(sentence: str, code: int) -> None:
+    Console(stderr=True, soft_wrap=True).print(
+        f"sciencebox-stack: {sentence}", style="red", highlight=False, markup=False
+    )
+    sys.exit(code)

@@ -1,0 +1,140 @@
+"""An environment in two parts: the heavy tree of a lock, and a thin one that makes a Python of it.
+
+The packages of a lock are installed once for each content of the lock. The thin environment is a virtual
+environment that leads to the carried interpreter, adds the packages through a .pth file and holds the project's
+own package; it is made anew for each release in a second, the heavy tree stays untouched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import StackError
+from .lock import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .lock import Lock
+    from .uv import Uv
+
+_FORMAT = "1"  # to be raised when `install_packages` makes something else from the same lock
+# The driver's libraries come from the host: a copy or a stub of one in the stack would hide the real one.
+_DRIVER_LIBRARY = re.compile(r"^lib(cuda|nvidia-ml|nvidia-ptxjitcompiler|nvidia-nvvm|cudadebugger)\.so(\..*)?$")
+
+
+@dataclass(frozen=True)
+class PackageSet:
+    """What the heavy tree of one environment is made from."""
+
+    environment: str
+    lock: Lock
+    lock_file: Path
+    python: str
+    platform: str
+    trim: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits over all that decides what the tree contains."""
+        return digest(_FORMAT, self.lock.digest, self.python, self.platform, *self.trim)[:12]
+
+    def site_packages(self, tree: Path) -> Path:
+        """Where the packages lie in their tree."""
+        return tree / "lib" / f"python{self.python}" / "site-packages"
+
+
+def install_packages(
+    packages: PackageSet, tree: Path, python: Path, uv: Uv, on_line: Callable[[str], None] | None = None
+) -> None:
+    """Install exactly the lock into ``tree`` for the interpreter ``python``.
+
+    Raises:
+        StackError: uv failed, a pattern to trim matches nothing, or a library of the driver came along.
+    """
+    target = packages.site_packages(tree)
+    uv.run(
+        f"install {packages.environment}",
+        [
+            *("pip", "install", "--python", str(python), "--target", str(target)),
+            *("--requirements", str(packages.lock_file), "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+            *("--link-mode", "hardlink", "--compile-bytecode"),
+        ],
+        on_line,
+    )
+    for pattern in packages.trim:
+        matches = list(target.glob(pattern))
+        if not matches:
+            raise StackError(
+                f"{packages.environment} has no file {pattern} to trim; the wheels have changed: correct `trim`"
+                " in the release file."
+            )
+        for path in matches:
+            path.unlink()
+    refuse_driver_libraries(tree)
+
+
+def refuse_driver_libraries(tree: Path) -> None:
+    """Check that nothing in ``tree`` could be loaded instead of the host's driver.
+
+    Raises:
+        StackError: names the first such file.
+    """
+    for parent, _, names in os.walk(tree):
+        for name in names:
+            if _DRIVER_LIBRARY.match(name):
+                raise StackError(
+                    f"{Path(parent) / name} would be loaded instead of the host's driver; leave its package out"
+                    " (`without`) or add it to `trim` in the release file."
+                )
+
+
+def create_environment(prefix: Path, interpreter: Path, site_packages: Path, python: str) -> Path:
+    """Make the thin environment ``prefix`` and return the path of its Python.
+
+    ``interpreter`` is the prefix of the carried interpreter, ``site_packages`` the heavy tree's folder.
+    """
+    base = interpreter / "bin" / f"python{python}"
+    program = prefix / "bin" / "python"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(base)
+    for alias in ("python3", f"python{python}"):
+        program.with_name(alias).symlink_to("python")
+    own = prefix / "lib" / f"python{python}" / "site-packages"
+    own.mkdir(parents=True)
+    _write(prefix / "pyvenv.cfg", f"home = {base.parent}\ninclude-system-site-packages = false\n")
+    # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages.
+    _write(own / "sciencebox_packages.pth", f"import site; site.addsitedir({str(site_packages)!r})\n")
+    _adopt_scripts(site_packages / "bin", base, program)
+    return program
+
+
+def _adopt_scripts(scripts: Path, base: Path, program: Path) -> None:
+    """Give the environment the packages' commands, started by its own Python."""
+    first_line = f"#!{base}\n".encode()
+    for script in sorted(scripts.glob("*")):
+        adopted = program.with_name(script.name)
+        content = script.read_bytes()
+        if content.startswith(first_line):
+            adopted.write_bytes(f"#!{program}\n".encode() + content[len(first_line) :])
+            adopted.chmod(0o755)
+        elif not adopted.is_symlink():
+            adopted.symlink_to(script)
+
+
+def install_project(wheel: Path, program: Path, uv: Uv) -> None:
+    """Install the project's own wheel, without what it depends on, into the environment of ``program``.
+
+    Raises:
+        StackError: uv failed.
+    """
+    arguments: Sequence[str] = ["pip", "install", "--python", str(program), "--no-deps", "--link-mode", "copy"]
+    uv.run(f"install {wheel.name}", [*arguments, "--compile-bytecode", "--offline", str(wheel)])
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,118 @@
+"""The texts of a view: kernels, setup scripts and manifest, as LCG releases have them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from .lock import Lock
+    from .project import Project
+
+
+@dataclass(frozen=True)
+class ViewEnvironment:
+    """One environment as its view shows it. ``packages`` is the heavy tree."""
+
+    name: str
+    title: str
+    lock: Lock
+    packages: Path
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """All that a view's texts are made from."""
+
+    release: str
+    platform: str
+    compiler: str
+    default: str
+    interpreter: Path
+    interpreter_version: str
+    environments: tuple[ViewEnvironment, ...]
+    project: Project | None
+
+
+def view_texts(plan: ViewPlan, prefix: Path) -> dict[str, str]:
+    """The files of the view at ``prefix``, by path relative to it."""
+    texts = {f"LCG_externals_{plan.platform}.txt": externals(plan, prefix)}
+    for environment in plan.environments:
+        name = environment.name
+        texts[f"share/jupyter/kernels/{name}/kernel.json"] = kernel_json(plan, environment, prefix)
+        texts[f"{name}/setup.sh"] = setup_script(plan, environment, prefix)
+        if name == plan.default:
+            texts["setup.sh"] = texts[f"{name}/setup.sh"]
+    return texts
+
+
+def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> str:
+    """A Jupyter kernel specification.
+
+    Nothing of the session's own Python reaches the kernel, and `!command` in a notebook finds the environment's
+    programs first. Jupyter replaces ``${PATH}`` when it starts the kernel.
+    """
+    home = prefix / environment.name
+    specification = {
+        "argv": [f"{home}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": f"{environment.title} ({plan.release})",
+        "language": "python",
+        "metadata": {"debugger": True},
+        "env": {
+            "PATH": f"{home}/bin:${{PATH}}",
+            "PYTHONPATH": "",
+            "PYTHONHOME": "",
+            **_identity(plan, environment),
+            **environment.variables,
+        },
+    }
+    return json.dumps(specification, indent=1) + "\n"
+
+
+def setup_script(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> str:
+    """A script for `source` in any POSIX shell that makes the environment the shell's Python."""
+    variables = {**_identity(plan, environment), **environment.variables}
+    lines = [
+        f"# {environment.title} of {plan.release} on {plan.platform}. Use: source {prefix}/{environment.name}/setup.sh",
+        "unset PYTHONHOME PYTHONPATH",
+        *(f"export {name}={_quoted(value)}" for name, value in variables.items()),
+        f'export PATH={_quoted(f"{prefix}/{environment.name}/bin")}"${{PATH:+:${{PATH}}}}"',
+        f'export JUPYTER_PATH={_quoted(f"{prefix}/share/jupyter")}"${{JUPYTER_PATH:+:${{JUPYTER_PATH}}}}"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def externals(plan: ViewPlan, prefix: Path) -> str:
+    """The manifest: a line for each distribution with name, hash, version, folder and what it depends on.
+
+    Format of the files LCG_externals_<platform>.txt of LCG releases; folders are absolute.
+    """
+    lines = [f"PLATFORM: {plan.platform}", f"VERSION: {plan.release}", f"COMPILER: {plan.compiler}"]
+    version = plan.interpreter_version
+    lines.append(f"Python; {plan.interpreter.parent.name[-12:][:5]}; {version}; {plan.interpreter}; ")
+    for environment in plan.environments:
+        lock = environment.lock
+        for pin in lock.pins:
+            needs = ",".join(f"{needed.name}-{needed.key}" for needed in lock.dependencies(pin.name))
+            lines.append(f"{pin.name}; {pin.key}; {pin.version}; {environment.packages}; {needs}")
+        if (project := plan.project) is not None:
+            folder = prefix / environment.name
+            lines.append(f"{project.name}; {project.key[:5]}; {project.version}; {folder}; ")
+    return "\n".join(lines) + "\n"
+
+
+def _identity(plan: ViewPlan, environment: ViewEnvironment) -> dict[str, str]:
+    return {
+        "LCG_VERSION": plan.release,
+        "BINARY_TAG": plan.platform,
+        "SCIENCEBOX_ENVIRONMENT": environment.name,
+    }
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
