@@ -1,0 +1,91 @@
+"""The server extension: what the session has, and the gallery, for the welcome page."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jupyter_server.auth.decorator import authorized
+from jupyter_server.base.handlers import APIHandler
+from jupyter_server.extension.application import ExtensionApp
+from tornado import web
+from traitlets import Unicode
+
+from sciencebox_session import facts, gallery
+
+
+class SessionHandler(APIHandler):
+    """GET: what this session has."""
+
+    auth_resource = "contents"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        self.finish(json.dumps(await asyncio.to_thread(facts.read, os.environ)))
+
+
+class GalleryHandler(APIHandler):
+    """GET: the bundled notebooks."""
+
+    auth_resource = "contents"
+
+    def initialize(self, folder: Path) -> None:
+        self.folder = folder
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        found = await asyncio.to_thread(gallery.entries, self.folder)
+        self.finish(json.dumps([asdict(entry) for entry in found]))
+
+
+class CopyHandler(APIHandler):
+    """POST: a copy of a bundled notebook among the user's files; `?beside=1` asks for a further one."""
+
+    auth_resource = "contents"
+
+    def initialize(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self.home = home
+
+    @web.authenticated
+    @authorized
+    async def post(self, name: str) -> None:
+        beside = self.get_query_argument("beside", "") == "1"
+        try:
+            copy = await asyncio.to_thread(gallery.copy, self.folder, self.home, name, beside=beside)
+        except gallery.GalleryError as error:
+            self.log.warning("No copy of a bundled notebook: %s", error)
+            self.set_status(error.status)
+            self.finish(json.dumps({"message": str(error)}))
+            return
+        self.set_status(201 if copy.outcome == "created" else 200)
+        self.finish(json.dumps(asdict(copy)))
+
+
+class SessionExtension(ExtensionApp):
+    """Serves the welcome page's data below `/sciencebox`."""
+
+    name = "sciencebox_session"
+
+    gallery = Unicode("/opt/sciencebox/notebooks", help="Folder of the bundled notebooks.").tag(config=True)
+
+    def initialize_handlers(self) -> None:
+        """Routes, and the gallery's link in the user's home."""
+        folder, home = Path(self.gallery), Path(self.serverapp.root_dir)
+        self.handlers.extend(
+            [
+                (r"/sciencebox/session", SessionHandler),
+                (r"/sciencebox/gallery", GalleryHandler, {"folder": folder}),
+                (r"/sciencebox/gallery/([^/]+)/copy", CopyHandler, {"folder": folder, "home": home}),
+            ]
+        )
+        try:
+            gallery.link(folder, home)
+        except OSError as error:
+            self.log.warning("The gallery is not linked in %s: %s", home, error)

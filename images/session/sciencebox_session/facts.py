@@ -1,0 +1,57 @@
+"""What this session has, in the words of the spawner that started it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What is known of a server that no hub described: nothing, and nothing is guessed.
+UNKNOWN: dict[str, Any] = {
+    "release": None,
+    "view": None,
+    "cores": None,
+    "memory_bytes": None,
+    "gpus": [],
+    "simulated": False,
+    "attach": None,
+}
+
+
+def read(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The session's facts from `SCIENCEBOX_SESSION`, with two sentences for the user, either of them None:
+
+    `problem`, when the description is missing or unreadable; `no_kernels`, when the stack gives none, and why.
+    """
+    facts = UNKNOWN.copy()
+    problem = None
+    try:
+        described = json.loads(environ["SCIENCEBOX_SESSION"])
+        facts |= {key: described[key] for key in UNKNOWN}
+    except KeyError:
+        problem = "This server was not told what it has: it was started outside of ScienceBox, or by another version."
+    except (ValueError, TypeError):
+        problem = "The description of this session can't be read. Stop the server and start it again."
+    return facts | {"problem": problem, "no_kernels": _no_kernels(facts["release"], facts["view"])}
+
+
+def _no_kernels(release: str | None, view: str | None) -> str | None:
+    """Why the session's stack has no kernels, None when it has some."""
+    if not view:
+        return (
+            "No kernels are available: this session was started without a software stack. "
+            "Start it again with a stack, or ask your administrator to publish one."
+        )
+    name = release or Path(view).name
+    try:
+        if any((Path(view) / "share/jupyter/kernels").glob("*/kernel.json")):
+            return None
+        found = Path(view).is_dir()
+    except OSError as error:
+        return f"No kernels are available: the software stack {name} can't be read ({error.strerror})."
+    if not found:
+        return f"No kernels are available: the software stack {name} is not at {view}. Tell your administrator."
+    return f"No kernels are available: the software stack {name} has none. Tell your administrator."
