@@ -1,4 +1,4 @@
-"""What runs inside a session beside JupyterLab: what the session has, the gallery of notebooks, the start of the server."""
+"""What runs inside a session beside JupyterLab: what the session has, the gallery, the start of the server."""
 
 from typing import Any
 

@@ -5,7 +5,7 @@ import gc
 
 def main() -> None:
     """Run JupyterHub's single-user server until it is told to stop."""
-    # Importing a server makes many objects and hardly any garbage; looking for it again and again is a tenth of the start.
+    # Importing a server makes many objects and hardly any garbage; looking for it takes a tenth of the start.
     gc.set_threshold(50_000, 20, 50)
 
     from jupyterhub.singleuser.extension import main as serve

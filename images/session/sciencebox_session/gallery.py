@@ -46,8 +46,8 @@ class Entry:
 class Copy:
     """Where the user's copy is, relative to their home, and how it came to be there.
 
-    outcome: `created` now; `kept`, the copy of this edition that was there, edited or not; `differs`, there is a file of
-    that name from another edition or of the user's own, which was left as it is, and `offer` is a free name beside it.
+    outcome: `created` now; `kept`, the copy of this edition that was there, edited or not; `differs`, a file of that
+    name, from another edition or of the user's own, which was left as it is: `offer` is a free name beside it.
     """
 
     path: str

@@ -1,0 +1,70 @@
+"""A stand-in for the hub's API, as far as a single-user server needs one to start and to know its user.
+
+`python hub_api.py PORT` answers the version check, takes activity reports, and knows the token of one user.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "token"
+USER = "ada"
+SCOPES = [f"access:servers!user={USER}"]
+
+
+class HubAPI(BaseHTTPRequestHandler):
+    """The few answers that jupyterhub-singleuser asks for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.rstrip("/") == "/hub/api":
+            self._answer(200, {"version": "6.1.1"})
+        elif self.path == "/hub/api/user" and self.headers.get("Authorization") == f"token {TOKEN}":
+            self._answer(200, {"kind": "user", "name": USER, "groups": [], "scopes": SCOPES, "session_id": None})
+        else:
+            self._answer(404, {})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(200, {})
+
+    def _answer(self, status: int, body: dict[str, object]) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("X-JupyterHub-Version", "6.1.1")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing; tests read what the server says."""
+
+
+def serve(port: int = 0) -> ThreadingHTTPServer:
+    """A server on all interfaces (containers reach it by the bridge's address); the caller runs and closes it."""
+    return ThreadingHTTPServer(("0.0.0.0", port), HubAPI)
+
+
+def environment(hub: str, port: int = 8888) -> dict[str, str]:
+    """What a spawner sets for a server of `USER`, with the hub at `hub` (host:port)."""
+    return {
+        "JUPYTERHUB_API_TOKEN": TOKEN,
+        "JUPYTERHUB_API_URL": f"http://{hub}/hub/api",
+        "JUPYTERHUB_ACTIVITY_URL": f"http://{hub}/hub/api/users/{USER}/activity",
+        "JUPYTERHUB_BASE_URL": "/",
+        "JUPYTERHUB_CLIENT_ID": f"jupyterhub-user-{USER}",
+        "JUPYTERHUB_OAUTH_ACCESS_SCOPES": json.dumps(SCOPES),
+        "JUPYTERHUB_OAUTH_SCOPES": json.dumps(SCOPES),
+        "JUPYTERHUB_OAUTH_CALLBACK_URL": f"/user/{USER}/oauth_callback",
+        "JUPYTERHUB_SERVICE_PREFIX": f"/user/{USER}/",
+        "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{port}/user/{USER}/",
+        "JUPYTERHUB_USER": USER,
+    }
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1])).serve_forever()
