@@ -1,6 +1,6 @@
 """A stand-in for the hub's API, as far as a single-user server needs one to start and to know its user.
 
-`python hub_api.py PORT` answers the version check, takes activity reports, and knows the token of one user.
+`python hub_api.py PORT` answers the version check, takes activity reports, and knows the tokens of two users.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-TOKEN = "token"
 USER = "ada"
+TOKENS = {"token-of-ada": "ada", "token-of-eve": "eve"}  # each may access their own server only
+TOKEN = "token-of-ada"
 SCOPES = [f"access:servers!user={USER}"]
 
 
@@ -22,8 +23,13 @@ class HubAPI(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.rstrip("/") == "/hub/api":
             self._answer(200, {"version": "6.1.1"})
-        elif self.path == "/hub/api/user" and self.headers.get("Authorization") == f"token {TOKEN}":
-            self._answer(200, {"kind": "user", "name": USER, "groups": [], "scopes": SCOPES, "session_id": None})
+        elif self.path == "/hub/api/user":
+            name = TOKENS.get(self.headers.get("Authorization", "").removeprefix("token "))
+            scopes = [f"access:servers!user={name}", f"read:users:name!user={name}"]
+            if name:
+                self._answer(200, {"kind": "user", "name": name, "groups": [], "scopes": scopes, "session_id": None})
+            else:
+                self._answer(403, {})
         else:
             self._answer(404, {})
 
