@@ -1,0 +1,97 @@
+"""What can be found out about a folder of slices before anything is trained on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from brainmri.data import DataError, Dataset, open_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass
+class Findings:
+    """The facts of a data set (`sizes`: width x height in pixels), and its faults, each a sentence.
+
+    A fault makes figures wrong or stops a training; a remark does not.
+    """
+
+    dataset: Dataset
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Number of patients or blocks with each label."""
+        members: dict[str, set[str]] = defaultdict(set)
+        for item in self.dataset:
+            members[item.label].add(item.group)
+        return {label: len(groups) for label, groups in sorted(members.items())}
+
+
+def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = None) -> Findings:
+    """Decode every slice and compare them all. Never raises for a bad file: it becomes a fault."""
+    findings = Findings(dataset)
+    same_pixels: dict[bytes, list[int]] = defaultdict(list)
+    for index, item in enumerate(dataset):
+        try:
+            image = open_image(item.image)
+        except DataError as error:
+            findings.faults.append(str(error))
+        else:
+            findings.sizes[image.size] += 1
+            digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
+            same_pixels[digest].append(index)
+        if on_progress:
+            on_progress(index + 1, len(dataset))
+    _judge_copies(findings, [copies for copies in same_pixels.values() if len(copies) > 1])
+    _judge_sides(findings)
+    _judge_sizes(findings)
+    if dataset.grouping == "block":
+        findings.remarks.append(
+            "No column patient: groups are blocks of neighbouring slices. Say 'block split' of figures from it, "
+            "since a patient may reach from one block into the next."
+        )
+    return findings
+
+
+def _judge_copies(findings: Findings, copies: list[list[int]]) -> None:
+    """The same pixels twice are a remark within a group, and a fault across groups or labels."""
+    slices = findings.dataset.slices
+    for indices in copies:
+        items = [slices[index] for index in indices]
+        names = ", ".join(item.image.name for item in items)
+        if len({item.label for item in items}) > 1:
+            findings.faults.append(f"{names} are the same image with different labels. Keep the right one.")
+        elif len({item.group for item in items}) > 1:
+            findings.faults.append(
+                f"{names} are the same image in different {findings.dataset.grouping}s: a split would put it on both "
+                "sides. Keep one."
+            )
+        else:
+            findings.remarks.append(f"{names} are the same image. Keep one.")
+
+
+def _judge_sides(findings: Findings) -> None:
+    sides: dict[str, set[str]] = defaultdict(set)
+    for item in findings.dataset:
+        if item.part:
+            sides[item.group].add(item.part)
+    for group, parts in sorted(sides.items()):
+        if len(parts) > 1:
+            findings.faults.append(
+                f"{findings.dataset.grouping} {group} is in {' and '.join(sorted(parts))}: move it to one side of the "
+                "split."
+            )
+
+
+def _judge_sizes(findings: Findings) -> None:
+    if len(findings.sizes) > 1:
+        (width, height), count = findings.sizes.most_common(1)[0]
+        others = sum(findings.sizes.values()) - count
+        findings.remarks.append(f"{others} images are not {width} x {height} like most; they are scaled when loaded.")

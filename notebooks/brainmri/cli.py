@@ -1,0 +1,121 @@
+"""The command line: what the notebooks do, for use in scripts.
+
+Exit codes: 0 all is well, 1 faults were found in the data, 2 the command could not do what it was asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from brainmri import __version__
+from brainmri.data import DataError, read_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from brainmri.check import Findings
+
+FAULTY, REFUSED = 1, 2
+SHOWN = 20  # faults listed before the rest is counted
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (DataError, ValueError) as error:
+        print(f"brainmri: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"brainmri: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+    return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="brainmri", description="Brain-tumour MRI: look at data before training.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    check = commands.add_parser("check", help="examine a folder of slices", description=_check.__doc__)
+    check.add_argument("folder", type=Path, metavar="DIR", help="folder with labels.csv and slices/")
+    check.set_defaults(run=_check)
+
+    synthetic = commands.add_parser("synthetic", help="make a synthetic data set", description=_synthetic.__doc__)
+    synthetic.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must not exist")
+    synthetic.add_argument("--patients", type=int, default=60, help="made-up heads, half with a lesion (default 60)")
+    synthetic.add_argument("--slices", type=int, default=6, help="slices of each head (default 6)")
+    synthetic.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
+    synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same images (default 0)")
+    synthetic.set_defaults(run=_synthetic)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Count slices, labels and groups; find missing or corrupt files, copies, patients on both sides of a split."""
+    from brainmri.check import examine
+
+    findings = examine(read_folder(options.folder, allow_missing=True), _counter("reading"))
+    print(_report(findings))
+    return FAULTY if findings.faults else 0
+
+
+def _synthetic(options: argparse.Namespace) -> int:
+    """Write a folder of synthetic slices with and without a glioma-like lesion. None of them shows a patient."""
+    from brainmri.synthetic import make
+
+    if options.folder.exists():
+        raise DataError(f"{options.folder} exists. Name a new folder: nothing is overwritten.")
+    dataset = make(
+        options.folder,
+        patients=options.patients,
+        slices=options.slices,
+        difficulty=options.difficulty,
+        seed=options.seed,
+        on_progress=_counter("drawing"),
+    )
+    print(f"{options.folder}: {len(dataset)} SYNTHETIC slices of {options.patients} made-up heads")
+    return 0
+
+
+def _report(findings: Findings) -> str:
+    dataset = findings.dataset
+    sizes = ", ".join(f"{width} x {height} ({count})" for (width, height), count in findings.sizes.most_common(3))
+    more = f" and {len(findings.sizes) - 3} other sizes" if len(findings.sizes) > 3 else ""
+    lines = [
+        str(dataset.root),
+        f"  {dataset.source.credit}",
+        f"  {len(dataset)} slices of {len(set(dataset.groups))} {dataset.grouping}s; pixels: {sizes or 'none'}{more}",
+        *(
+            f"  {label}: {dataset.labels[label]} slices of {groups} {dataset.grouping}s"
+            for label, groups in findings.groups.items()
+        ),
+        *(f"  note: {remark}" for remark in _shortened(findings.remarks)),
+        *(f"  FAULT: {fault}" for fault in _shortened(findings.faults)),
+    ]
+    count = len(findings.faults)
+    lines.append(f"{count} fault{'s' if count != 1 else ''} found." if count else "No fault found.")
+    return "\n".join(lines)
+
+
+def _shortened(sentences: list[str]) -> list[str]:
+    rest = len(sentences) - SHOWN
+    return sentences if rest <= 0 else [*sentences[:SHOWN], f"and {rest} more of the same kind"]
+
+
+def _counter(verb: str) -> Callable[[int, int], None]:
+    """A progress line for a terminal; silent where the output is a file."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{verb} {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())

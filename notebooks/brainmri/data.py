@@ -1,0 +1,268 @@
+"""Reading slices from a folder, with the facts that every figure made from them has to name.
+
+A data set is a folder with
+
+    labels.csv      one line a slice: `slice` (file name without ending), `tumour`, and `patient` or `block`;
+                    optionally `split` (train, validation or test) where the split is fixed by its authors
+    slices/         the images, `N.jpg`, `N.png` or `N.tif`
+    source.json     optional: name, licence, reference, and whether the data is synthetic
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+
+
+class DataError(ValueError):
+    """The data cannot be used as it is; the message names the file and says what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from. `synthetic` images must say so wherever they are shown."""
+
+    name: str
+    licence: str
+    reference: str = ""
+    synthetic: bool = False
+
+    @property
+    def credit(self) -> str:
+        """One line for the foot of a figure."""
+        line = ", ".join(part for part in (self.name, self.reference, self.licence) if part)
+        return f"SYNTHETIC DATA: {line}" if self.synthetic else f"Data: {line}"
+
+
+FIGSHARE = Source(
+    name="brain tumour data set of J. Cheng (T1 with contrast)",
+    licence="CC BY 4.0",
+    reference="doi 10.6084/m9.figshare.1512427",
+)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice: its file, what it shows, and the patient or block that must stay on one side of a split."""
+
+    image: Path
+    label: str
+    group: str
+    source: Source
+    part: Part | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Slices of one folder. `grouping` says what a group is: a patient, or a block of neighbouring slices."""
+
+    root: Path
+    slices: tuple[Slice, ...]
+    grouping: Literal["patient", "block"]
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[Slice]:
+        return iter(self.slices)
+
+    def sample(self, groups: int, seed: int = 0) -> Dataset:
+        """At most so many whole groups of each label: a smaller data set for a first try."""
+        random = np.random.default_rng(seed)
+        kept: set[str] = set()
+        for label in sorted(self.labels):
+            names = sorted({item.group for item in self.slices if item.label == label})
+            kept.update(random.permutation(names)[:groups])
+        return replace(self, slices=tuple(item for item in self.slices if item.group in kept))
+
+    @property
+    def labels(self) -> Counter[str]:
+        """How many slices carry each label."""
+        return Counter(item.label for item in self.slices)
+
+    @property
+    def groups(self) -> NDArray[np.str_]:
+        """Group of each slice, shape (n,)."""
+        return np.array([item.group for item in self.slices])
+
+    def shows(self, label: str) -> NDArray[np.int8]:
+        """1 where a slice carries `label`, else 0; shape (n,). Raises DataError where one of the two is missing."""
+        truth = np.array([item.label == label for item in self.slices], dtype=np.int8)
+        if truth.all() or not truth.any():
+            raise DataError(
+                f"{self.root / 'labels.csv'} has only one class for the question '{label} or not': "
+                f"its labels are {', '.join(sorted(self.labels))}. Add slices of the other class."
+            )
+        return truth
+
+
+def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool = False) -> Dataset:
+    """Read the records of a folder; images are opened later, by `load`.
+
+    `source` overrides the folder's `source.json`. Raises DataError with one sentence on what to do; with
+    `allow_missing`, files that are listed but absent are left for the caller to find.
+    """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. Check the path.")
+    table = root / "labels.csv"
+    if not table.is_file():
+        raise DataError(f"{root} has no labels.csv. A data set is a folder with labels.csv and a folder slices.")
+    with table.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+    columns = [name.strip() for name in reader.fieldnames or []]
+    grouping = _grouping(table, columns)
+    files = _image_files(root / "slices")
+    source = source or _stored_source(root)
+    slices = tuple(
+        _slice(table, number, row, grouping=grouping, files=files, source=source)
+        for number, row in enumerate(rows, start=2)
+    )
+    if not slices:
+        raise DataError(f"{table} lists no slice. Add one line a slice below its heading.")
+    if not allow_missing:
+        _refuse_missing(table, slices)
+    twice = [name for name, count in Counter(item.image.name for item in slices).items() if count > 1]
+    if twice:
+        raise DataError(f"{table} lists {', '.join(sorted(twice)[:5])} more than once. Keep one line a slice.")
+    return Dataset(root, slices, grouping, source)
+
+
+def read_figshare(environ: Mapping[str, str] = os.environ) -> Dataset | None:
+    """The figshare slices that the administrator put below SCIENCEBOX_DATA; None where there are none."""
+    folder = Path(environ.get("SCIENCEBOX_DATA") or "/data") / "figshare"
+    return read_folder(folder, FIGSHARE) if (folder / "labels.csv").is_file() else None
+
+
+def load(
+    slices: Sequence[Slice], size: int, on_progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.float32]:
+    """Decode slices as grey images of `size` x `size` pixels; shape (n, size, size), values 0 to 1.
+
+    Images that are not square are padded with black, never stretched. Raises DataError for the first file that is
+    no image.
+    """
+    pixels = np.empty((len(slices), size, size), dtype=np.float32)
+    for index, item in enumerate(slices):
+        pixels[index] = _square(open_image(item.image), size)
+        if on_progress:
+            on_progress(index + 1, len(slices))
+    return pixels
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode one file as an 8-bit grey image. Raises DataError naming the file where that fails."""
+    try:
+        with Image.open(path) as image:
+            return _grey(image)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing. Put it there, or remove its line from labels.csv.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is not a readable image. Replace it with an intact copy, or remove it and its line in labels.csv."
+        ) from error
+
+
+def write_source(root: Path, source: Source) -> None:
+    """Store the source beside the data, so that whoever reads the folder later knows what it is."""
+    (root / "source.json").write_text(json.dumps(asdict(source), indent=2) + "\n", encoding="utf-8")
+
+
+def _stored_source(root: Path) -> Source:
+    path = root / "source.json"
+    if not path.exists():
+        return Source(name=f"folder {root.name}", licence="licence not stated")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return Source(**values)
+    except (json.JSONDecodeError, TypeError, OSError) as error:
+        keys = ", ".join(field.name for field in fields(Source))
+        raise DataError(f"{path} cannot be used ({error}). It holds one JSON object with the keys {keys}.") from error
+
+
+def _grouping(table: Path, columns: list[str]) -> Literal["patient", "block"]:
+    found = ", ".join(columns) or "none"
+    missing = [name for name in ("slice", "tumour") if name not in columns]
+    if missing:
+        raise DataError(f"{table} lacks the column {' and '.join(missing)}; columns found: {found}. Add it.")
+    if "patient" in columns:
+        return "patient"
+    if "block" in columns:
+        return "block"
+    raise DataError(
+        f"{table} has neither a column patient nor block; columns found: {found}. "
+        "Add the patient of each slice: without it, slices of one patient would lie on both sides of a split."
+    )
+
+
+def _refuse_missing(table: Path, slices: tuple[Slice, ...]) -> None:
+    missing = [item.image.name for item in slices if not item.image.exists()]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DataError(
+            f"{table} lists slices that {table.parent / 'slices'} does not hold: {', '.join(missing[:5])}{more}. "
+            "Copy the files there or remove their lines."
+        )
+
+
+def _image_files(folder: Path) -> dict[str, Path]:
+    """Image files by name, with and without ending."""
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise DataError(f"{folder} holds no image. Put the slices there as N.jpg, N.png or N.tif.")
+    return {key: path for path in found for key in (path.stem, path.name)}
+
+
+def _slice(
+    table: Path,
+    number: int,
+    row: dict[str, str | None],
+    *,
+    grouping: Literal["patient", "block"],
+    files: dict[str, Path],
+    source: Source,
+) -> Slice:
+    values = {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    empty = [name for name in ("slice", "tumour", grouping) if not values[name]]
+    if empty:
+        raise DataError(f"{table}, line {number}: {' and '.join(empty)} is empty. Fill it in or remove the line.")
+    image = files.get(values["slice"], table.parent / "slices" / Path(values["slice"]).name)
+    part = values.get("split") or None
+    if part is not None and part not in PARTS:
+        raise DataError(f"{table}, line {number}: split is {part!r}. Use {', '.join(PARTS)}, or leave it empty.")
+    return Slice(image, values["tumour"], values[grouping], source, part)
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """8-bit grey. Deeper images are scaled by their own maximum, since Pillow would cut them off at 255."""
+    if image.mode[0] not in "IF":
+        return image.convert("L")
+    values = np.clip(np.nan_to_num(np.asarray(image, dtype=np.float32)), 0, None)
+    return Image.fromarray(np.round(values * (255 / max(values.max(), 1e-6))).astype(np.uint8))
+
+
+def _square(image: Image.Image, size: int) -> NDArray[np.float32]:
+    scale = size / max(image.size)
+    width, height = (max(1, round(edge * scale)) for edge in image.size)
+    square = Image.new("L", (size, size))
+    resized = image.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
+    square.paste(resized, ((size - width) // 2, (size - height) // 2))
+    return np.asarray(square, dtype=np.float32) / np.float32(255)

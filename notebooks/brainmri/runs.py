@@ -1,0 +1,72 @@
+"""Where a training keeps what must outlive the kernel: ~/sciencebox-runs/<notebook>/<run>/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from brainmri.data import Dataset
+
+HOME = "sciencebox-runs"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training. Different settings never share one, so a checkpoint always fits."""
+
+    folder: Path
+
+    def checkpoint(self, epochs: int) -> Path:
+        """Weights and optimizer after so many epochs."""
+        return self.folder / f"epoch-{epochs:04d}.weights.h5"
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Loss and metrics of each complete epoch."""
+        path = self.folder / "history.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+    def write_history(self, history: list[dict[str, float]]) -> None:
+        """Replace the stored epochs."""
+        write_whole(self.folder / "history.json", json.dumps(history, indent=1))
+
+    def write_result(self, result: Mapping[str, Any]) -> Path:
+        """Store the figures of the run with what they were obtained from."""
+        path = self.folder / "result.json"
+        write_whole(path, json.dumps(dict(result), indent=2) + "\n")
+        return path
+
+
+def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = None) -> Run:
+    """The run with exactly these settings: a new folder, or the one that an earlier kernel began.
+
+    `settings` holds everything that the result depends on (JSON values); `name` in it becomes part of the folder's
+    name. `root` is ~/sciencebox-runs unless given.
+    """
+    text = json.dumps(dict(settings), indent=2, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    folder = (root or Path.home() / HOME) / notebook / f"{settings.get('name', 'run')}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "settings.json", text + "\n")
+    return Run(folder)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Changes when a slice is added, removed, relabelled, regrouped or replaced by a file of another size."""
+    digest = hashlib.sha256()
+    for item in dataset:
+        facts = (item.image.name, item.image.stat().st_size, item.label, item.group, item.part)
+        digest.update(repr(facts).encode())
+    return digest.hexdigest()[:16]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen half-written: beside it first, then moved over it."""
+    unfinished = path.with_name(f".{path.name}.new")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)

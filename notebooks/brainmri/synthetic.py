@@ -1,0 +1,287 @@
+"""Synthetic T1-like slices with and without a glioma-like lesion, for learning and testing without patient data.
+
+Axial slices of the MNI152 template (ICBM 152, nonlinear asymmetric 2009a, as carried by nilearn) are given a skull and
+scalp, deformed, lit unevenly and made noisy: one made-up head after the other. Half of the heads get a lesion that
+grows as a glioma looks after contrast: dark oedema, an irregular bright rim, a dark core, and tissue pushed aside.
+The others get decoys: small bright vessels, dark round cysts, small white-matter spots. None of this is a patient,
+and no figure obtained here says anything about patients. Every image carries the word SYNTHETIC.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
+
+from brainmri.data import Dataset, Source, read_folder, write_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Field = NDArray[np.float32]
+
+SIDE = 256  # pixels of an image's edge; 1 mm each
+STAMP = "SYNTHETIC"
+BRAIN = 0.5  # brightness of white matter; after contrast, scalp and enhancing tissue are brighter
+AXIAL_MM = (-8.0, 48.0)  # heights in MNI space between which a head's slices are taken
+LICENCE = "generated from the ICBM 152 template (c) 1993-2009 L. Collins, McConnell Brain Imaging Centre, MNI"
+
+
+@dataclass(frozen=True)
+class Head:
+    """What makes one synthetic head: its slices share all of this."""
+
+    lesion: bool
+    heights_mm: tuple[float, ...]
+    seed: int
+
+
+def make(
+    root: Path,
+    *,
+    patients: int = 60,
+    slices: int = 6,
+    difficulty: float = 0.5,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Write a synthetic data set and read it; an existing one at `root` is read as it is.
+
+    `patients` heads of `slices` neighbouring slices each, every other one with a lesion. `difficulty` from 0 (large,
+    bright lesions) to 1 (small, faint ones among noise and decoys). The same arguments give the same pixels. The
+    folder appears only when it is complete. Raises ValueError for arguments out of range.
+    """
+    if patients < 2 or slices < 1 or not 0 <= difficulty <= 1:
+        raise ValueError("patients must be at least 2, slices at least 1, and difficulty between 0 and 1")
+    if root.exists():
+        return read_folder(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
+        _write(unfinished, _heads(patients, slices, seed), difficulty, source, on_progress)
+        unfinished.chmod(0o755)
+        unfinished.replace(root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return read_folder(root)
+
+
+def render(head: Head, difficulty: float) -> list[Field]:
+    """The slices of one head, each SIDE x SIDE with values 0 to 1, without the stamp.
+
+    The same head with and without a lesion differs in nothing but the lesion.
+    """
+    random = np.random.default_rng(head.seed)
+    warp = _warp(random)
+    light = _bias_field(random, 0.08 + 0.14 * difficulty)
+    gamma, noise = random.uniform(0.85, 1.3), random.uniform(0.4, 1.0) * (0.01 + 0.03 * difficulty)
+    middle = head.heights_mm[len(head.heights_mm) // 2]
+    brain = _template_slice(middle) > 0.1
+    reach = max(abs(height - middle) for height in head.heights_mm)
+    lesion = _Lesion.draw(np.random.default_rng((head.seed, 1)), brain, difficulty, reach) if head.lesion else None
+    decoys = [_Decoy.draw(random, brain) for _ in range(random.poisson(1 + 3 * difficulty))]
+    images = []
+    for height in head.heights_mm:
+        image = _with_skull(_template_slice(height))
+        for decoy in decoys:
+            image = decoy.paint(image, height - middle)
+        if lesion:
+            image = lesion.paint(image, height - middle)
+        image = ndimage.map_coordinates(image, warp, order=1, mode="constant")
+        image = np.clip(image, 0, None) ** gamma * light
+        rician = np.hypot(image + random.normal(0, noise, image.shape), random.normal(0, noise, image.shape))
+        images.append(np.clip(rician, 0, 1).astype(np.float32))
+    return images
+
+
+def stamped(pixels: Field) -> Image.Image:
+    """The pixels as an 8-bit image with the word SYNTHETIC in its lower left corner."""
+    image = Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, SIDE - 20, 86, SIDE), fill=0)
+    draw.text((4, SIDE - 4), STAMP, fill=200, font=ImageFont.load_default(14), anchor="ls")
+    return image
+
+
+@dataclass(frozen=True)
+class _Lesion:
+    """A glioma-like lesion. Lengths in mm; `outline` modulates its radius by angle."""
+
+    centre: tuple[float, float]
+    radius: float
+    height: float
+    outline: Field
+    oedema: float
+    rim: float
+    core: float
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, brain: NDArray[np.bool_], difficulty: float, reach: float) -> _Lesion:
+        """A lesion somewhere in the brain that every slice up to `reach` mm from its centre cuts."""
+        inside = np.argwhere(ndimage.binary_erosion(brain, iterations=18))
+        row, column = inside[random.integers(len(inside))]
+        radius = random.uniform(9, 24) * (1.15 - 0.6 * difficulty)
+        outline = np.ones(360, dtype=np.float32)
+        for order in range(2, 7):
+            phase, size = random.uniform(0, 360), random.normal(0, 0.35 / order)
+            outline += size * np.cos(np.radians(order * (np.arange(360) + phase)))
+        return cls(
+            (float(row), float(column)),
+            radius,
+            height=max(radius * random.uniform(0.9, 1.6), 1.25 * reach),
+            outline=np.clip(outline, 0.4, 1.7),
+            oedema=random.uniform(0.2, 0.5) * (1 - 0.6 * difficulty),
+            rim=random.uniform(0.15, 0.9) * (1 - 0.75 * difficulty),
+            core=random.uniform(0.2, 0.7) * (1 - 0.5 * difficulty),
+        )
+
+    def paint(self, image: Field, above: float) -> Field:
+        """Push the tissue aside, then darken oedema and core and brighten the rim, `above` mm from the centre."""
+        size = self.radius * np.sqrt(max(0.0, 1 - (above / self.height) ** 2))
+        rows, columns = np.indices(image.shape, dtype=np.float32)
+        down, right = rows - self.centre[0], columns - self.centre[1]
+        distance = np.hypot(down, right)
+        angle = np.degrees(np.arctan2(down, right)).astype(int) % 360
+        depth = np.minimum(distance / (size * self.outline[angle]), 9)  # 1 at the border of the enhancing part
+        push = 0.35 * size * np.exp(-((distance / (2 * size)) ** 2)) / np.maximum(distance, 1)
+        pushed = ndimage.map_coordinates(image, [rows - push * down, columns - push * right], order=1)
+        soft = ndimage.gaussian_filter(np.random.default_rng(int(self.radius * 1e6)).normal(size=image.shape), 3)
+        depth = depth + 1.2 * soft
+        tissue = image > 0.15 * BRAIN
+        oedema = self.oedema / (1 + np.exp((depth - 1.6) * 6))
+        rim = self.rim * np.exp(-(((depth - 0.85) / 0.16) ** 2)) * (0.8 + 3 * soft)
+        core = self.core / (1 + np.exp((depth - 0.7) * 12))
+        return np.where(tissue, pushed * (1 - oedema) * (1 - core) + np.maximum(rim, 0), image).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Decoy:
+    """What is no tumour but may be taken for one: a vessel (bright dot), a cyst or a spot (dark)."""
+
+    centre: tuple[float, float]
+    radius: float
+    contrast: float
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, brain: NDArray[np.bool_]) -> _Decoy:
+        inside = np.argwhere(ndimage.binary_erosion(brain, iterations=6))
+        row, column = inside[random.integers(len(inside))]
+        kind = random.integers(3)
+        radius = random.uniform(*((1.0, 2.5), (4.0, 10.0), (1.5, 4.0))[kind])
+        contrast = random.uniform(*((0.15, 0.4), (-0.6, -0.4), (-0.3, -0.15))[kind])
+        return cls((float(row), float(column)), radius, contrast)
+
+    def paint(self, image: Field, above: float) -> Field:
+        """Draw it as it looks `above` mm from its centre."""
+        size = self.radius * np.sqrt(max(0.0, 1 - (above / (2 * self.radius)) ** 2))
+        if size <= 0:
+            return image
+        rows, columns = np.indices(image.shape, dtype=np.float32)
+        distance = np.hypot(rows - self.centre[0], columns - self.centre[1])
+        inside = np.clip(size - distance + 0.5, 0, 1)  # one pixel of soft border
+        change = image * self.contrast if self.contrast < 0 else self.contrast
+        return np.asarray(image + inside * change, dtype=np.float32)
+
+
+def _write(
+    root: Path,
+    heads: list[Head],
+    difficulty: float,
+    source: Source,
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    (root / "slices").mkdir()
+    rows: list[tuple[int, str, str]] = []
+    for patient, head in enumerate(heads):
+        for pixels in render(head, difficulty):
+            number = len(rows) + 1
+            notes = PngInfo()
+            notes.add_text("Source", source.credit)
+            notes.add_text("Comment", f"{STAMP}: made by a program, shows no patient")
+            stamped(pixels).save(root / "slices" / f"{number}.png", pnginfo=notes)
+            rows.append((number, "glioma" if head.lesion else "none", f"synthetic-{patient:03d}"))
+        if on_progress:
+            on_progress(patient + 1, len(heads))
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([("slice", "tumour", "patient"), *rows])
+    write_source(root, source)
+
+
+def _heads(patients: int, slices: int, seed: int) -> list[Head]:
+    random = np.random.default_rng(seed)
+    heads = []
+    for patient in range(patients):
+        lowest = random.uniform(AXIAL_MM[0], AXIAL_MM[1] - 4 * (slices - 1)) if slices < 14 else AXIAL_MM[0]
+        heights = tuple(float(height) for height in lowest + 4.0 * np.arange(slices))
+        heads.append(Head(patient % 2 == 0, heights, int(random.integers(2**31))))
+    return heads
+
+
+@lru_cache(maxsize=1)
+def _template() -> tuple[Field, float]:
+    """The skull-stripped template, 0 to 1, axes right, anterior, superior, 1 mm; and the height of its first slice."""
+    from nibabel.nifti1 import Nifti1Image
+    from nilearn import datasets
+
+    path = Path(datasets.__file__).parent / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+    volume = Nifti1Image.from_filename(path)
+    return np.asarray(volume.dataobj, dtype=np.float32) / np.float32(255), float(volume.affine[2, 3])
+
+
+@lru_cache(maxsize=128)
+def _template_slice(height_mm: float) -> Field:
+    """An axial slice as it is shown: SIDE x SIDE, anterior up, the patient's right on the left."""
+    volume, lowest = _template()
+    plane = volume[:, :, round(height_mm - lowest)]
+    shown = plane[:, ::-1].T
+    image = np.zeros((SIDE, SIDE), dtype=np.float32)
+    top, left = (SIDE - shown.shape[0]) // 2, (SIDE - shown.shape[1]) // 2
+    image[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    return image
+
+
+def _with_skull(brain: Field) -> Field:
+    """Put cerebrospinal fluid, bone and scalp around a skull-stripped slice, by distance from the brain in mm."""
+    inside = ndimage.binary_fill_holes(ndimage.binary_closing(brain > 0.1, iterations=6))
+    distance = ndimage.distance_transform_edt(~inside)
+    fluid = np.where(distance < 2.5, 0.08, 0.0)
+    bone = np.where((distance >= 2.5) & (distance < 7), 0.05, 0.0)
+    scalp = 0.75 * np.exp(-(((distance - 9.5) / 2.2) ** 2))
+    around = np.where(distance >= 7, scalp, fluid + bone)
+    return np.where(inside, BRAIN * np.maximum(brain, 0.15), around).astype(np.float32)
+
+
+def _warp(random: np.random.Generator) -> NDArray[np.float64]:
+    """Where each pixel of a head comes from: a small rotation, scaling and shift, and a smooth elastic field."""
+    angle, shear = random.normal(0, 0.07), random.normal(0, 0.03)
+    scale = random.normal(1, 0.05, size=2)
+    matrix = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) * scale[:, None]
+    centred = np.indices((SIDE, SIDE), dtype=np.float64).reshape(2, -1) - SIDE / 2
+    moved = (matrix @ centred).reshape(2, SIDE, SIDE) + SIDE / 2 + random.normal(0, 4, size=(2, 1, 1))
+    elastic = np.stack([3.5 * _smooth_noise(random, 4) + 0.8 * _smooth_noise(random, 16) for _ in range(2)])
+    return np.asarray(moved + elastic)
+
+
+def _bias_field(random: np.random.Generator, strength: float) -> Field:
+    """Uneven sensitivity of the coils: a smooth factor around 1."""
+    return np.exp(strength * _smooth_noise(random, 4)).astype(np.float32)
+
+
+def _smooth_noise(random: np.random.Generator, cells: int) -> NDArray[np.float64]:
+    """Smooth noise of unit deviation, with about `cells` bumps across the image."""
+    coarse = random.normal(size=(cells, cells))
+    fine = ndimage.zoom(coarse, SIDE / cells, order=3)
+    return np.asarray(fine / fine.std())

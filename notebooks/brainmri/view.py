@@ -1,0 +1,241 @@
+"""Figures that name their data. Synthetic data says so on each.
+
+Each function returns a finished figure; a notebook shows it as the value of its cell. Colours are those of Okabe and
+Ito (2008), which people with colour-blindness can tell apart; what a colour says is also said in words.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib import rc_context
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from brainmri.metrics import roc_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from IPython.display import HTML
+    from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike, NDArray
+
+    from brainmri.data import Source
+    from brainmri.metrics import Confusion, Interval
+
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+    "legend.framealpha": 0.9,
+    "legend.edgecolor": "none",
+    "figure.constrained_layout.use": True,
+}
+CREDIT_LINE, BANNER = 0.14, 0.25  # inches
+
+
+def montage(
+    pixels: NDArray[np.float32],
+    captions: Sequence[str],
+    source: Source,
+    *,
+    title: str = "",
+    columns: int = 6,
+    colours: Sequence[str] | None = None,
+) -> Figure:
+    """Slices side by side, each with its caption; `pixels` has shape (n, height, width)."""
+    rows = max(1, -(-len(pixels) // columns))
+    lines = 1 + max((caption.count("\n") for caption in captions), default=0)
+    height = rows * (1.65 + 0.2 * lines) + 0.75
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, height), squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for index, (axis, image) in enumerate(zip(axes.flat, pixels, strict=False)):
+            axis.imshow(image, cmap="gray", vmin=0, vmax=max(float(np.percentile(image, 99.7)), 1e-6))
+            axis.set_title(captions[index], fontsize=9, loc="center", color=colours[index] if colours else "black")
+        return _finished(figure, source, title)
+
+
+def learning_curves(history: Sequence[dict[str, float]], source: Source) -> Figure:
+    """Loss, and AUC if it was recorded, for each epoch in training and validation."""
+    epochs = np.arange(1, len(history) + 1)
+    names = [name for name in ("loss", "auc") if history and name in history[0]]
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 3.4), squeeze=False)
+        for axis, name in zip(axes.flat, names, strict=True):
+            for prefix, label, colour in (("", "training", BLUE), ("val_", "validation", ORANGE)):
+                values = [epoch.get(prefix + name, np.nan) for epoch in history]
+                axis.plot(epochs, values, marker=".", color=colour, label=label)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.set(xlabel="epoch", title={"loss": "Loss", "auc": "AUC"}[name])
+            axis.legend()
+        return _finished(figure, source)
+
+
+def roc(
+    truth: ArrayLike, score: ArrayLike, auc: Interval, source: Source, *, threshold: float, subtitle: str
+) -> Figure:
+    """The ROC curve with its AUC and interval, and the point that `threshold` stands for."""
+    curve = roc_curve(truth, score)
+    at = int(np.searchsorted(-curve.threshold, -threshold, side="right")) - 1
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(5.2, 5.0))
+        axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="guessing")
+        axis.plot(
+            curve.false_positive_rate,
+            curve.true_positive_rate,
+            color=BLUE,
+            linewidth=2,
+            label=f"AUC {auc.value:.3f}, 95 % interval {auc.low:.3f} to {auc.high:.3f}",
+        )
+        axis.plot(
+            curve.false_positive_rate[at],
+            curve.true_positive_rate[at],
+            "o",
+            color=ORANGE,
+            markersize=8,
+            label=f"threshold {threshold:.2f}, chosen on validation",
+        )
+        axis.set(
+            xlabel="1 - specificity (false alarms)",
+            ylabel="sensitivity (tumours found)",
+            title=subtitle,
+            aspect="equal",
+            xlim=(-0.01, 1.01),
+            ylim=(-0.01, 1.01),
+        )
+        axis.legend(loc="lower right")
+        return _finished(figure, source)
+
+
+def scores(truth: ArrayLike, score: ArrayLike, names: tuple[str, str], source: Source, *, threshold: float) -> Figure:
+    """How the scores of both classes are spread; `names` are those of the negative and the positive class."""
+    positive, value = np.asarray(truth).astype(bool), np.asarray(score)
+    bins = np.linspace(0, 1, 26).tolist()
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.2, 3.2))
+        axis.hist(value[~positive], bins, color=BLUE, alpha=0.75, label=names[0])
+        axis.hist(value[positive], bins, histtype="step", linewidth=2, color=ORANGE, label=names[1])
+        axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
+        axis.set(xlabel=f"score for {names[1]}", ylabel="slices", title="Scores of the test slices")
+        axis.legend(loc="upper center")
+        return _finished(figure, source)
+
+
+def confusion(counts: Confusion, names: tuple[str, str], source: Source) -> Figure:
+    """Right and wrong calls as a table; `names` are those of the negative and the positive class."""
+    table = np.array(
+        [[counts.true_negative, counts.false_positive], [counts.false_negative, counts.true_positive]], dtype=float
+    )
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.6, 3.7))
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(table):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            text = f"{count:.0f}\n{share[row, column]:.1%}"
+            axis.text(column, row, text, ha="center", va="center", color=colour)
+        axis.set_xticks([0, 1], [f"called\n{name}" for name in names])
+        axis.set_yticks([0, 1], [f"is\n{name}" for name in names])
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        axis.set_title(f"Accuracy {counts.accuracy:.1%}", loc="center")
+        return _finished(figure, source)
+
+
+def mistakes(
+    pixels: NDArray[np.float32],
+    truth: ArrayLike,
+    score: ArrayLike,
+    names: tuple[str, str],
+    source: Source,
+    *,
+    threshold: float,
+    most: int = 12,
+) -> Figure:
+    """The slices that were called wrong, the surest mistakes first."""
+    positive, value = np.asarray(truth).astype(bool), np.asarray(score)
+    wrong = np.flatnonzero((value >= threshold) != positive)
+    room = np.where(positive, threshold, 1 - threshold)  # how far on the wrong side a score can be
+    sureness = np.abs(value - threshold) / np.maximum(room, 1e-6)
+    shown = wrong[np.argsort(-sureness[wrong], kind="stable")][:most]
+    captions = [f"{names[int(positive[i])]}\nscore {value[i]:.2f}" for i in shown]
+    colours = [ORANGE if positive[i] else BLUE for i in shown]
+    title = f"{len(wrong)} of {len(value)} called wrong" + (f", the {most} surest" if len(wrong) > most else "")
+    return montage(pixels[shown], captions, source, title=title, colours=colours)
+
+
+def convolution_times(sizes: Sequence[int], milliseconds: dict[str, Sequence[float]], *, simulated: bool) -> Figure:
+    """Time of a convolution by image size, one line a device; with two devices, how much faster the second is."""
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.2, 4.2))
+        for (device, values), colour, marker in zip(milliseconds.items(), (BLUE, ORANGE), "os", strict=False):
+            axis.plot(sizes, values, marker=marker, color=colour, linewidth=2, label=device)
+        if len(milliseconds) == 2:
+            slow, fast = milliseconds.values()
+            for size, before, after in zip(sizes, slow, fast, strict=True):
+                faster = f"{before / after:.3g} x"
+                axis.annotate(faster, (size, after), (0, -14), textcoords="offset points", ha="center")
+        axis.set(xscale="log", yscale="log", xlabel="edge of the images in pixels", ylabel="milliseconds")
+        axis.set_xticks(list(sizes), [str(size) for size in sizes])
+        axis.minorticks_off()
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.margins(y=0.15)
+        axis.grid(axis="y", color="#dddddd")
+        axis.set_title("One convolution: median of several runs")
+        axis.legend()
+        if simulated:
+            _banner(figure, "SIMULATED GPU: measured on the CPU only")
+        return _laid_out(figure, head=BANNER if simulated else 0, foot=0)
+
+
+def facts(rows: Mapping[str, object]) -> HTML:
+    """A table of names and values for a notebook."""
+    from IPython.display import HTML
+
+    cells = "".join(
+        f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th>'
+        f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
+        for name, value in rows.items()
+    )
+    return HTML(f"<table>{cells}</table>")  # type: ignore[no-untyped-call]
+
+
+def _finished(figure: Figure, source: Source, title: str = "") -> Figure:
+    """Name the data at the foot, and say SYNTHETIC at the head where it is."""
+    width, height = figure.get_size_inches()
+    head = 0.0
+    if source.synthetic:
+        _banner(figure, "SYNTHETIC")
+        head = BANNER
+    if title:
+        figure.text(0.01, 1 - head / height, title, ha="left", va="top", fontsize=11)
+        head += BANNER
+    credit = textwrap.wrap(source.credit, int(19 * width))  # characters of 7 points that fit
+    figure.text(0.01, 0.01, "\n".join(credit), ha="left", va="bottom", fontsize=7, color=GREY)
+    return _laid_out(figure, head, foot=CREDIT_LINE * (len(credit) + 0.5))
+
+
+def _laid_out(figure: Figure, head: float, foot: float) -> Figure:
+    """Fit the axes between `head` and `foot`, inches at the edges that texts of the figure need."""
+    engine, height = figure.get_layout_engine(), figure.get_figheight()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # noqa: S101 (STYLE asks for it)
+    engine.set(rect=(0, foot / height, 1, 1 - (head + foot) / height))
+    figure.draw_without_rendering()
+    plt.close(figure)  # else the notebook would show it a second time
+    return figure
+
+
+def _banner(figure: Figure, text: str) -> None:
+    style = {"facecolor": ORANGE, "edgecolor": "none", "pad": 2.5}
+    figure.text(0.99, 0.99, text, ha="right", va="top", fontsize=9, weight="bold", color="white", bbox=style)

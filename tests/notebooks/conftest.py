@@ -1,0 +1,114 @@
+"""Runs the notebooks as JupyterLab does, in the kernels of a built software stack."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROJECT = Path(__file__).parents[2]
+NOTEBOOKS = PROJECT / "notebooks"
+VIEWS = Path("/cvmfs/sciencebox.local/lcg/views")
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A notebook after its run, and the home folder it ran in."""
+
+    notebook: nbformat.NotebookNode
+    home: Path
+
+    def outputs(self) -> list[nbformat.NotebookNode]:
+        """All outputs in reading order."""
+        return [output for cell in self.notebook.cells for output in cell.get("outputs", [])]
+
+    @property
+    def text(self) -> str:
+        """What was printed to standard output."""
+        return "".join(output.text for output in self.outputs() if output.get("name") == "stdout")
+
+    @property
+    def tables(self) -> str:
+        """The tables, as HTML."""
+        return "".join(output.get("data", {}).get("text/html", "") for output in self.outputs())
+
+    @property
+    def figures(self) -> int:
+        """How many figures were shown."""
+        return sum("image/png" in output.get("data", {}) for output in self.outputs())
+
+    @property
+    def complaints(self) -> list[str]:
+        """Errors and whatever was written to standard error: a reader should see neither."""
+        return [
+            output.get("text") or "\n".join(output.get("traceback", []))
+            for output in self.outputs()
+            if output.get("name") == "stderr" or output.output_type == "error"
+        ]
+
+
+def kernel_folder() -> Path | None:
+    """`share/jupyter/kernels` of the stack: SCIENCEBOX_TEST_KERNELS, or the newest view under /cvmfs."""
+    if given := os.environ.get("SCIENCEBOX_TEST_KERNELS"):
+        return Path(given)
+    found = sorted(VIEWS.glob("*/*/share/jupyter/kernels"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+@pytest.fixture(scope="session")
+def kernels() -> Path:
+    """The folder of the stack's kernels, or skip."""
+    folder = kernel_folder()
+    if folder is None or not (folder / "tensorflow" / "kernel.json").is_file():
+        pytest.skip(f"no software stack: {folder or VIEWS} has no kernels; build one, or set SCIENCEBOX_TEST_KERNELS")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real MRI data, or skip."""
+    root = Path(os.environ.get("SCIENCEBOX_DATA") or PROJECT.parent / "shared" / "data")
+    if not (root / "figshare" / "labels.csv").is_file():
+        pytest.skip(f"no real MRI data: {root} has no figshare/labels.csv; set SCIENCEBOX_DATA")
+    return root
+
+
+@pytest.fixture(scope="session")
+def execute(kernels: Path) -> Callable[..., Executed]:
+    """Run a notebook of the project, by name, or one made by a test; at size smoke, in a home folder of its own."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpecManager
+    from nbclient import NotebookClient
+
+    class StackKernelManager(AsyncKernelManager):
+        """Starts the stack's kernels, none of those installed elsewhere."""
+
+        def _kernel_spec_manager_default(self) -> KernelSpecManager:
+            return KernelSpecManager(kernel_dirs=[str(kernels)], ensure_native_kernel=False)
+
+    def run(
+        what: str | nbformat.NotebookNode, home: Path, session: dict[str, object] | None = None, **environ: str
+    ) -> Executed:
+        notebook = nbformat.read(NOTEBOOKS / f"{what}.ipynb", as_version=4) if isinstance(what, str) else what
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("SCIENCEBOX_", "PYTHON"))},
+            "PYTHONPATH": str(NOTEBOOKS),  # the package as it is here, not as it was when the stack was built
+            "HOME": str(home),
+            "SCIENCEBOX_DATA": str(home / "no-data"),
+            "SCIENCEBOX_NOTEBOOK_SIZE": "smoke",
+            **({"SCIENCEBOX_SESSION": json.dumps(session)} if session else {}),
+            **environ,
+        }
+        client = NotebookClient(notebook, kernel_manager_class=StackKernelManager, timeout=300, allow_errors=True)
+        client.execute(cwd=str(home), env=environment)
+        return Executed(notebook, home)
+
+    return run

@@ -1,0 +1,92 @@
+"""`brainmri check` and `brainmri synthetic` as a user meets them."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from brainmri import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROWS = [("1", "glioma", "anna"), ("2", "none", "bert"), ("3", "glioma", "anna")]
+
+
+def test_a_clean_folder_is_counted_and_passes(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["check", str(make_folder(ROWS))]) == 0
+    shown = capsys.readouterr().out
+    for words in ("3 slices of 2 patients", "12 x 12 (3)", "glioma: 2 slices of 1 patients", "No fault found."):
+        assert words in shown
+
+
+def test_all_faults_are_listed_at_once(make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_folder([*ROWS, ("4", "glioma", "carl"), ("5", "none", "dora"), ("6", "none", "emil")])
+    slices = folder / "slices"
+    (slices / "2.png").write_bytes(b"no image")
+    (slices / "3.png").unlink()
+    shutil.copy(slices / "1.png", slices / "4.png")
+    shutil.copy(slices / "1.png", slices / "5.png")
+    assert cli.main(["check", str(folder)]) == 1
+    shown = capsys.readouterr().out
+    assert "2.png is not a readable image" in shown
+    assert "/3 is missing" in shown
+    assert "1.png, 4.png, 5.png are the same image with different labels" in shown
+    assert "3 faults found." in shown
+
+
+def test_the_same_image_of_two_patients_is_a_fault_of_one_patient_a_note(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder([*ROWS, ("4", "glioma", "carl")])
+    shutil.copy(folder / "slices" / "1.png", folder / "slices" / "3.png")
+    assert cli.main(["check", str(folder)]) == 0
+    assert "note: 1.png, 3.png are the same image" in capsys.readouterr().out
+    shutil.copy(folder / "slices" / "1.png", folder / "slices" / "4.png")
+    assert cli.main(["check", str(folder)]) == 1
+    assert "1.png, 3.png, 4.png are the same image in different patients" in capsys.readouterr().out
+
+
+def test_a_patient_on_both_sides_is_named(make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("1", "glioma", "anna", "train"), ("2", "none", "bert", "train"), ("3", "glioma", "anna", "test")]
+    assert cli.main(["check", str(make_folder(rows, columns=("slice", "tumour", "patient", "split")))]) == 1
+    assert "FAULT: patient anna is in test and train" in capsys.readouterr().out
+
+
+def test_blocks_and_odd_sizes_are_noted(make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    folder = make_folder(ROWS, columns=("slice", "tumour", "block"))
+    Image.new("L", (30, 20)).save(folder / "slices" / "2.png")
+    assert cli.main(["check", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "Say 'block split'" in shown
+    assert "1 images are not 12 x 12" in shown
+
+
+def test_an_unusable_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"brainmri: There is no folder {tmp_path / 'nowhere'}. Check the path.\n"
+
+
+def test_a_synthetic_set_is_made_once_and_passes_its_own_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "made"
+    make = ["synthetic", str(folder), "--patients", "2", "--slices", "1"]
+    assert cli.main(make) == 0
+    assert "2 SYNTHETIC slices" in capsys.readouterr().out
+    assert cli.main(["check", str(folder)]) == 0
+    assert "SYNTHETIC DATA" in capsys.readouterr().out
+    assert cli.main(make) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.data
+def test_the_real_slices_are_sound(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(real_data / "figshare")]) == 0
+    assert "2312 slices of 147 blocks" in capsys.readouterr().out

@@ -1,0 +1,185 @@
+"""What the reader makes of good folders, and what it says about bad ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from brainmri import data
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROWS = [("1", "glioma", "anna"), ("2", "none", "bert"), ("3", "glioma", "anna")]
+
+
+def test_reads_records_with_their_facts(make_folder: Callable[..., Path]) -> None:
+    source = data.Source("test images", "CC0", "doi 10.0/test")
+    dataset = data.read_folder(make_folder(ROWS), source)
+    assert dataset.grouping == "patient"
+    assert dataset.labels == {"glioma": 2, "none": 1}
+    assert list(dataset.groups) == ["anna", "bert", "anna"]
+    assert list(dataset.shows("glioma")) == [1, 0, 1]
+    assert all(item.source.licence == "CC0" for item in dataset)
+
+
+def test_block_stands_in_for_an_unknown_patient(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS, columns=("slice", "tumour", "block"))
+    assert data.read_folder(folder).grouping == "block"
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (("slice", "kind", "patient"), ["lacks the column tumour", "slice, kind, patient"]),
+        (("name", "kind", "patient"), ["lacks the column slice and tumour"]),
+        (("slice", "tumour", "person"), ["neither a column patient nor block", "slice, tumour, person"]),
+    ],
+)
+def test_missing_column_is_named_with_those_found(
+    make_folder: Callable[..., Path], columns: tuple[str, ...], words: list[str]
+) -> None:
+    with pytest.raises(data.DataError) as error:
+        data.read_folder(make_folder(ROWS, columns=columns))
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_file_that_is_no_image_is_named(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    (folder / "slices" / "2.png").write_text("<html>not found</html>")
+    dataset = data.read_folder(folder)
+    with pytest.raises(data.DataError, match=r"2\.png is not a readable image. Replace it"):
+        data.load(dataset.slices, 8)
+
+
+def test_cut_off_image_is_named(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    whole = (folder / "slices" / "3.png").read_bytes()
+    (folder / "slices" / "3.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(data.DataError, match=r"3\.png is not a readable image"):
+        data.load(data.read_folder(folder).slices, 8)
+
+
+def test_listed_but_absent_file_is_named(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    (folder / "slices" / "3.png").unlink()
+    with pytest.raises(data.DataError, match=r"does not hold: 3\. Copy the files there or remove their lines"):
+        data.read_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], "lists no slice"),
+        ([("1", "glioma", "")], "line 2: patient is empty"),
+        ([("1", "glioma", "anna"), ("1", "none", "bert")], "1.png more than once"),
+        ([("1", "glioma")], "line 2: patient is empty"),
+    ],
+)
+def test_unusable_lines_are_named(make_folder: Callable[..., Path], rows: list[tuple[str, ...]], words: str) -> None:
+    folder = make_folder(rows)
+    Image.new("L", (4, 4)).save(folder / "slices" / "spare.png")
+    with pytest.raises(data.DataError, match=words):
+        data.read_folder(folder)
+
+
+def test_unknown_part_of_a_split_is_refused(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna", "holdout")], columns=("slice", "tumour", "patient", "split"))
+    with pytest.raises(data.DataError, match=r"'holdout'\. Use train, validation, test"):
+        data.read_folder(folder)
+
+
+def test_absent_and_empty_folders(tmp_path: Path, make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(data.DataError, match="There is no folder"):
+        data.read_folder(tmp_path / "nowhere")
+    with pytest.raises(data.DataError, match=r"has no labels\.csv"):
+        data.read_folder(tmp_path)
+    with pytest.raises(data.DataError, match=r"holds no image\. Put the slices there"):
+        data.read_folder(make_folder(ROWS, draw=False))
+
+
+def test_a_name_cannot_lead_out_of_the_folder(make_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_folder([("../../secret", "glioma", "anna")])
+    Image.new("L", (4, 4)).save(tmp_path / "secret.png")
+    dataset = data.read_folder(folder, allow_missing=True)
+    assert all(item.image.parent == folder / "slices" for item in dataset)
+
+
+def test_one_class_is_no_question(make_folder: Callable[..., Path]) -> None:
+    dataset = data.read_folder(make_folder([("1", "glioma", "a"), ("2", "glioma", "b")]))
+    with pytest.raises(data.DataError, match="only one class for the question 'glioma or not'"):
+        dataset.shows("glioma")
+
+
+def test_stored_source_is_read_back_and_a_broken_one_refused(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    source = data.Source("made up", "CC0", synthetic=True)
+    data.write_source(folder, source)
+    assert data.read_folder(folder).source == source
+    (folder / "source.json").write_text(json.dumps({"title": "?"}))
+    with pytest.raises(data.DataError, match=r"source\.json cannot be used.*name, licence, reference, synthetic"):
+        data.read_folder(folder)
+
+
+def test_sample_keeps_whole_groups(make_folder: Callable[..., Path]) -> None:
+    rows = [(str(n), ("glioma", "none")[n % 2], f"patient-{n % 10}") for n in range(40)]
+    dataset = data.read_folder(make_folder(rows))
+    small = dataset.sample(groups=2)
+    assert len(set(small.groups)) == 4
+    assert len(small) == 16
+    assert small == dataset.sample(groups=2)
+
+
+def test_loaded_slices_are_padded_not_stretched(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna")])
+    Image.new("L", (40, 20), 255).save(folder / "slices" / "1.png")
+    (pixels,) = data.load(data.read_folder(folder).slices, 16)
+    assert pixels.shape == (16, 16)
+    assert pixels[4:12].min() == 1.0
+    assert pixels[:4].max() == pixels[12:].max() == 0.0
+
+
+def test_deep_grey_values_are_scaled_not_cut_off(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna")])
+    Image.fromarray(np.full((8, 8), 3000, dtype=np.uint16) * np.arange(8, dtype=np.uint16)).save(
+        folder / "slices" / "1.png"
+    )
+    (pixels,) = data.load(data.read_folder(folder).slices, 8)
+    assert pixels[0] == pytest.approx(np.arange(8) / 7, abs=0.01)
+
+
+def test_figshare_is_found_only_where_it_is(tmp_path: Path) -> None:
+    assert data.read_figshare({"SCIENCEBOX_DATA": str(tmp_path)}) is None
+
+
+@pytest.mark.data
+def test_real_slices_lie_as_their_masks_do_when_transposed(real_data: Path) -> None:
+    """The masks are stored transposed against the slices: rows of one are columns of the other."""
+    dataset = data.read_figshare({"SCIENCEBOX_DATA": str(real_data)})
+    assert dataset is not None
+    by_name = {item.image.stem: item for item in dataset}
+    number = next(path.stem for path in sorted((real_data / "figshare" / "masks").iterdir()) if path.stem in by_name)
+    (pixels,) = data.load([by_name[number]], 512)
+    beside = np.asarray(Image.open(real_data / "figshare" / "mask_images" / f"{number}.png").convert("L"), float)
+    tumour = np.asarray(Image.open(real_data / "figshare" / "masks" / f"{number}.png").convert("L")) > 0
+
+    def alike(other: np.ndarray) -> float:
+        return float(np.corrcoef(pixels.ravel(), other.ravel())[0, 1])
+
+    assert alike(beside.T) > 0.99 > alike(beside)
+    assert tumour.T.any()
+    assert not np.array_equal(tumour, tumour.T)
+
+
+def test_reading_loads_no_machine_learning() -> None:
+    heavy = "{'torch', 'tensorflow', 'keras', 'sklearn', 'nilearn'}"
+    code = f"import sys, brainmri, brainmri.data, brainmri.cli; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"

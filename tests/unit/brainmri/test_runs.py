@@ -1,0 +1,74 @@
+"""What outlives the kernel, and what a waiting user reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from brainmri import data, runs
+from brainmri.progress import Progress, remaining, spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SETTINGS = {"name": "quick-figshare", "size": "quick", "seed": 0}
+
+
+def test_the_same_settings_find_the_same_run_and_others_do_not(tmp_path: Path) -> None:
+    first = runs.open_run("11_classification_2d", SETTINGS, tmp_path)
+    first.write_history([{"loss": 0.5}])
+    again = runs.open_run("11_classification_2d", dict(reversed(SETTINGS.items())), tmp_path)
+    other = runs.open_run("11_classification_2d", {**SETTINGS, "seed": 1}, tmp_path)
+    assert again.read_history() == [{"loss": 0.5}]
+    assert other.read_history() == []
+    assert first.folder.parent == tmp_path / "11_classification_2d"
+    assert first.folder.name.startswith("quick-figshare-")
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "history.json"
+    runs.write_whole(target, "old")
+
+    def full(self: Path, *_: object, **__: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(target), "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        runs.write_whole(target, "new and longer")
+    assert target.read_text() == "old"
+
+
+def test_fingerprint_changes_with_the_data(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna"), ("2", "none", "bert")])
+    dataset = data.read_folder(folder)
+    before = runs.fingerprint(dataset)
+    assert runs.fingerprint(data.read_folder(folder)) == before
+    table = folder / "labels.csv"
+    table.write_text(table.read_text().replace("bert", "carl"))
+    assert runs.fingerprint(data.read_folder(folder)) != before
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_durations_are_spoken(seconds: float, words: str) -> None:
+    assert spoken(seconds) == words
+
+
+def test_time_left_is_judged_from_the_steps_of_this_kernel() -> None:
+    assert remaining(done=10, total=110, first=10, seconds=0) is None
+    assert remaining(done=60, total=110, first=10, seconds=100) == pytest.approx(100)
+
+
+def test_progress_says_what_is_left_and_then_how_long_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    progress = Progress("training", clock=lambda: now[0])
+    shown: list[str] = []
+    monkeypatch.setattr(progress._line, "show", lambda share, text: shown.append(text))
+    for step in range(5):
+        progress(step, 4, note=f"step {step}")
+        now[0] += 10
+    assert shown[0] == "training · step 0 · starting"
+    assert shown[1] == "training · step 1 · about 30 s left"
+    assert shown[-1] == "training · step 4 · done in 40 s"
