@@ -211,6 +211,15 @@ def facts(rows: Mapping[str, object]) -> HTML:
     return HTML(f"<table>{cells}</table>")  # type: ignore[no-untyped-call]
 
 
+def paragraph(sentences: Sequence[str]) -> HTML:
+    """Sentences as one paragraph that stands out in a notebook."""
+    from IPython.display import HTML
+
+    style = f"border-left:4px solid {GREEN};padding:0.4em 1em;max-width:48em"
+    text = html.escape(" ".join(sentences))
+    return HTML(f'<p style="{style}">{text}</p>')  # type: ignore[no-untyped-call]
+
+
 def _finished(figure: Figure, source: Source, title: str = "") -> Figure:
     """Name the data at the foot, and say SYNTHETIC at the head where it is."""
     width, height = figure.get_size_inches()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +38,10 @@ class Executed:
         return "".join(output.text for output in self.outputs() if output.get("name") == "stdout")
 
     @property
-    def tables(self) -> str:
-        """The tables, as HTML."""
-        return "".join(output.get("data", {}).get("text/html", "") for output in self.outputs())
+    def shown(self) -> str:
+        """Tables and paragraphs, without their HTML."""
+        pages = (output.get("data", {}).get("text/html", "") for output in self.outputs())
+        return html.unescape(re.sub(r"<[^>]+>", " ", "".join(pages)))
 
     @property
     def figures(self) -> int:

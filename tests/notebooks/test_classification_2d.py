@@ -32,9 +32,9 @@ def synthetic(execute: Callable, tmp_path_factory: pytest.TempPathFactory):
 def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:
     assert synthetic.complaints == []
     assert synthetic.figures == 6
-    assert "SYNTHETIC: this says nothing about patients" in synthetic.text
-    assert "SYNTHETIC DATA: made-up heads" in synthetic.text
-    assert "do not quote this figure" in synthetic.text
+    assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
+    assert "SYNTHETIC DATA: made-up heads" in synthetic.shown
+    assert "do not quote this figure" in synthetic.shown
 
 
 def test_the_guard_is_seen_to_pass_and_to_refuse(synthetic) -> None:
@@ -45,11 +45,11 @@ def test_the_guard_is_seen_to_pass_and_to_refuse(synthetic) -> None:
 def test_the_closing_sentence_is_what_was_stored(synthetic) -> None:
     stored = result(synthetic.home)
     assert f"AUC {stored['auc']:.3f} (95 % interval {stored['auc_low']:.3f} to {stored['auc_high']:.3f})" in (
-        synthetic.text
+        synthetic.shown
     )
-    assert f"On {stored['n']} test slices of {stored['groups']} patients" in synthetic.text
-    assert stored["hardware"] in synthetic.text
-    assert "2 epochs in" in synthetic.text
+    assert f"On {stored['n']} test slices of {stored['groups']} patients" in synthetic.shown
+    assert stored["hardware"] in synthetic.shown
+    assert "2 epochs in" in synthetic.shown
 
 
 def test_a_second_run_finds_its_checkpoint_and_the_same_figures(synthetic, execute: Callable) -> None:
@@ -70,10 +70,10 @@ def test_on_real_slices_it_names_them_and_their_blocks(execute: Callable, tmp_pa
     done = execute(NAME, tmp_path, SCIENCEBOX_DATA=str(real_data))
     assert done.complaints == []
     assert done.figures == 6
-    assert "SYNTHETIC" not in done.text + done.tables
-    assert "10.6084/m9.figshare.1512427, CC BY 4.0" in done.text
-    assert "(block split, fold 1 of 5, seed 0)" in done.text
-    assert "one patient may reach from a block into the next" in done.text
+    assert "SYNTHETIC" not in done.text + done.shown
+    assert "10.6084/m9.figshare.1512427, CC BY 4.0" in done.shown
+    assert "(block split, fold 1 of 5, seed 0)" in done.shown
+    assert "may lie on two sides" in done.shown
     assert result(tmp_path)["split"].startswith("block split")
 
 

@@ -20,15 +20,15 @@ def test_without_a_gpu_it_runs_to_the_end_and_says_how_to_get_one(execute: Calla
     done = execute("00_your_gpu", tmp_path, session=SESSION)
     assert done.complaints == []
     assert done.figures == 1
-    assert "no libcuda in this session" in done.tables
-    assert "8 GiB" in done.tables
-    assert "ms on the CPU, 2 cores. This session has no GPU" in done.text
-    assert "start it again with a GPU" in done.text
+    assert "no libcuda in this session" in done.shown
+    assert "8 GiB" in done.shown
+    assert "ms on a CPU with 2 threads. This session has no GPU" in done.shown
+    assert "start it again with a GPU" in done.shown
 
 
 def test_a_simulated_gpu_says_simulated_and_is_not_measured(execute: Callable, tmp_path: Path) -> None:
     done = execute("00_your_gpu", tmp_path, session={**SESSION, "gpus": [CARD], "simulated": True})
     assert done.complaints == []
-    assert "NVIDIA A100, 40 GiB (SIMULATED)" in done.tables
-    assert "SIMULATED" in done.text
-    assert "times faster" not in done.text
+    assert "NVIDIA A100, 40 GiB (SIMULATED)" in done.shown
+    assert "SIMULATED" in done.shown
+    assert "times faster" not in done.shown

@@ -1,0 +1,64 @@
+"""A result is never said without its circumstances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from brainmri.data import FIGSHARE, Source
+from brainmri.metrics import Confusion, Interval
+from brainmri.results import ClassificationResult
+from brainmri.splits import Split
+
+SPLIT = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100), "block", "block split, fold 1 of 5, seed 0")
+RESULT = ClassificationResult(
+    auc=Interval(0.98, 0.95, 0.99),
+    counts=Confusion(true_positive=9, false_negative=1, false_positive=2, true_negative=8),
+    groups=5,
+    split=SPLIT,
+    source=FIGSHARE,
+    size="quick",
+    hardware="2 cores of AMD EPYC",
+    epochs=30,
+    seconds=130.0,
+)
+
+
+def test_data_size_hardware_split_interval_and_time_are_named() -> None:
+    text = " ".join(RESULT.sentences())
+    for words in (
+        "10.6084/m9.figshare.1512427",
+        "20 test slices of 5 blocks",
+        "block split, fold 1 of 5, seed 0",
+        "size quick on 2 cores of AMD EPYC",
+        "30 epochs in 2 min 10 s",
+        "AUC 0.980 (95 % interval 0.950 to 0.990)",
+        "accuracy 0.850 at a threshold chosen on validation",
+    ):
+        assert words in text
+    assert "SYNTHETIC" not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (RESULT, "one whose slices reach from one block into the next may lie on two sides"),
+        (replace(RESULT, source=Source("made-up heads", "CC0", synthetic=True)), "this says nothing about patients"),
+        (replace(RESULT, size="smoke"), "do not quote this figure"),
+        (replace(RESULT, epochs=0), "(trained before)"),
+    ],
+)
+def test_caveats_are_said_where_they_apply(changed: ClassificationResult, words: str) -> None:
+    assert words in " ".join(changed.sentences())
+
+
+def test_a_patient_split_needs_no_caveat() -> None:
+    by_patient = replace(RESULT, split=replace(SPLIT, by="patient", how="patient split, fold 1 of 5, seed 0"))
+    assert "patients are not known" not in " ".join(by_patient.sentences())
+
+
+def test_stored_values_are_those_of_the_sentence() -> None:
+    stored = RESULT.as_json()
+    assert (stored["auc"], stored["auc_low"], stored["auc_high"]) == (0.98, 0.95, 0.99)
+    assert (stored["accuracy"], stored["n"], stored["split"]) == (0.85, 20, SPLIT.how)
