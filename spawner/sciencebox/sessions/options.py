@@ -1,12 +1,37 @@
-"""What a user may ask for, and the check of what was asked. Pure: values in, values or an OptionsError out."""
+"""What a user may ask for, and the check of what was asked. Pure: values in, values or an OptionsError out.
+
+The spawn form, its URL arguments and `user_options` of JupyterHub's REST API are read by the same `parse_options`, so
+that no way in is checked less than another.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sciencebox import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sciencebox.gpus.broker import Availability
+    from sciencebox.settings import Settings
+
+NO_GPU = "none"
+ANY_GPU = "any"
+FIELDS = ("stack", "cores", "memory", "gpu", "gpu_count")
+
+_LONGEST_VALUE = 200
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")  # not str.isdigit, which takes digits of every script
+_PRINTABLE_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
 class OptionsError(ValueError):
-    """A field of the spawn form, or of the API's `user_options`, cannot be accepted."""
+    """A field of the spawn form, or of the API's `user_options`, cannot be accepted.
+
+    `message` is plain text that says what is allowed. It never repeats the value that was sent.
+    """
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -16,17 +41,27 @@ class OptionsError(ValueError):
 
 @dataclass(frozen=True)
 class GpuChoice:
-    """One line of the GPU choice: a kind of device (model, or model with MIG profile) and how many are free."""
+    """One line of the GPU choice: a kind of device (model, or model with MIG profile), or `any` of them.
+
+    `holders` are the users who hold the `held` devices; empty where names are not shown. What is neither free nor
+    held is out of service.
+    """
 
     kind: str
     memory_bytes: int | None
     free: int
     total: int
+    held: int = 0
+    holders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Offer:
-    """What this deployment offers at one moment; made from settings and inventory."""
+    """What this deployment offers at one moment; made from settings, inventory and ledger.
+
+    `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
+    `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty.
+    """
 
     stacks: tuple[str, ...]
     cores: tuple[int, ...]
@@ -34,18 +69,200 @@ class Offer:
     default_cores: int
     default_memory_bytes: int
     gpus: tuple[GpuChoice, ...] = ()
+    any_gpu: GpuChoice | None = None
     max_gpus: int = 1
     simulated: bool = False
-    no_gpu_reason: str = ""  # one sentence, when `gpus` is empty
-    holders: tuple[tuple[str, str], ...] = ()  # (kind, user) of each held device, empty when hidden
+    reason: str = ""
+
+    @property
+    def gpu_choices(self) -> tuple[GpuChoice, ...]:
+        """What may be chosen instead of no GPU, in the order of the form."""
+        return (self.any_gpu, *self.gpus) if self.any_gpu else ()
+
+    def most_gpus(self, gpu: str) -> int:
+        """How many GPUs of this choice one session may ask for; 0 where the choice is not offered."""
+        total = next((choice.total for choice in self.gpu_choices if choice.kind == gpu), 0)
+        return min(self.max_gpus, total)
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     """A validated request for a session."""
 
-    stack: str
+    stack: str  # a release, or "" where none is published
     cores: int
     memory_bytes: int
-    gpu: str = "none"  # "none", "any" or the kind of a GpuChoice
+    gpu: str = NO_GPU  # "none", "any" or the kind of a GpuChoice
     gpu_count: int = 0  # 0 exactly when gpu is "none"
+
+
+def make_offer(
+    settings: Settings, availability: Sequence[Availability], releases: Sequence[str], *, reason: str = ""
+) -> Offer:
+    """What may be chosen now.
+
+    `availability` is the broker's count by kind, `releases` what is published under /cvmfs, and `reason` why nothing
+    can be granted, where that is so.
+    """
+    show = settings.gpus.show_holders
+    choices = [_choice(found.kind, [found], show) for found in availability]
+    wanted = settings.gpus.models
+    return Offer(
+        stacks=_default_first(settings, releases, on_gpu=bool(choices)),
+        cores=tuple(sorted(set(settings.sessions.cores.choices))),
+        memory_bytes=tuple(sorted({int(size) for size in settings.sessions.memory.choices})),
+        default_cores=settings.sessions.cores.default,
+        default_memory_bytes=int(settings.sessions.memory.default),
+        gpus=tuple(choice for choice in choices if not wanted or _is_one_of(choice.kind, wanted)),
+        any_gpu=_choice(ANY_GPU, availability, show) if choices else None,
+        max_gpus=settings.gpus.max_per_session,
+        simulated=settings.gpus.simulate > 0,
+        reason=reason or ("" if choices else "No GPU was found on this server."),
+    )
+
+
+def parse_options(raw: Mapping[str, object], offer: Offer) -> SessionOptions:
+    """Check a request against what is offered.
+
+    `raw` comes from a form (each value a list of one string) or from JSON (strings and whole numbers). A missing field
+    takes its default. Raises OptionsError for the first field that is unknown, malformed or not on offer.
+    """
+    for name in raw:
+        if name not in FIELDS:
+            shown = name if _PRINTABLE_FIELD.fullmatch(name) else "options"
+            raise OptionsError(shown, f"There is no such field; those known are {', '.join(FIELDS)}.")
+    given = {name: _single(name, value) for name, value in raw.items()}
+    gpu = _parse_gpu(given, offer)
+    return SessionOptions(
+        stack=_parse_stack(given, offer),
+        cores=_parse_choice(given, "cores", offer.cores, offer.default_cores, lambda cores: f"{cores}"),
+        memory_bytes=_parse_choice(given, "memory", offer.memory_bytes, offer.default_memory_bytes, explain.size),
+        gpu=gpu,
+        gpu_count=_parse_count(given, gpu, offer),
+    )
+
+
+def to_user_options(options: SessionOptions) -> dict[str, str | int]:
+    """The request as the JSON that `parse_options` reads; JupyterHub keeps it as the user's last choice."""
+    return {
+        "stack": options.stack,
+        "cores": options.cores,
+        "memory": explain.size(options.memory_bytes),
+        "gpu": options.gpu,
+        "gpu_count": options.gpu_count,
+    }
+
+
+# Reading one field
+
+
+def _single(field: str, value: object) -> str:
+    """One value as text, whether it came as such, as a number or as a form's list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise OptionsError(field, "Give one text or one whole number.")
+    if isinstance(value, int) and abs(value) >= 10**15:  # str() of an enormous number is slow, or refused
+        raise OptionsError(field, "The number is too large.")
+    text = str(value)
+    if len(text) > _LONGEST_VALUE:
+        raise OptionsError(field, f"The value is too long; at most {_LONGEST_VALUE} characters are read.")
+    return text
+
+
+def _parse_stack(given: Mapping[str, str], offer: Offer) -> str:
+    stack = given.get("stack", offer.stacks[0] if offer.stacks else "")
+    if stack in offer.stacks or not (stack or offer.stacks):
+        return stack
+    if not offer.stacks:
+        raise OptionsError("stack", "No software stack is published on this server; leave the field out.")
+    raise OptionsError("stack", f"Choose {_either(offer.stacks)}.")
+
+
+def _parse_choice(
+    given: Mapping[str, str], field: str, offered: Sequence[int], default: int, shown: Callable[[int], str]
+) -> int:
+    """One of several numbers, given as such or as the form shows it (`4 GiB`)."""
+    if field not in given:
+        return default
+    text = _compact(given[field])
+    for choice in offered:
+        if text in {str(choice), _compact(shown(choice))}:
+            return choice
+    raise OptionsError(field, f"Choose {_either([shown(choice) for choice in offered])}.")
+
+
+def _parse_gpu(given: Mapping[str, str], offer: Offer) -> str:
+    if "gpu" not in given:
+        if given.get("gpu_count", "0") != "0":
+            raise OptionsError("gpu", f"Say which GPU is meant by gpu_count: {_either(_gpu_names(offer))}.")
+        return NO_GPU
+    gpu = given["gpu"]
+    if gpu in _gpu_names(offer):
+        return gpu
+    if not offer.gpu_choices:
+        raise OptionsError("gpu", f"{offer.reason} Choose none.")
+    raise OptionsError("gpu", f"Choose {_either(_gpu_names(offer))}.")
+
+
+def _parse_count(given: Mapping[str, str], gpu: str, offer: Offer) -> int:
+    most = offer.most_gpus(gpu)
+    text = given.get("gpu_count", "1")
+    count = int(text) if _WHOLE_NUMBER.fullmatch(text) else -1
+    if gpu == NO_GPU:
+        # A form that shows how many also sends that number when no GPU is chosen.
+        if 0 <= count <= offer.max_gpus:
+            return 0
+        raise OptionsError("gpu_count", "Without a GPU this is 0, or left out.")
+    if 1 <= count <= most:
+        return count
+    if most == 1:
+        raise OptionsError("gpu_count", f"Only 1 is possible: {_limit(gpu, offer)}.")
+    raise OptionsError("gpu_count", f"Choose a whole number from 1 to {most}: {_limit(gpu, offer)}.")
+
+
+def _limit(gpu: str, offer: Offer) -> str:
+    if offer.most_gpus(gpu) == offer.max_gpus:
+        return f"a session may hold {offer.max_gpus} at most"
+    return f"this server has {offer.most_gpus(gpu)}{'' if gpu == ANY_GPU else f' x {gpu}'}"
+
+
+def _gpu_names(offer: Offer) -> list[str]:
+    return [NO_GPU, *(choice.kind for choice in offer.gpu_choices)]
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def _compact(text: str) -> str:
+    return text.replace(" ", "").casefold()
+
+
+# Making an offer
+
+
+def _choice(kind: str, found: Sequence[Availability], show_holders: bool) -> GpuChoice:
+    """Devices of one kind, or of several taken together."""
+    holdings = [holding for part in found for holding in part.holdings]
+    return GpuChoice(
+        kind=kind,
+        memory_bytes=found[0].memory_bytes if len(found) == 1 else None,
+        free=sum(part.free for part in found),
+        total=sum(part.total for part in found),
+        held=len({holding.uuid for holding in holdings}),
+        holders=tuple(sorted({holding.user for holding in holdings})) if show_holders else (),
+    )
+
+
+def _is_one_of(kind: str, models: Sequence[str]) -> bool:
+    """Whether a kind is a model, or a MIG instance of a model, that the settings name."""
+    return any(kind == model or kind.startswith(f"{model} MIG ") for model in models)
+
+
+def _default_first(settings: Settings, releases: Sequence[str], *, on_gpu: bool) -> tuple[str, ...]:
+    """Published releases; the one of the settings comes first, with CUDA where there are GPUs to use it."""
+    cuda = settings.stack.variant == "cuda" or (settings.stack.variant == "auto" and on_gpu)
+    plain = settings.stack.release
+    default = f"{plain}_cuda" if cuda and f"{plain}_cuda" in releases else plain
+    return tuple(sorted(set(releases), key=lambda release: (release != default, release != plain, release)))
