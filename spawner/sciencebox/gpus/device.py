@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Health(str, Enum):
@@ -45,13 +42,14 @@ class Device:
     minor: int | None = None  # N of /dev/nvidiaN, of the parent for a MIG instance
     mig_profile: str | None = None
     parent_uuid: str | None = None
+    mig_enabled: bool = False  # a GPU cut into MIG instances: they are granted, the GPU itself is not
     gpu_instance: int | None = None
     compute_instance: int | None = None
     processes: tuple[Process, ...] = ()
     health: Health = Health.HEALTHY
     health_reason: str = ""
     simulated: bool = False
-    unknown: Mapping[str, str] = field(default=_NOTHING, hash=False)
+    unknown: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def kind(self) -> str:
