@@ -1,22 +1,77 @@
 """The settings file `deploy/sciencebox.yaml`: its model, its defaults and its errors.
 
-The model is the only place that knows a key: the documentation in `Field(description=...)`, the JSON schema and the
-checks all follow from it.
+The model is the only place that knows a key: the documentation in `Field(description=...)`, the JSON schema, the
+reference and the checks all follow from it.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-UserName = Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
+from sciencebox import explain
+
 MIB = 1024**2
+GIB = 1024**3
+SMALLEST_MEMORY = 256 * MIB
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
+
+
+def _matching(pattern: str, accepts: str) -> Any:
+    """Text of a certain form; `accepts` says in words which."""
+    return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
+
+
+def _at_least_smallest(value: ByteSize) -> ByteSize:
+    if value < SMALLEST_MEMORY:
+        raise ValueError(f"must be at least {explain.size(SMALLEST_MEMORY)}; given: {explain.size(value)}")
+    return value
+
+
+Whole = Annotated[int, Strict()]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+Count = Annotated[Whole, Field(ge=1, le=1024)]
+Name = Annotated[
+    str, _matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
+]
+UserName = Annotated[
+    str,
+    _matching(
+        r"^[a-z_][a-z0-9_.-]{0,31}$",
+        "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
+    ),
+]
+HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+MemorySize = Annotated[
+    ByteSize,
+    AfterValidator(_at_least_smallest),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "format": "size",
+            "accepts": f"a size such as 8 GiB, at least {explain.size(SMALLEST_MEMORY)}",
+        }
+    ),
+]
+Folder = Annotated[
+    Path,
+    Field(json_schema_extra={"accepts": "an absolute path of letters, digits and `/._-`, such as /srv/sciencebox"}),
+]
 
 
 class SettingsError(ValueError):
@@ -28,11 +83,19 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_means_default(cls, values: Any) -> Any:
+        """A key without a value, as left behind when the lines under it are commented out."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+
 
 class Server(Section):
     """Under which address the service is reached."""
 
-    hostname: str = Field("localhost", pattern=r"^[A-Za-z0-9.-]+$", description="Name that users type in the browser.")
+    hostname: HostName = Field("auto", description="Name that users type; `auto`: this server's own full name.")
     https_port: Port = Field(443, description="Port of the service.")
     http_port: Port = Field(80, description="Port that redirects to https.")
     tls: Literal["internal", "acme", "files"] = Field(
@@ -45,40 +108,46 @@ class Server(Section):
     acme_email: str | None = Field(None, description="With `tls: acme`: whom the authority may write to.")
 
     @model_validator(mode="after")
-    def _files_are_named(self) -> Server:
+    def _makes_sense(self) -> Server:
         if self.tls == "files" and not (self.certificate and self.key):
             raise ValueError("`tls: files` needs both `certificate` and `key`")
+        if self.tls == "acme" and self.hostname == "auto":
+            raise ValueError("`tls: acme` needs `hostname`, the public name that the certificate is for")
         if self.https_port == self.http_port:
-            raise ValueError("`https_port` and `http_port` must differ")
+            raise ValueError(f"`https_port` and `http_port` must differ; both are {self.http_port}")
         return self
 
 
 class Engine(Section):
     """The container engine that runs the service and its sessions."""
 
-    socket: Path = Field(Path("/var/run/docker.sock"), description="The engine's socket on this server.")
+    socket: Folder = Field(Path("/var/run/docker.sock"), description="The engine's socket on this server.")
 
 
 class Gpus(Section):
     """Which GPUs are offered and how they reach a session."""
 
-    driver_root: Path = Field(Path("/"), description="Where the NVIDIA driver is installed; `/` for packages and .run.")
+    driver_root: Folder = Field(
+        Path("/"), description="Where the NVIDIA driver is installed; `/` for packages and .run."
+    )
     attach: Literal["auto", "cdi", "nvidia", "bind"] = Field(
-        "auto", description="How a card is handed to a container; `auto` takes the best that `make doctor` finds."
+        "auto",
+        description="How a card is handed to a container: `cdi`, `nvidia` (the toolkit's runtime hook), `bind` (driver "
+        "files and device nodes, without the toolkit) or `auto`, the best that `make doctor` finds.",
     )
     models: list[str] = Field([], description="Models that users may choose by name; empty: every model found.")
-    max_per_session: int = Field(4, ge=1, le=64, description="Most GPUs that one session may hold.")
+    max_per_session: Annotated[Whole, Field(ge=1, le=64)] = Field(4, description="Most GPUs that one session may hold.")
     show_holders: bool = Field(True, description="Show users who holds a busy GPU; false shows counts only.")
-    simulate: int = Field(
-        0, ge=0, le=16, description="Offer this many SIMULATED GPUs instead of real ones, to show the product."
+    simulate: Annotated[Whole, Field(ge=0, le=16)] = Field(
+        0, description="Offer this many SIMULATED GPUs instead of real ones, to show the product."
     )
 
 
 class Cores(Section):
     """CPU cores that a session may have."""
 
-    choices: list[Annotated[int, Field(ge=1, le=1024)]] = Field([1, 2, 4, 8], min_length=1)
-    default: int = Field(2, ge=1)
+    choices: list[Count] = Field([1, 2, 4, 8], min_length=1, description="What the form offers.")
+    default: Count = Field(2, description="What the form proposes; one of the choices.")
 
     @model_validator(mode="after")
     def _default_is_offered(self) -> Cores:
@@ -87,20 +156,19 @@ class Cores(Section):
         return self
 
 
-Memory_ = Annotated[ByteSize, Field(ge=256 * MIB, description="For example 8 GiB.")]
-
-
 class Memory(Section):
-    """Memory that a session may have."""
+    """Memory that a session may have; one that needs more is ended by the kernel."""
 
-    choices: list[Memory_] = Field([ByteSize(n * 1024 * MIB) for n in (2, 4, 8, 16)], min_length=1)
-    default: Memory_ = Field(ByteSize(4 * 1024 * MIB))
+    choices: list[MemorySize] = Field(
+        [ByteSize(n * GIB) for n in (2, 4, 8, 16)], min_length=1, description="What the form offers."
+    )
+    default: MemorySize = Field(ByteSize(4 * GIB), description="What the form proposes; one of the choices.")
 
     @model_validator(mode="after")
     def _default_is_offered(self) -> Memory:
         if self.default not in self.choices:
-            offered = ", ".join(size.human_readable() for size in self.choices)
-            raise ValueError(f"`default: {self.default.human_readable()}` is not one of the choices {offered}")
+            offered = ", ".join(explain.size(choice) for choice in self.choices)
+            raise ValueError(f"`default: {explain.size(self.default)}` is not one of the choices {offered}")
         return self
 
 
@@ -109,19 +177,29 @@ class Sessions(Section):
 
     cores: Cores = Cores()
     memory: Memory = Memory()
-    pids: int = Field(4096, ge=64, le=1_000_000, description="Most processes and threads in one session.")
-    shared_memory: Memory_ = Field(
-        ByteSize(2 * 1024 * MIB), description="Size of /dev/shm, which PyTorch's data loaders need."
+    pids: Annotated[Whole, Field(ge=64, le=1_000_000)] = Field(
+        4096, description="Most processes and threads in one session."
     )
-    start_timeout: int = Field(120, ge=10, le=3600, description="Seconds a session may take to answer.")
+    shared_memory: MemorySize = Field(
+        ByteSize(2 * GIB), description="Size of /dev/shm, which PyTorch's data loaders need."
+    )
+    start_timeout: Annotated[Whole, Field(ge=10, le=3600)] = Field(
+        120, description="Seconds a session may take to answer."
+    )
 
 
 class Stack(Section):
     """The software under /cvmfs."""
 
-    repository: str = Field("sciencebox.local", pattern=r"^[a-z0-9.-]+$", description="Folder under /cvmfs.")
-    release: str = Field("SB_1", pattern=r"^[A-Za-z0-9_]+$", description="Release that sessions see.")
-    variant: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: cuda where a driver is found.")
+    repository: Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")] = (
+        Field("sciencebox.local", description="Folder under /cvmfs.")
+    )
+    release: Annotated[str, _matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
+        "SB_1", description="Release that sessions see."
+    )
+    variant: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Libraries of the release: `cpu`, `cuda`, or `auto`: `cuda` where a driver is found."
+    )
 
 
 class Accounts(Section):
@@ -135,12 +213,19 @@ class Accounts(Section):
 class Network(Section):
     """How images, the stack and sessions reach package indexes through the site's network."""
 
-    http_proxy: str | None = Field(None, description="Default: the environment's HTTP_PROXY.")
-    https_proxy: str | None = Field(None, description="Default: the environment's HTTPS_PROXY.")
-    no_proxy: str | None = Field(None, description="Default: the environment's NO_PROXY.")
-    python_index: str | None = Field(None, description="Index for pip and uv, instead of their default.")
-    npm_registry: str | None = Field(None, description="Registry for npm, instead of its default.")
-    apt_mirror: str | None = Field(None, description="Mirror for Debian packages, instead of the default.")
+    http_proxy: Url | None = Field(None, description="Proxy for http; empty: the environment's HTTP_PROXY.")
+    https_proxy: Url | None = Field(None, description="Proxy for https; empty: the environment's HTTPS_PROXY.")
+    no_proxy: str | None = Field(None, description="Hosts reached without a proxy; empty: the environment's NO_PROXY.")
+    python_index: Url | None = Field(
+        None, description="Index for pip and uv; empty: the environment's PIP_INDEX_URL, else their default."
+    )
+    npm_registry: Url | None = Field(
+        None, description="Registry for npm; empty: the environment's NPM_CONFIG_REGISTRY, else its default."
+    )
+    apt_mirror: Url | None = Field(
+        None,
+        description="Mirror that images are bootstrapped from and get Debian packages from; empty: Debian's own.",
+    )
 
 
 class Images(Section):
@@ -156,7 +241,7 @@ class Settings(Section):
     """All settings of one deployment."""
 
     name: Name = Field("sciencebox", description="Name of this deployment; containers and networks carry it.")
-    data_root: Path = Field(Path("/var/lib/sciencebox"), description="Folder for homes, data, stack and state.")
+    data_root: Folder = Field(Path("/var/lib/sciencebox"), description="Folder for homes, data, stack and state.")
     server: Server = Server()
     engine: Engine = Engine()
     gpus: Gpus = Gpus()
@@ -167,9 +252,20 @@ class Settings(Section):
     images: Images = Images()
 
     @model_validator(mode="after")
-    def _data_root_is_absolute(self) -> Settings:
-        if not self.data_root.is_absolute():
-            raise ValueError(f"`data_root` must be an absolute path, not {self.data_root}")
+    def _paths_are_usable(self) -> Settings:
+        paths = {
+            "data_root": self.data_root,
+            "engine.socket": self.engine.socket,
+            "gpus.driver_root": self.gpus.driver_root,
+        }
+        for key, path in paths.items():
+            if not path.is_absolute():
+                raise ValueError(f"`{key}` must be an absolute path; given: {str(path)!r}")
+            # They are written into volume arguments, where a colon or a space would mean something else.
+            if not _PLAIN_PATH.fullmatch(str(path)) or ".." in path.parts:
+                raise ValueError(f"`{key}` may have letters, digits and `/._-` only, and no `..`; given: {str(path)!r}")
+        if len(self.data_root.parts) < 3:
+            raise ValueError(f"`data_root` must be a folder of its own, such as /srv/sciencebox, not {self.data_root}")
         return self
 
 
@@ -179,71 +275,32 @@ def load(path: Path) -> Settings:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is not a text file in UTF-8") from error
     return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Settings:
-    """Check the text of a settings file; `source` names it in errors."""
+    """Check the text of a settings file; `source` names it in errors. All errors are told at once."""
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
+        doubtful = [f"{source}:{at}: {what}" for what, at in explain.doubtful_keys(tree)]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
         raise SettingsError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{source}: a part of it contains itself") from error
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise SettingsError(f"{source}: expected keys such as `name:`, found {type(values).__name__}")
+        raise SettingsError(f"{source}: expected keys such as `name:`, found {explain.short(values)}")
+    if doubtful:
+        raise SettingsError("\n".join(doubtful))
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(dict(detail), tree, source) for detail in error.errors()]
+        schema = Settings.model_json_schema()
+        lines = [explain.error(dict(detail), schema, tree, source) for detail in error.errors()]
         raise SettingsError("\n".join(lines)) from error
-
-
-def _explain(detail: dict[str, Any], tree: yaml.Node | None, source: str) -> str:
-    """One pydantic error as a sentence with its place in the file."""
-    where = tuple(detail["loc"])
-    key = ".".join(str(part) for part in where)
-    place = f"{source}:{_line(tree, where)}"
-    if detail["type"] == "extra_forbidden":
-        known = _keys(where[:-1])
-        close = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
-        advice = f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"
-        return f"{place}: unknown key `{key}`; {advice}"
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "byte_size":
-        message = "must be a size such as 8 GiB, at least 256 MiB"
-    given = detail.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return f"{place}: `{key}`: {message}{shown}" if key else f"{place}: {message}"
-
-
-def _line(node: yaml.Node | None, where: tuple[int | str, ...]) -> int:
-    """The line, from 1, of the deepest part of `where` that the file has."""
-    line = node.start_mark.line + 1 if node else 1
-    for part in where:
-        if isinstance(node, yaml.MappingNode):
-            for name, value in node.value:
-                if name.value == part:
-                    line, node = name.start_mark.line + 1, value
-                    break
-            else:
-                return line
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
-
-
-def _keys(where: tuple[int | str, ...]) -> list[str]:
-    """The keys that the model knows in the section at `where`."""
-    model: Any = Settings
-    for part in where:
-        model = model.model_fields[part].annotation
-        if get_origin(model) is Union:
-            model = next(choice for choice in get_args(model) if choice is not type(None))
-    return sorted(model.model_fields)
