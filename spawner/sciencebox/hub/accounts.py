@@ -1,0 +1,79 @@
+"""Accounts that exist from the first start, and the one-time password that the administrator must replace.
+
+The deployment writes the first administrator's password to `secrets/first_password`. The hub makes the account, sends
+whoever signs in with it to the page that changes it, and removes the file once that is done.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bcrypt
+from jupyterhub.utils import url_path_join
+from nativeauthenticator import NativeAuthenticator
+from nativeauthenticator.handlers import LoginHandler
+from nativeauthenticator.orm import UserInfo
+from traitlets import Unicode
+
+
+class FirstLoginHandler(LoginHandler):
+    """Sign-in that leads to the change of a one-time password before anything else."""
+
+    def get_next_url(self, user: Any = None, default: str | None = None) -> str:
+        """Where a user goes after signing in."""
+        if user is not None and self.authenticator.must_change_password(user.name):
+            return url_path_join(self.hub.base_url, "change-password")
+        return super().get_next_url(user, default)
+
+
+class ScienceBoxAuthenticator(NativeAuthenticator):
+    """NativeAuthenticator with accounts made by the deployment."""
+
+    administrator = Unicode("admin", config=True, help="Name of the first administrator.")
+    first_password_file = Unicode(
+        "", config=True, help="File with the administrator's one-time password; removed when it was changed."
+    )
+    demo_passwords_file = Unicode("", config=True, help="JSON file, name to password, of demonstration accounts.")
+
+    def make_first_accounts(self) -> None:
+        """Make the accounts that the deployment asks for and that are not there yet."""
+        first = self._first_password()
+        if first:
+            self._add(self.administrator, first)
+        if self.demo_passwords_file and Path(self.demo_passwords_file).exists():
+            passwords = json.loads(Path(self.demo_passwords_file).read_text(encoding="utf-8"))
+            for name, password in passwords.items():
+                self._add(name, password)
+
+    def must_change_password(self, name: str) -> bool:
+        """Whether this account still has the password that `make deploy` printed."""
+        first = self._first_password()
+        info = self.get_user(name) if first and name == self.administrator else None
+        return bool(info and info.is_valid_password(first))
+
+    def change_password(self, username: str, new_password: str) -> bool | None:
+        """Change a password; the one-time password itself is not accepted as the new one."""
+        if username == self.administrator and new_password == self._first_password():
+            return None
+        changed: bool | None = super().change_password(username, new_password)
+        if changed and username == self.administrator and self.first_password_file:
+            Path(self.first_password_file).unlink(missing_ok=True)
+        return changed
+
+    def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
+        """NativeAuthenticator's pages, with our sign-in."""
+        pages = super().get_handlers(app)
+        return [(path, FirstLoginHandler if handler is LoginHandler else handler) for path, handler in pages]
+
+    def _first_password(self) -> str:
+        path = Path(self.first_password_file) if self.first_password_file else None
+        return path.read_text(encoding="utf-8").strip() if path and path.exists() else ""
+
+    def _add(self, name: str, password: str) -> None:
+        if self.user_exists(name):
+            return
+        digest = bcrypt.hashpw(password.encode(), bcrypt.gensalt())
+        self.db.add(UserInfo(username=self.normalize_username(name), password=digest, is_authorized=True))
+        self.db.commit()

@@ -1,0 +1,40 @@
+"""The hub: JupyterHub with the desk that grants GPUs, opened before any session is looked at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.app import JupyterHub
+
+from sciencebox.hub.accounts import ScienceBoxAuthenticator
+
+if TYPE_CHECKING:
+    from sciencebox.sessions.desk import Desk
+
+
+class ScienceBoxHub(JupyterHub):
+    """JupyterHub whose spawners share one desk (`user.settings["app"].desk`)."""
+
+    name = "sciencebox-hub"
+    desk: Desk
+
+    async def init_users(self) -> None:
+        """Users of the database, then the accounts that the deployment asked for."""
+        await super().init_users()
+        if isinstance(self.authenticator, ScienceBoxAuthenticator):
+            self.authenticator.make_first_accounts()
+
+    def init_tornado_settings(self) -> None:
+        """The hub's web settings, with the desk for the pages."""
+        super().init_tornado_settings()
+        self.tornado_settings["sciencebox"] = self.desk
+
+    async def init_spawners(self) -> Any:
+        """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
+        await self.desk.open()
+        count = await super().init_spawners()
+        known = {
+            spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
+        }
+        await self.desk.remove_strangers(known)
+        return count

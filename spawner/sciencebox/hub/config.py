@@ -1,0 +1,92 @@
+"""The hub's configuration, derived from the settings. Pure: settings and paths in, a traitlets Config out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitlets.config import Config
+
+import sciencebox
+from sciencebox.hub.accounts import ScienceBoxAuthenticator
+from sciencebox.hub.pages import HANDLERS
+from sciencebox.sessions.docker import HUB_MARGIN_S, GPUDockerSpawner
+
+if TYPE_CHECKING:
+    from sciencebox.settings import Settings
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the hub runs and what it reaches; told by the deployment through the environment."""
+
+    state: Path
+    hub_name: str = "hub"  # host name of the hub as sessions and the proxy see it
+    proxy_api: str = "http://proxy:8001"
+    session_image: str = f"sciencebox/session:{sciencebox.__version__}"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of generated secrets, readable by the hub only."""
+        return self.state / "secrets"
+
+
+def build_config(settings: Settings, place: Place) -> Config:
+    """Put the hub together."""
+    config = Config()
+    _hub(config, settings, place)
+    _accounts(config, settings, place)
+    _sessions(config, settings, place)
+    return config
+
+
+def _hub(c: Any, settings: Settings, place: Place) -> None:
+    c.JupyterHub.hub_ip = "0.0.0.0"  # noqa: S104 - inside the hub's own network namespace
+    c.JupyterHub.hub_connect_ip = place.hub_name
+    c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
+    c.JupyterHub.template_paths = [str(HERE / "templates")]
+    c.JupyterHub.extra_handlers = HANDLERS
+    c.JupyterHub.template_vars = {"sciencebox_simulated": settings.gpus.simulate > 0}
+    # The proxy is a service of its own, and sessions are containers: both outlive the hub.
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = place.proxy_api
+    c.ConfigurableHTTPProxy.auth_token = (place.secrets / "proxy_token").read_text(encoding="utf-8").strip()
+    # A hub that was down looks at what is running before it answers.
+    c.JupyterHub.init_spawners_timeout = 30
+
+
+def _accounts(c: Any, settings: Settings, place: Place) -> None:
+    accounts = settings.accounts
+    c.JupyterHub.authenticator_class = ScienceBoxAuthenticator
+    c.Authenticator.admin_users = {accounts.administrator}
+    c.Authenticator.allow_all = True  # who may sign in is decided by approval in NativeAuthenticator
+    c.ScienceBoxAuthenticator.enable_signup = accounts.sign_up
+    c.ScienceBoxAuthenticator.minimum_password_length = 10
+    c.ScienceBoxAuthenticator.check_common_password = True
+    c.ScienceBoxAuthenticator.allowed_failed_logins = 5
+    c.ScienceBoxAuthenticator.seconds_before_next_try = 60
+    c.ScienceBoxAuthenticator.administrator = accounts.administrator
+    c.ScienceBoxAuthenticator.first_password_file = str(place.secrets / "first_password")
+    c.ScienceBoxAuthenticator.demo_passwords_file = str(place.secrets / "demo_passwords.json")
+
+
+def _sessions(c: Any, settings: Settings, place: Place) -> None:
+    c.JupyterHub.spawner_class = GPUDockerSpawner
+    spawner = c.GPUDockerSpawner
+    spawner.image = place.session_image
+    spawner.pull_policy = "never"  # images are built by the deployment, before anyone waits for them
+    spawner.prefix = settings.name
+    spawner.name_template = "{prefix}-session-{username}"
+    spawner.network_name = f"{settings.name}-sessions"
+    spawner.use_internal_ip = True
+    spawner.remove = True  # a restarted session is a new container: old devices are never reused
+    spawner.start_timeout = settings.sessions.start_timeout + HUB_MARGIN_S
+    spawner.http_timeout = settings.sessions.start_timeout
+    spawner.cmd = ["jupyterhub-singleuser"]
+    spawner.default_url = "/lab"

@@ -1,0 +1,289 @@
+"""The desk where sessions ask for GPUs: the pure broker, kept up to date from the driver and the engine.
+
+The broker decides; the desk only looks (in threads, never on the event loop) and tells it what it saw. A look at the
+driver or the engine that hangs makes GPUs unavailable, with the reason; sessions without a GPU go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docker.errors import DockerException
+from requests import RequestException
+
+from sciencebox.gpus.broker import Broker, GpuRequest, Grant
+from sciencebox.gpus.device import Inventory
+from sciencebox.gpus.inventory import read_inventory, simulated_inventory
+from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
+from sciencebox.sessions.attach import (
+    AttachError,
+    ModeChoice,
+    attach,
+    choose_mode,
+    engine_facts,
+    find_driver_files,
+    no_gpu,
+)
+from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.identity import Identities
+from sciencebox.sessions.launch import Launch, describe, repository
+from sciencebox.sessions.options import ANY_GPU, Offer, SessionOptions, make_offer
+from sciencebox.sessions.stack import View, published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
+
+    from sciencebox.gpus.broker import Holding, Refusal
+    from sciencebox.gpus.device import Device
+    from sciencebox.sessions.attach import Attachment, DriverFiles
+    from sciencebox.settings import Settings
+
+FRESH_S = 1.0  # what was read within this time need not be read again
+DRIVER_EVERY_S = 15.0
+PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
+RETRY_S = 2.0
+
+_UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the desk knows at one moment, for pages. `unfit` is why a device is not granted, by UUID."""
+
+    inventory: Inventory
+    offer: Offer
+    holdings: tuple[Holding, ...]
+    unfit: Mapping[str, str]
+    attach_mode: str
+    attach_reason: str
+
+
+class Desk:
+    """One for the hub: every session's GPUs pass over it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        identities: Identities,
+        read_devices: Callable[[], Inventory],
+        find_driver: Callable[[], DriverFiles],
+    ) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.broker = Broker(show_holders=settings.gpus.show_holders)
+        self._identities = identities
+        self._read_devices = read_devices
+        self._find_driver = find_driver
+        self._inventory = Inventory(readable=False, reason="The GPUs of this server were not looked at yet.")
+        self._choice = ModeChoice(None, "The GPUs of this server were not looked at yet.")
+        self._chosen_for: tuple[str, ...] | None = None
+        self._engine_fault = ""
+        self._views: tuple[View, ...] = ()
+        self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
+        self._driver_call: Future[Inventory] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def from_environment(cls, settings: Settings, state: Path, environment: Mapping[str, str]) -> Desk:
+        """The desk of a deployment. The driver may be seen elsewhere than where it lies on the host: see `deploy/`."""
+        simulate, on_host = settings.gpus.simulate, settings.gpus.driver_root
+        library = environment.get("SCIENCEBOX_NVML")
+        seen = Path(environment.get("SCIENCEBOX_DRIVER", str(on_host)))
+        dev_root = Path(environment.get("SCIENCEBOX_DEV_ROOT", "/dev"))
+        return cls(
+            settings,
+            Engine(),
+            Identities(settings.data_root / "homes", state),
+            lambda: simulated_inventory(simulate) if simulate else read_inventory(library),
+            lambda: find_driver_files(seen, on_host, dev_root),
+        )
+
+    # Looking
+
+    async def open(self) -> None:
+        """Look once, then keep looking for as long as the hub runs."""
+        await self.refresh()
+        self._tasks = [asyncio.create_task(self._follow_engine()), asyncio.create_task(self._follow_driver())]
+
+    async def close(self) -> None:
+        """Stop looking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def refresh(self, max_age_s: float = FRESH_S) -> None:
+        """Bring the broker up to date, unless a look began within the last `max_age_s`. Many callers share one look."""
+        oldest = time.monotonic() - max_age_s
+        async with self._looking:
+            if self._looked_at >= oldest:
+                return
+            began = time.monotonic()
+            views = self.engine.run(published, repository(self.settings), self.settings.stack.repository)
+            self._views, _, _ = await asyncio.gather(views, self._look_at_driver(), self.refresh_ledger())
+            if self._chosen_for != self._uuids():
+                await self._choose_mode()
+            self._looked_at = began
+
+    async def refresh_ledger(self) -> tuple[str, ...]:
+        """Read from the engine who holds what. Returns the ids of containers of ours that hold GPUs without running."""
+        look = self.broker.look()
+        try:
+            containers = await asyncio.wait_for(self.engine.containers(), PATIENCE_S)
+        except _UNREADABLE as error:
+            self._engine_fault = "The container engine does not answer."
+            log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
+            self.broker.see_ledger(None, look, "it does not answer")
+            return ()
+        ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
+        self.broker.see_ledger(ledger.holdings, look)
+        self._engine_fault = ""
+        return ledger.ghosts
+
+    async def _look_at_driver(self) -> None:
+        look = self.broker.look()
+        self._inventory = await self._inventory_or_silence()
+        self.broker.see_inventory(self._inventory, look)
+
+    async def _inventory_or_silence(self) -> Inventory:
+        """A call into a dead driver may never return. It keeps its one thread, and nobody waits for it twice."""
+        stuck = self._driver_call is not None and not self._driver_call.done()
+        call = self._driver_call if stuck and self._driver_call else self.engine.threads.submit(self._read_devices)
+        self._driver_call = call
+        if not stuck:
+            await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
+        try:
+            return call.result(timeout=0)
+        except FutureTimeout:
+            log.error("The NVIDIA driver does not answer.")
+            return Inventory(readable=False, reason="The NVIDIA driver does not answer.")
+        except Exception as error:  # whatever is wrong with GPUs must not stop a session that wants none
+            log.exception("The GPUs cannot be read")
+            return Inventory(readable=False, reason=f"The GPUs cannot be read: {error}")
+
+    async def _choose_mode(self) -> ModeChoice:
+        """How the cards of now reach a container, by what the engine and the driver have now."""
+        uuids, devices = self._uuids(), self._inventory.devices
+        try:
+            choice = await self.engine.run(self._read_mode, devices) if devices else ModeChoice(None, "")
+        except _UNREADABLE as error:
+            log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
+            choice, uuids = ModeChoice(None, "the container engine does not answer."), None
+        self._choice, self._chosen_for = choice, uuids
+        return choice
+
+    def _uuids(self) -> tuple[str, ...] | None:
+        return tuple(device.uuid for device in self._inventory.devices)
+
+    def _read_mode(self, devices: Sequence[Device]) -> ModeChoice:
+        if all(device.simulated for device in devices):
+            return ModeChoice("simulated", "The GPUs are SIMULATED; nothing is attached.")
+        client = self.engine.client
+        facts = engine_facts(client.info(), client.version())
+        return choose_mode(self.settings.gpus.attach, facts, devices, self._find_driver())
+
+    async def _follow_engine(self) -> None:
+        """A container that died frees its GPUs at once, whoever ended it."""
+        while True:
+            await self._remove(await self.refresh_ledger())
+            try:
+                async for _ in self.engine.endings():
+                    await self._remove(await self.refresh_ledger())
+            except _UNREADABLE as error:
+                log.warning("The engine cannot be followed: %s", error)
+            await asyncio.sleep(RETRY_S if self._engine_fault else 0)
+
+    async def _follow_driver(self) -> None:
+        while True:
+            await asyncio.sleep(DRIVER_EVERY_S)
+            await self._look_at_driver()
+            await self._choose_mode()
+
+    async def _remove(self, containers: Iterable[str]) -> None:
+        for container in containers:
+            try:
+                await self.engine.remove(container)
+                log.warning("Removed the container %.12s: its session has ended and it held GPUs.", container)
+            except _UNREADABLE as error:
+                log.error("The container %.12s holds GPUs and cannot be removed: %s", container, error)
+
+    # What sessions ask
+
+    def offer(self) -> Offer:
+        """What may be chosen now."""
+        releases = [view.release for view in self._views]
+        return make_offer(self.settings, self.broker.availability(), releases, reason=self._reason())
+
+    def snapshot(self) -> Snapshot:
+        """Everything that pages show."""
+        mode, reason = self._choice.mode or "none", self._choice.reason
+        return Snapshot(self._inventory, self.offer(), self.broker.holders(), self.broker.unfit(), mode, reason)
+
+    async def request(self, user: str, options: SessionOptions, session: str) -> Grant | Refusal:
+        """Grant what a session asks for, or say why not. Without a GPU nothing can stand in the way."""
+        if not options.gpu_count:
+            return Grant((), session)
+        await self.refresh(max_age_s=0)
+        kind = None if options.gpu == ANY_GPU else options.gpu
+        return self.broker.request(GpuRequest(user, options.gpu_count, kind), session, time.time())
+
+    def settle(self, session: str) -> None:
+        """The start of a session is over, whatever came of it: from now on the engine says what it holds."""
+        self.broker.confirm(session)
+
+    def release(self, session: str) -> None:
+        """No container of this session exists."""
+        self.broker.release(session)
+
+    async def describe(self, user: str, safe_name: str, options: SessionOptions, devices: Sequence[Device]) -> Launch:
+        """The container of a session. Raises AttachError or IdentityError where it cannot be prepared."""
+        identity = await self.engine.run(self._identities.prepare, safe_name)
+        return describe(
+            self.settings,
+            options,
+            identity,
+            await self._attach(devices),
+            devices,
+            view=next((view.path for view in self._views if view.release == options.stack), None),
+            labels=labels(user, devices, self.settings.name, time.time()),
+        )
+
+    async def remove_strangers(self, known: Collection[str]) -> None:
+        """Remove this deployment's session containers that are not `known` to the hub by name.
+
+        A hub that was killed while it started a session comes back without knowing it; nobody could ever stop it.
+        """
+        try:
+            containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
+        except _UNREADABLE as error:
+            log.error("It is not known which sessions are left over: %s", error)
+            return
+        await self._remove(container.id for container in containers if container.name not in known)
+        await self.refresh_ledger()
+
+    async def _attach(self, devices: Sequence[Device]) -> Attachment:
+        if not devices:
+            return no_gpu()
+        choice = await self._choose_mode()
+        if choice.mode is None:
+            raise AttachError("Your GPU cannot be attached on this server; tell the administrator.", choice.reason)
+        return attach(choice.mode, devices, await self.engine.run(self._find_driver))
+
+    def _reason(self) -> str:
+        """Why no GPU can be had, whoever asks."""
+        inventory = self._inventory
+        if not inventory.readable or not inventory.devices:
+            return inventory.reason
+        if self._choice.mode is None:
+            return f"The GPUs of this server cannot be attached to sessions: {self._choice.reason}"
+        return self._engine_fault

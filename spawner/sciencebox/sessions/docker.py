@@ -1,0 +1,204 @@
+"""The spawner for one server: a session is a container of the local engine that holds its own GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import APIError, DockerException
+from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SpawnException
+from requests import RequestException
+from tornado.web import HTTPError
+from traitlets import default
+
+from sciencebox.gpus.broker import Refusal
+from sciencebox.sessions.attach import AttachError, explain_engine_error
+from sciencebox.sessions.form import options_form
+from sciencebox.sessions.identity import IdentityError
+from sciencebox.sessions.launch import PORT
+from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options, to_user_options
+from sciencebox.sessions.progress import Progress, Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from concurrent.futures import ThreadPoolExecutor
+
+    from docker import APIClient
+
+    from sciencebox.sessions.desk import Desk
+
+READY_POLL_S = 0.03
+READY_REQUEST_S = 5.0
+HUB_MARGIN_S = 5  # the hub's own time limits are later, so that a start always ends itself and cleans up
+
+
+class StartRefused(SpawnException):
+    """A session was not started, for a reason that its user can understand and act on."""
+
+    def __init__(self, message: str, status: int = 503) -> None:
+        super().__init__(status, message, reason="refused")
+        self.jupyterhub_message = message
+
+
+class GPUDockerSpawner(DockerSpawner):
+    """DockerSpawner whose containers hold exclusive GPUs, granted by the desk that all sessions share."""
+
+    options: SessionOptions | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.port = PORT
+        self._progress = Progress()
+
+    @property
+    def desk(self) -> Desk:
+        """Where GPUs are asked for; one for the whole hub."""
+        desk: Desk = self.user.settings["app"].desk
+        return desk
+
+    @property
+    def client(self) -> APIClient:
+        """The engine's client, one for the whole hub."""
+        return self.desk.engine.client
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """Threads for engine calls: enough that one user's slow call does not hold up another's."""
+        return self.desk.engine.threads
+
+    # What is asked for
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[[GPUDockerSpawner], Awaitable[str]]:
+        return type(self)._form
+
+    async def _form(self) -> str:
+        """The spawn form as it is now for this user, with the last choice."""
+        await self.desk.refresh()
+        return options_form(self.desk.offer(), self.user.name, last=self.orm_spawner.user_options or {})
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
+        return lambda formdata: to_user_options(self._parse(formdata))
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[[Any, dict[str, Any]], Any]:
+        return type(self)._apply
+
+    async def _apply(self, user_options: dict[str, Any]) -> None:
+        """Check what was asked for, whether it came from the form or from the API."""
+        await self.desk.refresh()
+        self.options = self._parse(user_options)
+
+    def _parse(self, raw: dict[str, Any]) -> SessionOptions:
+        try:
+            return parse_options(raw, self.desk.offer())
+        except OptionsError as error:
+            self.log.warning("Refused the options of %s: %s", self._log_name, error)
+            refusal = HTTPError(400, "%s", error)
+            refusal.jupyterhub_message = str(error)
+            raise refusal from error
+
+    # The way of one session
+
+    async def start(self) -> tuple[str, int]:
+        """Ask for the GPUs, create the container that holds them, wait until its server answers.
+
+        On every way out but success no container is left and no GPU is held.
+        """
+        self._progress = Progress()
+        self._progress.at(Step.CHECKING)
+        session = self.container_name
+        try:
+            return await asyncio.wait_for(self._begin(session), self.start_timeout - HUB_MARGIN_S)
+        except BaseException as error:
+            await asyncio.shield(self._undo(session))
+            explained = self._explain(error)
+            if explained is error:
+                raise
+            self._progress.failed(explained.jupyterhub_message)
+            raise explained from error
+        finally:
+            self.desk.settle(session)
+
+    async def _begin(self, session: str) -> tuple[str, int]:
+        await self._describe(session)
+        self._progress.at(Step.CREATING)
+        ip, port = await super().start()
+        self._progress.at(Step.STARTING)
+        await self._answers(ip, port)
+        return ip, port
+
+    async def _describe(self, session: str) -> None:
+        """Fix everything about the container before it is created, the GPUs first."""
+        options = self.options
+        if options is None:
+            raise StartRefused("This session was started without options; start it from the form.", 400)
+        if options.gpu_count:
+            self._progress.at(Step.GPU)
+        granted = await self.desk.request(self.user.name, options, session)
+        if isinstance(granted, Refusal):
+            raise StartRefused(granted.message)
+        launch = await self.desk.describe(self.user.name, self.escaped_name, options, granted.devices)
+        self.environment = launch.environment
+        self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
+        self.extra_host_config = launch.host
+
+    async def _answers(self, ip: str, port: int) -> None:
+        """Return as soon as the server accepts connections.
+
+        The hub's own check backs off up to seconds between tries; this one sees the server within READY_POLL_S, and a
+        container that ended is told at once, not when the time limit is reached.
+        """
+        looks = 0
+        while True:
+            try:
+                _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), READY_REQUEST_S)
+                writer.close()
+                return
+            except (OSError, asyncio.TimeoutError):
+                looks += 1
+            if looks % 20 == 0 and await self.poll() is not None:
+                raise StartRefused("The session ended while it was starting. Try again, or tell the administrator.")
+            await asyncio.sleep(READY_POLL_S)
+
+    async def _undo(self, session: str) -> None:
+        """Leave nothing behind of a start that failed. Where that is uncertain, the engine keeps the say."""
+        try:
+            await self.desk.engine.remove(session)
+        except (DockerException, RequestException) as error:
+            self.log.error("The container %s could not be removed: %s", session, error)
+        else:
+            self.object_id = ""
+            self.desk.release(session)
+
+    def _explain(self, error: BaseException) -> Any:
+        """An error in words for the user, its cause in the log; errors of our own making pass through."""
+        if isinstance(error, AttachError):
+            known = error
+        elif isinstance(error, IdentityError):
+            known = AttachError("Your home folder could not be prepared; the administrator can see why.", str(error))
+        elif isinstance(error, APIError):
+            known = explain_engine_error(error.explanation or str(error))
+        elif isinstance(error, asyncio.TimeoutError):
+            limit = f"it did not answer within {self.start_timeout - HUB_MARGIN_S} seconds"
+            known = AttachError("The session took too long to start; try again, or tell the administrator.", limit)
+        elif isinstance(error, (DockerException, RequestException, OSError)):
+            known = AttachError("The container engine does not answer; try again in a minute.", str(error))
+        else:
+            return error
+        self.log.error("Starting %s failed: %s", self._log_name, known.operator_message)
+        return StartRefused(known.user_message)
+
+    async def stop(self, now: bool = False) -> None:
+        """Stop and remove the container; its GPUs are free when it is gone."""
+        try:
+            await super().stop(now)
+        finally:
+            await self.desk.refresh_ledger()
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """The steps of the start, as they happen."""
+        async for event in self._progress.events():
+            yield event

@@ -1,0 +1,102 @@
+"""The container engine as seen from the hub's event loop: every call runs in a thread, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import docker.errors
+import requests
+import urllib3
+from docker import APIClient
+from docker.utils import kwargs_from_env
+
+from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+T = TypeVar("T")
+
+CALL_THREADS = 32
+CALL_TIMEOUT_S = 60
+EVENTS_SILENCE_S = 60
+
+
+class Engine:
+    """One connection pool and one thread pool for the whole hub."""
+
+    def __init__(self, base_url: str | None = None) -> None:
+        """Connect lazily: making an Engine talks to nobody. `base_url` defaults to DOCKER_HOST or the usual socket."""
+        self._base_url = base_url
+        self._log = logging.getLogger(__name__)
+        self._client: APIClient | None = None
+        self.threads = ThreadPoolExecutor(CALL_THREADS, thread_name_prefix="engine")
+
+    @property
+    def client(self) -> APIClient:
+        """The engine's API client. The first use asks the engine for its version, so it is made in a thread."""
+        if self._client is None:
+            self._client = self._connect(CALL_TIMEOUT_S)
+        return self._client
+
+    async def run(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a blocking call in one of the engine's threads."""
+        return await asyncio.wrap_future(self.threads.submit(call, *args, **kwargs))
+
+    async def containers(self, label: str = GPUS_LABEL) -> list[ContainerFacts]:
+        """Every container, running or not, that has `label` (`name` or `name=value`); by default those with GPUs."""
+        found = await self.run(lambda: self.client.containers(all=True, filters={"label": [label]}))
+        return [
+            ContainerFacts(
+                id=item["Id"],
+                name=(item["Names"] or ["/"])[0].lstrip("/"),  # one that is being removed has lost its name
+                labels=item["Labels"] or {},
+                state=item["State"],
+            )
+            for item in found
+        ]
+
+    async def remove(self, name: str) -> None:
+        """Remove a container by name or id, running or not. One that is gone already is no error."""
+
+        def remove() -> None:
+            try:
+                self.client.remove_container(name, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in {404, 409}:  # 409: its removal is under way
+                    raise
+
+        await self.run(remove)
+
+    async def endings(self) -> AsyncIterator[str]:
+        """The names of sessions' containers as they die or are removed.
+
+        Ends when the engine has been silent for EVENTS_SILENCE_S or went away: the caller then reads the ledger anew
+        and listens again, so that a lost event costs at most that long.
+        """
+        loop = asyncio.get_running_loop()
+        names: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def listen() -> None:
+            client = self._connect(EVENTS_SILENCE_S)
+            filters = {"type": ["container"], "event": ["die", "destroy"], "label": [GPUS_LABEL]}
+            try:
+                for event in client.events(decode=True, filters=filters):
+                    loop.call_soon_threadsafe(names.put_nowait, event["Actor"]["Attributes"].get("name", ""))
+            except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                self._log.debug("The engine's event stream ended: %s", error)
+            finally:
+                client.close()
+                loop.call_soon_threadsafe(names.put_nowait, None)
+
+        threading.Thread(target=listen, name="engine-events", daemon=True).start()
+        while (name := await names.get()) is not None:
+            yield name
+
+    def _connect(self, timeout_s: int) -> APIClient:
+        place = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
+        return APIClient(version="auto", timeout=timeout_s, max_pool_size=CALL_THREADS, **place)

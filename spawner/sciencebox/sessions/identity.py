@@ -1,0 +1,104 @@
+"""Who a user is inside a session: a uid of their own, a home folder, and a passwd file that names both.
+
+A uid is allocated once and never given to anyone else, also after the user was deleted, so that files keep their owner.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIRST_UID = 20_000
+_TABLE = "CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, uid INTEGER NOT NULL UNIQUE)"
+_ALLOCATE = """
+INSERT INTO identity (name, uid)
+SELECT :name, COALESCE(MAX(uid) + 1, :first) FROM identity WHERE true
+ON CONFLICT (name) DO NOTHING
+"""
+
+
+class IdentityError(RuntimeError):
+    """A user's identity or home cannot be prepared; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user as the session's container sees them. `home` is the folder on the server."""
+
+    name: str  # safe as a file name and as a login name
+    uid: int
+    home: Path
+    passwd: Path
+    group: Path
+
+    @property
+    def home_in_session(self) -> str:
+        """Where the home lies inside the container."""
+        return f"/home/{self.name}"
+
+
+class Identities:
+    """The table of users and their uids, with the folders that belong to them."""
+
+    def __init__(self, homes: Path, state: Path, first_uid: int = FIRST_UID) -> None:
+        self._homes = homes
+        self._state = state
+        self._first_uid = first_uid
+
+    def prepare(self, name: str) -> Identity:
+        """Allocate the uid at the first call; make the home and the passwd file if they are missing.
+
+        Blocking; may be called any number of times. Raises IdentityError with the path that could not be made.
+        """
+        try:
+            uid = self._uid(name)
+            folder = self._state / "identities" / name
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            identity = Identity(name, uid, self._homes / name, folder / "passwd", folder / "group")
+            _write_if_changed(identity.passwd, _passwd(identity))
+            _write_if_changed(identity.group, f"root:x:0:\n{name}:x:{uid}:\n")
+            self._make_home(identity)
+        except (OSError, sqlite3.Error) as error:
+            raise IdentityError(f"the home of {name} under {self._homes} cannot be prepared: {error}") from error
+        return identity
+
+    def _uid(self, name: str) -> int:
+        with closing(sqlite3.connect(self._state / "identities.sqlite", timeout=10)) as database, database:
+            database.execute(_TABLE)
+            database.execute(_ALLOCATE, {"name": name, "first": self._first_uid})
+            row = database.execute("SELECT uid FROM identity WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
+
+    def _make_home(self, identity: Identity) -> None:
+        home = identity.home
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.is_symlink():  # whoever made it would have us bind, and give away, another folder
+            raise OSError(f"{home} is a link")
+        status = home.lstat()
+        if status.st_uid != identity.uid:
+            if any(home.iterdir()):
+                raise OSError(f"{home} has files and belongs to uid {status.st_uid}, not to {identity.uid}")
+            os.chown(home, identity.uid, identity.uid, follow_symlinks=False)
+
+
+def _passwd(identity: Identity) -> str:
+    return (
+        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        f"{identity.name}:x:{identity.uid}:{identity.uid}::{identity.home_in_session}:/bin/bash\n"
+    )
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    """Replace a small file in one step, so that a container never binds half of it."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    draft = path.with_suffix(".new")
+    draft.write_text(text, encoding="utf-8")
+    draft.chmod(0o644)
+    draft.replace(path)

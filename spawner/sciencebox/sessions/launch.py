@@ -1,0 +1,142 @@
+"""From a validated request to the arguments of one container. Pure: the whole container is described here.
+
+`describe` is the only place that decides what a session's container may do; the spawner hands the result to the engine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sciencebox.gpus.device import Device
+    from sciencebox.sessions.attach import Attachment
+    from sciencebox.sessions.identity import Identity
+    from sciencebox.sessions.options import SessionOptions
+    from sciencebox.settings import Settings
+
+PORT = 8888
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What the engine is told, in the words of docker-py: create arguments and host configuration."""
+
+    environment: dict[str, str]
+    labels: dict[str, str]
+    create: dict[str, Any] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
+
+
+def describe(
+    settings: Settings,
+    options: SessionOptions,
+    identity: Identity,
+    attachment: Attachment,
+    devices: Sequence[Device],
+    *,
+    view: str | None,
+    labels: dict[str, str],
+) -> Launch:
+    """Describe the container of one session.
+
+    `view` is the stack's view as sessions see it, None when no release is published; `labels` say whose it is.
+    """
+    environment = {
+        **_site_environment(settings),
+        **_user_environment(identity),
+        **_stack_environment(view),
+        **attachment.environment,
+        "SCIENCEBOX_SESSION": json.dumps(_facts(options, devices, attachment, view), sort_keys=True),
+        "OMP_NUM_THREADS": str(options.cores),
+    }
+    data = settings.data_root / "data"
+    environment["SCIENCEBOX_DATA"] = "/data"
+    binds = [
+        f"{identity.home}:{identity.home_in_session}:rw",
+        f"{identity.passwd}:/etc/passwd:ro",
+        f"{identity.group}:/etc/group:ro",
+        f"{data}:/data:ro",
+        f"{repository(settings)}:/cvmfs/{settings.stack.repository}:ro",
+        *attachment.binds,
+    ]
+    host: dict[str, Any] = {
+        "binds": binds,
+        "mem_limit": options.memory_bytes,
+        "memswap_limit": options.memory_bytes,
+        "cpu_period": 100_000,
+        "cpu_quota": options.cores * 100_000,
+        "pids_limit": settings.sessions.pids,
+        "shm_size": int(settings.sessions.shared_memory),
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "init": False,
+        "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
+    }
+    if attachment.device_requests:
+        host["device_requests"] = list(attachment.device_requests)
+    if attachment.devices:
+        host["devices"] = list(attachment.devices)
+    create = {"user": f"{identity.uid}:{identity.uid}", "working_dir": identity.home_in_session}
+    return Launch(environment, {**labels, **attachment.labels}, create, host)
+
+
+def repository(settings: Settings) -> Path:
+    """The stack's repository on the server."""
+    return settings.data_root / "cvmfs" / settings.stack.repository
+
+
+def _facts(
+    options: SessionOptions, devices: Sequence[Device], attachment: Attachment, view: str | None
+) -> dict[str, Any]:
+    """What the session may know of itself; the notebooks and the welcome page read it."""
+    return {
+        "release": options.stack,
+        "view": view,
+        "cores": options.cores,
+        "memory_bytes": options.memory_bytes,
+        "attach": attachment.mode,
+        "simulated": any(device.simulated for device in devices),
+        "gpus": [
+            {
+                "uuid": device.uuid,
+                "model": device.model,
+                "memory_bytes": device.memory_bytes,
+                "mig_profile": device.mig_profile,
+                "simulated": device.simulated,
+            }
+            for device in devices
+        ],
+    }
+
+
+def _user_environment(identity: Identity) -> dict[str, str]:
+    return {
+        "HOME": identity.home_in_session,
+        "USER": identity.name,
+        "LOGNAME": identity.name,
+        "SHELL": "/bin/bash",
+    }
+
+
+def _stack_environment(view: str | None) -> dict[str, str]:
+    return {"JUPYTER_PATH": f"{view}/share/jupyter"} if view else {}
+
+
+def _site_environment(settings: Settings) -> dict[str, str]:
+    """Proxies and indexes of the site, under each of the names that tools read."""
+    network = settings.network
+    pairs = {
+        "HTTP_PROXY": network.http_proxy,
+        "HTTPS_PROXY": network.https_proxy,
+        "NO_PROXY": network.no_proxy,
+        "PIP_INDEX_URL": network.python_index,
+        "UV_DEFAULT_INDEX": network.python_index,
+        "NPM_CONFIG_REGISTRY": network.npm_registry,
+    }
+    found = {name: value for name, value in pairs.items() if value}
+    return found | {name.lower(): value for name, value in found.items() if name.endswith("_PROXY")}

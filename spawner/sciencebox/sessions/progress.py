@@ -1,0 +1,71 @@
+"""The steps of a session's start, as the pending page shows them."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Step(Enum):
+    """A step with its share of the progress bar and its sentence. `value` is the name that the page knows."""
+
+    CHECKING = "checking"
+    GPU = "gpu"
+    CREATING = "creating"
+    STARTING = "starting"
+    READY = "ready"
+
+    @property
+    def percent(self) -> int:
+        """Where the progress bar stands when the step begins."""
+        return {"checking": 5, "gpu": 20, "creating": 40, "starting": 60, "ready": 100}[self.value]
+
+    @property
+    def message(self) -> str:
+        """What happens in this step."""
+        return {
+            "checking": "Checking your request",
+            "gpu": "Asking for a GPU",
+            "creating": "Creating the session",
+            "starting": "Starting JupyterLab",
+            "ready": "Ready",
+        }[self.value]
+
+
+class Progress:
+    """What happened so far in one start; any number of pages may follow it, from the beginning."""
+
+    def __init__(self) -> None:
+        self._events: list[dict[str, Any]] = []
+        self._changed = asyncio.Event()
+        self._over = False
+
+    def at(self, step: Step) -> None:
+        """A step begins."""
+        self._add({"progress": step.percent, "message": step.message, "step": step.value})
+
+    def failed(self, message: str) -> None:
+        """The start failed, for a reason in words."""
+        self._over = True
+        self._add({"progress": 100, "failed": True, "message": message})
+
+    def _add(self, event: dict[str, Any]) -> None:
+        self._events.append(event)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Every event from the first; ends only after a failure (the hub ends it when the session is ready)."""
+        seen = 0
+        while True:
+            changed = self._changed
+            while seen < len(self._events):
+                yield self._events[seen]
+                seen += 1
+            if self._over:
+                return
+            await changed.wait()

@@ -1,0 +1,185 @@
+"""The desk keeps GPUs and sessions without GPUs apart when the driver or the engine fails."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from docker.errors import DockerException
+from sciencebox.gpus.broker import Grant, Refusal
+from sciencebox.gpus.device import Device, Inventory
+from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts
+from sciencebox.sessions import desk as desk_module
+from sciencebox.sessions.attach import AttachError, DriverFiles
+from sciencebox.sessions.desk import Desk
+from sciencebox.sessions.identity import Identities
+from sciencebox.sessions.options import SessionOptions
+from sciencebox.settings import parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIB = 1024**3
+CARDS = tuple(Device(f"GPU-{n}", n, model="NVIDIA A100", memory_bytes=40 * GIB, minor=n) for n in range(2))
+CPU = SessionOptions("", 1, GIB)
+ONE_GPU = SessionOptions("", 1, GIB, gpu="any", gpu_count=1)
+
+
+class EngineInMemory:
+    """Containers of a container engine that may be switched off."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(4)
+        self.found: list[ContainerFacts] = []
+        self.up = True
+        self.client = self
+
+    async def run(self, call: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.wrap_future(self.threads.submit(call, *args))
+
+    async def containers(self, label: str = GPUS_LABEL) -> list[ContainerFacts]:
+        if not self.up:
+            raise DockerException("connection refused")
+        name, _, value = label.partition("=")
+        return [c for c in self.found if name in c.labels and value in {"", c.labels[name]}]
+
+    async def remove(self, container: str) -> None:
+        self.found = [c for c in self.found if container not in {c.id, c.name}]
+
+    async def endings(self) -> AsyncIterator[str]:
+        await asyncio.Event().wait()
+        yield ""
+
+    def info(self) -> dict[str, Any]:
+        return {"DiscoveredDevices": [{"Source": "cdi", "ID": f"nvidia.com/gpu={card.uuid}"} for card in CARDS]}
+
+    def version(self) -> dict[str, Any]:
+        return {"Version": "28.5.2"}
+
+
+@pytest.fixture
+def engine() -> Iterator[EngineInMemory]:
+    engine = EngineInMemory()
+    yield engine
+    engine.threads.shutdown(cancel_futures=True)
+
+
+MakeDesk = Callable[..., Desk]
+
+
+@pytest.fixture
+def make_desk(engine: EngineInMemory, tmp_path: Path) -> MakeDesk:
+    def make(read: Callable[[], Inventory] = lambda: Inventory(CARDS), **driver: Any) -> Desk:
+        settings = parse(f"data_root: {tmp_path}/box", "sciencebox.yaml")
+        identities = Identities(tmp_path / "homes", tmp_path)
+        return Desk(settings, engine, identities, read, lambda: DriverFiles(**driver))  # type: ignore[arg-type]
+
+    return make
+
+
+def _container(name: str, *gpus: str, state: str = "running", deployment: str = "sciencebox") -> ContainerFacts:
+    labels = {DEPLOYMENT_LABEL: deployment, USER_LABEL: name, GPUS_LABEL: ",".join(gpus)}
+    return ContainerFacts(f"id-{name}", name, {k: v for k, v in labels.items() if v}, state)
+
+
+async def test_two_who_ask_at_once_get_different_cards_and_the_third_none(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    answers = await asyncio.gather(*(desk.request(user, ONE_GPU, f"session-{user}") for user in "abc"))
+
+    granted = [answer.devices[0].uuid for answer in answers if isinstance(answer, Grant)]
+    assert sorted(granted) == ["GPU-0", "GPU-1"]
+    assert [answer.code for answer in answers if isinstance(answer, Refusal)] == ["busy"]
+
+
+async def test_the_containers_say_who_holds_what_after_a_restart(engine: EngineInMemory, make_desk: MakeDesk) -> None:
+    engine.found = [_container("maria", "GPU-0"), _container("jonas", "GPU-1", deployment="another")]
+    answer = await make_desk().request("eva", ONE_GPU, "session-eva")
+
+    assert isinstance(answer, Refusal)
+    assert {holding.user for holding in answer.blockers} == {"maria", "jonas"}
+
+
+async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemory, make_desk: MakeDesk) -> None:
+    desk, engine.up = make_desk(), False
+    answer = await desk.request("maria", ONE_GPU, "session-maria")
+
+    assert isinstance(answer, Refusal)
+    assert answer.code == "unreadable"
+    assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
+
+
+async def test_a_driver_that_never_answers_stops_only_gpus(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.05)
+    dead = threading.Event()
+
+    def read() -> Inventory:
+        dead.wait(30)
+        return Inventory(CARDS)
+
+    desk = make_desk(read)
+    await desk.refresh()
+    assert desk.offer().reason == "The NVIDIA driver does not answer."
+    assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
+
+    monkeypatch.setattr(desk_module, "PATIENCE_S", 30)
+    began = time.monotonic()
+    await desk.refresh(max_age_s=0)
+    assert time.monotonic() - began < 10, "a call that hangs already is not waited for again"
+
+    dead.set()
+    async with asyncio.timeout(10):
+        while desk.offer().reason:
+            await desk.refresh(max_age_s=0)
+    assert isinstance(await desk.request("maria", ONE_GPU, "session-maria"), Grant)
+
+
+async def test_a_driver_that_fails_in_an_unknown_way_stops_only_gpus(make_desk: MakeDesk) -> None:
+    def read() -> Inventory:
+        raise RuntimeError("bus error")
+
+    desk = make_desk(read)
+    await desk.refresh()
+
+    assert desk.offer().reason == "The GPUs cannot be read: bus error"
+
+
+async def test_the_dead_are_removed_and_free_their_cards(engine: EngineInMemory, make_desk: MakeDesk) -> None:
+    engine.found = [_container("maria", "GPU-0", state="exited"), _container("jonas", "GPU-1")]
+    desk = make_desk()
+    await desk.open()
+    try:
+        async with asyncio.timeout(10):
+            while len(engine.found) > 1 or not (choice := desk.offer().any_gpu) or choice.free == 0:
+                await desk.refresh(max_age_s=0)
+    finally:
+        await desk.close()
+    assert [c.name for c in engine.found] == ["jonas"]
+
+
+async def test_sessions_that_nobody_could_stop_are_removed(engine: EngineInMemory, make_desk: MakeDesk) -> None:
+    engine.found = [_container("maria", "GPU-0"), _container("jonas"), _container("eva", deployment="another")]
+    await make_desk().remove_strangers({"maria"})
+
+    assert [c.name for c in engine.found] == ["maria", "eva"]
+
+
+async def test_a_card_that_no_way_can_attach_is_told_before_anything_is_created(
+    engine: EngineInMemory, make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EngineInMemory, "version", lambda _: {"Version": "20.10.24"})
+    desk = make_desk(reason="libcuda.so.1 was not found.")
+    await desk.open()
+    await desk.close()
+
+    assert desk.offer().reason.startswith("The GPUs of this server cannot be attached to sessions: ")
+    with pytest.raises(AttachError) as caught:
+        await desk.describe("maria", "maria", ONE_GPU, CARDS[:1])
+    assert "administrator" in caught.value.user_message
+    assert "libcuda.so.1 was not found" in caught.value.operator_message
