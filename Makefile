@@ -1,0 +1,76 @@
+# ScienceBox GPU. Everything starts here; `make help` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Which settings a deployment command uses.
+SETTINGS ?= deploy/sciencebox.yaml
+ARGS ?=
+export SETTINGS
+
+PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
+SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run images/session/jupyterhub-singleuser 2>/dev/null)
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### The service
+
+.PHONY: deploy demo down destroy status doctor stack
+deploy: ## Set up the service on this server, or bring it up to date.
+	@deploy/host/run.sh deploy $(ARGS)
+
+demo: ## The same with two SIMULATED GPUs and demo users, beside a real deployment.
+	@deploy/host/run.sh demo $(ARGS)
+
+down: ## Stop the service; files, accounts and the stack are kept.
+	@deploy/host/run.sh down $(ARGS)
+
+destroy: ## Remove the service with everything in its data folder; asks first.
+	@deploy/host/run.sh destroy $(ARGS)
+
+status: ## What is running, and who holds which GPU.
+	@deploy/host/run.sh status $(ARGS)
+
+doctor: ## Check this server, and say what to do where something is wrong.
+	@deploy/host/run.sh doctor $(ARGS)
+
+stack: ## Build and publish the software stack that sessions see under /cvmfs.
+	@deploy/host/run.sh stack $(ARGS)
+
+##### Development
+
+.PHONY: venv
+venv: .venv/finished ## Make .venv with all development tools and the three packages, editable.
+
+.venv/finished: requirements/test.txt spawner/pyproject.toml cvmfs/pyproject.toml notebooks/pyproject.toml
+	@tests/tools/venv.sh .venv
+	@touch $@
+
+.PHONY: test test-tools lint format bench notebooks
+test: venv ## Run every test for which this machine has the parts; lists what was skipped, and why.
+	@.venv/bin/python -m pytest $(ARGS)
+
+test-tools: venv ## Build the parts that tests need and a distribution lacks, into a cache.
+	@tests/tools/build.sh
+	@tests/tools/images.sh
+	@tests/tools/stack.sh
+
+lint: venv ## Check style, types, shell scripts, Dockerfiles and notebooks.
+	@.venv/bin/ruff check $(PYTHON_SOURCES)
+	@.venv/bin/ruff format --check $(PYTHON_SOURCES)
+	@.venv/bin/mypy
+	@.venv/bin/shellcheck $(SHELL_SOURCES)
+	@.venv/bin/nbstripout --verify notebooks/*.ipynb
+	@.venv/bin/python -m tests.tools.words
+
+format: venv ## Format the Python sources and strip notebooks' outputs.
+	@.venv/bin/ruff check --fix $(PYTHON_SOURCES)
+	@.venv/bin/ruff format $(PYTHON_SOURCES)
+	@.venv/bin/nbstripout notebooks/*.ipynb
+
+bench: venv ## Measure click-to-ready and more, in pairs; writes docs/benchmarks.md.
+	@.venv/bin/python -m tests.bench $(ARGS)
+
+notebooks: venv ## Run every notebook to the end in the published stack.
+	@.venv/bin/python -m pytest tests/notebooks $(ARGS)
