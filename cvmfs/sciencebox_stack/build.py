@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .release import Release
     from .uv import Uv
 
-_FORMAT = "1"  # to be raised when `Builder` makes something else from the same parts
+_FORMAT = "2"  # to be raised when `Builder` makes something else from the same parts
 _SPARE_BYTES = 500_000_000
 
 
@@ -145,7 +145,7 @@ class Builder:
                 self._make_packages(packages, interpreter)
             if read_record(plan.tree) is None:
                 self._make_release(interpreter)
-            switch_view(plan.view, plan.tree)
+            switch_view(plan.view, plan.tree, plan.layout.work)
 
     def _make_packages(self, packages: PackageSet, interpreter: Path) -> None:
         name, tree = packages.environment, self.plan.packages_tree(packages)

@@ -28,6 +28,7 @@ from .tree import Layout, only_builder
 from .uv import Uv, find_uv
 
 INTERRUPTED = 130
+_LOG_WIDTH = 160
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build and publish releases of the software stack.")
 
@@ -49,7 +50,11 @@ def build(
     root: Root = DEFAULT_ROOT,
     variant: Annotated[str, typer.Option(help="cpu, or cuda for servers with an NVIDIA driver.")] = "cpu",
     brainmri: Annotated[
-        Path | None, typer.Option(help="The notebooks' package: its folder or wheel, laid over every environment.")
+        Path | None,
+        typer.Option(
+            envvar="SCIENCEBOX_STACK_BRAINMRI",
+            help="The notebooks' package: its folder or wheel, laid over every environment.",
+        ),
     ] = None,
     releases: Releases = None,
 ) -> None:
@@ -67,7 +72,7 @@ def build(
         interpreter=find_interpreter(described.python),
         project=project,
     )
-    progress = ConsoleProgress(Console())
+    progress = ConsoleProgress(_console())
     if is_published(plan):
         progress.say(f"{plan.name} is up to date in {plan.view}")
         return
@@ -82,7 +87,7 @@ def lock(release: ReleaseName, releases: Releases = None) -> None:
     """Resolve a release file into its locks, for every environment and variant."""
     folder = releases or bundled_releases()
     described = load_release(release, folder)
-    uv, progress = Uv(find_uv()), ConsoleProgress(Console())
+    uv, progress = Uv(find_uv()), ConsoleProgress(_console())
     for environment in described.environments:
         for variant in described.variants:
             resolved = compile_lock(folder, described, environment, variant, uv)
@@ -98,7 +103,7 @@ def list_releases(releases: Releases = None) -> None:
         described = load_release(name, folder)
         for variant, names in described.variants.items():
             table.add_row(name, variant, names.release, described.platform, " ".join(described.environments))
-    Console().print(table)
+    _console().print(table)
 
 
 @app.command()
@@ -106,12 +111,12 @@ def status(
     root: Root = DEFAULT_ROOT, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
     """Show what is published under a root."""
-    views = published(root)
+    views, console = published(root), _console()
     if as_json:
         sys.stdout.write(json.dumps([_as_dictionary(view) for view in views], indent=2) + "\n")
         return
     if not views:
-        Console().print(f"Nothing is published in {root}.", highlight=False)
+        console.print(f"Nothing is published in {root}.", highlight=False)
         return
     table = Table("release", "platform", "content", "environment", "packages", "lock", "size", box=None)
     for view in views:
@@ -122,9 +127,9 @@ def status(
             table.add_row(
                 "", "", "", part.name, details.get("packages", ""), details.get("lock", ""), _gigabytes(part.size)
             )
-    Console().print(table)
+    console.print(table)
     if left := unused_trees(root):
-        Console().print(f"{len(left)} trees are used by no release; `sciencebox-stack prune` removes them.")
+        console.print(f"{len(left)} trees are used by no release; `sciencebox-stack prune` removes them.")
 
 
 @app.command()
@@ -133,7 +138,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove trees that no published release uses. Sessions started before an upgrade may still run from them."""
-    progress, layout = ConsoleProgress(Console()), Layout(_absolute(root), "")
+    progress, layout = ConsoleProgress(_console()), Layout(_absolute(root), "")
     with only_builder(layout.work):
         for tree in unused_trees(layout.root):
             if dry_run:
@@ -142,6 +147,11 @@ def prune(
                 progress.say(f"removed {tree} ({_gigabytes(remove_tree(layout.root, tree))})")
         if not dry_run:
             remove_stale_downloads(layout.work / "cache")
+
+
+def _console() -> Console:
+    """Standard output; a log gets whole lines, whatever width a terminal would have."""
+    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
 
 
 def _absolute(root: Path) -> Path:
@@ -171,16 +181,19 @@ def _as_dictionary(view: Published) -> dict[str, object]:
     }
 
 
+class _InterruptedError(BaseException):
+    """A signal asked to end; no library may take it for an error of its own."""
+
+
 def main() -> None:
-    """Entry point: an expected failure is one sentence and status 1."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Entry point: an expected failure is one sentence and status 1, a wrong command line is status 2."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        app(standalone_mode=False)
+        app()
     except StackError as error:
         _give_up(str(error), 1)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except _InterruptedError:
         _give_up("Interrupted; what is finished is kept, run the same command again to go on.", INTERRUPTED)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -189,7 +202,7 @@ def main() -> None:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    raise _InterruptedError
 
 
 def _give_up(sentence: str, code: int) -> None:

@@ -26,6 +26,10 @@ _FORMAT = "1"  # to be raised when `install_packages` makes something else from 
 # The driver's libraries come from the host: a copy or a stub of one in the stack would hide the real one.
 _DRIVER_LIBRARY = re.compile(r"^lib(cuda|nvidia-ml|nvidia-ptxjitcompiler|nvidia-nvvm|cudadebugger)\.so(\..*)?$")
 
+# How installers start a command with a Python: in the first line, or through the shell where that would be too long.
+_STARTED_BY_PYTHON = re.compile(rb"#!(?:\S+/python[\d.]*\n|/bin/sh\n'''exec' [^\n]*/python[\d.]*'? [^\n]*\n' '''\n)")
+_LONGEST_FIRST_LINE = 127  # bytes that Linux before 5.1 reads
+
 
 @dataclass(frozen=True)
 class PackageSet:
@@ -109,21 +113,32 @@ def create_environment(prefix: Path, interpreter: Path, site_packages: Path, pyt
     _write(prefix / "pyvenv.cfg", f"home = {base.parent}\ninclude-system-site-packages = false\n")
     # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages.
     _write(own / "sciencebox_packages.pth", f"import site; site.addsitedir({str(site_packages)!r})\n")
-    _adopt_scripts(site_packages / "bin", base, program)
+    _adopt_scripts(site_packages / "bin", program)
     return program
 
 
-def _adopt_scripts(scripts: Path, base: Path, program: Path) -> None:
-    """Give the environment the packages' commands, started by its own Python."""
-    first_line = f"#!{base}\n".encode()
+def _adopt_scripts(scripts: Path, program: Path) -> None:
+    """Give the environment the packages' commands, started by its own Python.
+
+    The packages may have been installed by an earlier copy of the interpreter, whose path their commands then name.
+    """
+    first_line = _start_line(program)
     for script in sorted(scripts.glob("*")):
         adopted = program.with_name(script.name)
         content = script.read_bytes()
-        if content.startswith(first_line):
-            adopted.write_bytes(f"#!{program}\n".encode() + content[len(first_line) :])
+        if match := _STARTED_BY_PYTHON.match(content):
+            adopted.write_bytes(first_line + content[match.end() :])
             adopted.chmod(0o755)
         elif not adopted.is_symlink():
             adopted.symlink_to(script)
+
+
+def _start_line(program: Path) -> bytes:
+    """What makes a script start with ``program``, also where the kernel takes no longer first line."""
+    direct = f"#!{program}\n"
+    if len(direct) <= _LONGEST_FIRST_LINE:
+        return direct.encode()
+    return f"#!/bin/sh\n'''exec' '{program}' \"$0\" \"$@\"\n' '''\n".encode()
 
 
 def install_project(wheel: Path, program: Path, uv: Uv) -> None:

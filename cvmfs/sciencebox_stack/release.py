@@ -39,8 +39,9 @@ class Package(_Strict):
 class EnvironmentVariant(_Strict):
     """How an environment differs between variants.
 
-    ``disk_gb`` is what the built environment takes (10^9 bytes). ``without`` names distributions left out of
-    the lock, ``trim`` gives patterns of files removed after installation, relative to site-packages.
+    ``disk_gb`` is what building it takes, with the downloads that are kept (10^9 bytes). ``without`` names
+    distributions left out of the lock, ``trim`` gives patterns of files removed after installation, relative to
+    site-packages.
     """
 
     disk_gb: float = Field(gt=0)

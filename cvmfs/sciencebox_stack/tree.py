@@ -98,8 +98,8 @@ def size_of(folder: Path) -> int:
     return sum((Path(parent) / name).lstat().st_size for parent, _, names in os.walk(folder) for name in names)
 
 
-def switch_view(view: Path, tree: Path) -> None:
-    """Make ``view`` lead to ``tree``: a reader sees the old or the new one, never neither.
+def switch_view(view: Path, tree: Path, work: Path) -> None:
+    """Make ``view`` lead to ``tree``: a reader sees the old or the new one, never neither, nor a draft.
 
     Raises:
         StackError: something that this program did not put there is in the way.
@@ -107,7 +107,7 @@ def switch_view(view: Path, tree: Path) -> None:
     if view.exists() and not view.is_symlink():
         raise StackError(f"{view} is not a link that this program made; move it away and run again.")
     view.parent.mkdir(parents=True, exist_ok=True)
-    draft = view.with_name(f".{view.name}.new")
+    draft = work / "view"
     draft.unlink(missing_ok=True)
     draft.symlink_to(os.path.relpath(tree, view.parent))
     draft.replace(view)
