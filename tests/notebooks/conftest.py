@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[2]
 NOTEBOOKS = PROJECT / "notebooks"
-VIEWS = Path("/cvmfs/sciencebox.local/lcg/views")
+STACK_TOOL = PROJECT / "tests" / "tools" / "stack.sh"
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,34 @@ class Executed:
         ]
 
 
-def kernel_folder() -> Path | None:
-    """`share/jupyter/kernels` of the stack: SCIENCEBOX_TEST_KERNELS, or the newest view under /cvmfs."""
+@dataclass(frozen=True)
+class Kernels:
+    """`share/jupyter/kernels` of a stack, and what to put before a command so that it sees the stack at its path."""
+
+    folder: Path
+    enter: tuple[str, ...] = ()
+
+
+def find_kernels() -> Kernels | None:
+    """Those of SCIENCEBOX_TEST_KERNELS, else of the newest view that tests/tools/stack.sh built."""
     if given := os.environ.get("SCIENCEBOX_TEST_KERNELS"):
-        return Path(given)
-    found = sorted(VIEWS.glob("*/*/share/jupyter/kernels"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+        return Kernels(Path(given))
+    built = subprocess.run([STACK_TOOL, "--path"], check=True, capture_output=True, text=True).stdout.strip()
+    found = sorted(Path(built).glob("lcg/views/*/*/share/jupyter/kernels"), key=lambda path: path.stat().st_mtime)
+    # A notebook runs in a home of its own, which would lead the tool to another cache.
+    enter = ("env", f"SCIENCEBOX_TEST_STACK={built}", str(STACK_TOOL), "--enter")
+    return Kernels(found[-1], enter) if found else None
 
 
 @pytest.fixture(scope="session")
-def kernels() -> Path:
-    """The folder of the stack's kernels, or skip."""
-    folder = kernel_folder()
-    if folder is None or not (folder / "tensorflow" / "kernel.json").is_file():
-        pytest.skip(f"no software stack: {folder or VIEWS} has no kernels; build one, or set SCIENCEBOX_TEST_KERNELS")
-    return folder
+def kernels() -> Kernels:
+    """The kernels of the stack, or skip."""
+    found = find_kernels()
+    if found is None:
+        pytest.skip("no software stack is built; run tests/tools/stack.sh, or set SCIENCEBOX_TEST_KERNELS")
+    if found.enter and os.geteuid() != 0:
+        pytest.skip("the stack is bound at its path by root; run as root, or set SCIENCEBOX_TEST_KERNELS")
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -85,17 +99,26 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def execute(kernels: Path) -> Callable[..., Executed]:
+def execute(kernels: Kernels) -> Callable[..., Executed]:
     """Run a notebook of the project, by name, or one made by a test; at size smoke, in a home folder of its own."""
     from jupyter_client import AsyncKernelManager
-    from jupyter_client.kernelspec import KernelSpecManager
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from nbclient import NotebookClient
+
+    class StackKernels(KernelSpecManager):
+        """The stack's kernels, started where it lies at its path, with the notebooks' package of the checkout."""
+
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            specification = super().get_kernel_spec(kernel_name)
+            specification.argv = [*kernels.enter, *specification.argv]
+            specification.env = {name: value for name, value in specification.env.items() if name != "PYTHONPATH"}
+            return specification
 
     class StackKernelManager(AsyncKernelManager):
         """Starts the stack's kernels, none of those installed elsewhere."""
 
         def _kernel_spec_manager_default(self) -> KernelSpecManager:
-            return KernelSpecManager(kernel_dirs=[str(kernels)], ensure_native_kernel=False)
+            return StackKernels(kernel_dirs=[str(kernels.folder)], ensure_native_kernel=False)
 
     def run(
         what: str | nbformat.NotebookNode, home: Path, session: dict[str, object] | None = None, **environ: str

@@ -15,6 +15,7 @@ project=$(cd "$here/../.." && pwd)
 cache=${SCIENCEBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sciencebox}
 repository=/cvmfs/sciencebox.local
 folder=${SCIENCEBOX_TEST_STACK:-$cache/stack$repository}
+unset SCIENCEBOX_TEST_STACK
 locked=$project/requirements/cvmfs.txt
 
 inside() { # ro or rw, command...: run it where the folder is bound at the repository's path
