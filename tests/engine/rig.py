@@ -1,0 +1,277 @@
+"""Container engines for the tests: one with CDI, as NVIDIA recommends it, and the one that Debian 12 ships.
+
+Both need root. Each has a socket, a bridge and a folder for its images of its own; the images stay between runs. Two
+engines on one server would overwrite each other's packet filter, so the rig never starts one beside another.
+
+    python -m tests.engine.rig start [debian]      start an engine and leave it running
+    python -m tests.engine.rig stop [debian]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOOLS = Path(__file__).parents[1] / "tools/build.sh"
+START_S = 60
+STOP_S = 40
+POLL_S = 0.1
+SYSTEM_SOCKET = Path("/var/run/docker.sock")
+
+
+class RigError(RuntimeError):
+    """An engine cannot be had here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One installation of an engine, running or not. `run` is for its socket and log, `images` for its images."""
+
+    program: Path
+    run: Path
+    images: Path
+    arguments: tuple[str, ...] = ()
+    bridge: tuple[str, str] | None = None  # name and address of a bridge made for it
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "docker.sock"
+
+    @property
+    def url(self) -> str:
+        """For DOCKER_HOST."""
+        return f"unix://{self.socket}"
+
+    @property
+    def cdi(self) -> Path:
+        """Where it looks for CDI specifications, if it has CDI."""
+        return self.run / "cdi"
+
+    def connect(self) -> docker.APIClient:
+        return docker.APIClient(base_url=self.url, version="auto", timeout=120)
+
+    def command(self) -> list[str]:
+        options = {
+            "--host": self.url,
+            "--data-root": self.images,
+            "--exec-root": self.run / "exec",
+            "--pidfile": self.run / "docker.pid",
+            **({"--bridge": self.bridge[0]} if self.bridge else {}),
+        }
+        return [str(self.program), *(f"{option}={value}" for option, value in options.items()), *self.arguments]
+
+
+def tools() -> tuple[Path, Path]:
+    """The folders of the engine and of NVIDIA's container toolkit, as tests/tools/build.sh built them."""
+    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
+    engine, nvidia = (Path(path) for path in answer.stdout.strip().split(":"))
+    for folder in (engine, nvidia):
+        if not (folder / "finished").exists():
+            raise RigError(f"{folder} is missing: run `make test-tools`")
+    return engine, nvidia
+
+
+def cached() -> Engine:
+    """The engine of tests/tools, which has CDI."""
+    run = Path("/run/sciencebox-engine")
+    return Engine(tools()[0] / "dockerd", run, _cache() / "engine", (f"--cdi-spec-dir={run / 'cdi'}",))
+
+
+def debian() -> Engine:
+    """The distribution's engine (docker.io), which has no CDI."""
+    program = Path("/usr/sbin/dockerd")
+    if not program.exists():
+        raise RigError("the distribution's engine is missing: `apt-get install docker.io`")
+    return Engine(
+        program,
+        Path("/run/sciencebox-debian"),
+        _cache() / "engine-debian",
+        ("--default-address-pool=base=172.31.0.0/17,size=24",),
+        ("sciencebox-deb", "172.31.255.1/24"),
+    )
+
+
+def answers(socket: Path) -> bool:
+    """Whether an engine is behind this socket."""
+    try:
+        client = docker.APIClient(base_url=f"unix://{socket}", version="1.41", timeout=10)
+        with contextlib.closing(client):
+            return bool(client.ping())
+    except (docker.errors.DockerException, requests.RequestException):
+        return False
+
+
+@contextmanager
+def running(engine: Engine) -> Iterator[Engine]:
+    """The engine, started if it does not run; one that ran before is left running. Raises RigError."""
+    started = start(engine)
+    try:
+        yield engine
+    finally:
+        if started:
+            stop(engine)
+
+
+def start(engine: Engine) -> bool:
+    """Start the engine and wait until it answers. False: it ran already. Raises RigError."""
+    if answers(engine.socket):
+        return False
+    if os.geteuid() != 0:
+        raise RigError("starting a container engine needs root")
+    _refuse_beside_another(engine)
+    for folder in (engine.run, engine.cdi, engine.images):
+        folder.mkdir(parents=True, exist_ok=True)
+    if engine.bridge:
+        _make_bridge(*engine.bridge)
+    path = f"{engine.program.parent}:{os.environ['PATH']}"
+    log = engine.run / "engine.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            engine.command(),
+            env={**os.environ, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_S
+    while not answers(engine.socket):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise RigError(f"{engine.program} did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(POLL_S)
+    return True
+
+
+def stop(engine: Engine) -> None:
+    """Stop the engine with its containers, and wait until it is gone."""
+    pid = _pid(engine)
+    if pid is None:
+        return
+    with contextlib.suppress(docker.errors.DockerException), contextlib.closing(engine.connect()) as client:
+        for container in client.containers():
+            client.kill(container["Id"])
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while _alive(pid):
+        if time.monotonic() > deadline:
+            raise RigError(f"{engine.program} (process {pid}) did not stop within {STOP_S} s")
+        time.sleep(POLL_S)
+    if engine.bridge:
+        subprocess.run(["ip", "link", "delete", engine.bridge[0]], check=False, capture_output=True)
+
+
+def copy_image(tag: str, source: Engine, archive: Path) -> None:
+    """Write an image of one engine to a file, for `load_image` into the other: they never run at once."""
+    with contextlib.closing(source.connect()) as client, archive.open("wb") as out:
+        for part in client.get_image(tag):
+            out.write(part)
+
+
+def load_image(archive: Path, target: Engine) -> None:
+    """Read an image that `copy_image` wrote."""
+    with contextlib.closing(target.connect()) as client, archive.open("rb") as stream:
+        for message in client.load_image(stream):
+            if "error" in message:
+                raise RigError(f"{archive} cannot be loaded: {message['error']}")
+
+
+def write_cdi_spec(driver_root: Path, spec_dir: Path) -> Path:
+    """Describe a driver's cards to an engine, with NVIDIA's own tool. The engine sees it at once."""
+    _, nvidia = tools()
+    spec_dir.mkdir(parents=True, exist_ok=True)
+    spec = spec_dir / "nvidia.yaml"
+    command = [nvidia / "nvidia-ctk", "--quiet", "cdi", "generate", "--mode=nvml", "--format=yaml"]
+    places = {
+        "--driver-root": driver_root,
+        "--dev-root": driver_root,
+        "--nvidia-cdi-hook-path": nvidia / "nvidia-cdi-hook",
+        "--output": spec,
+    }
+    done = subprocess.run(
+        [*command, *(f"{option}={value}" for option, value in places.items())],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RigError(f"nvidia-ctk made no CDI specification:\n{done.stderr[-2000:]}")
+    return spec
+
+
+def _cache() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("SCIENCEBOX_CACHE") or home / "sciencebox")
+
+
+def _refuse_beside_another(engine: Engine) -> None:
+    others = {SYSTEM_SOCKET, cached().socket}
+    with contextlib.suppress(RigError):
+        others.add(debian().socket)
+    for socket in others - {engine.socket}:
+        if answers(socket):
+            raise RigError(f"another engine runs at {socket}; stop it first")
+
+
+def _make_bridge(name: str, address: str) -> None:
+    if not Path("/sys/class/net", name).exists():
+        subprocess.run(["ip", "link", "add", "name", name, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+    subprocess.run(["ip", "link", "set", name, "up"], check=True)
+
+
+def _pid(engine: Engine) -> int | None:
+    """The engine's process; None when it does not run."""
+    try:
+        pid = int((engine.run / "docker.pid").read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if _alive(pid) else None
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process exists and has not merely to be waited for."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().startswith("dockerd")
+    except OSError:
+        return False
+
+
+def main(arguments: list[str]) -> int:
+    """Start or stop an engine by hand."""
+    action, *which = arguments or ["help"]
+    if action not in {"start", "stop"} or which not in ([], ["debian"]):
+        print(__doc__)
+        return 2
+    try:
+        engine = debian() if which else cached()
+        if action == "start":
+            start(engine)
+            print(f"export DOCKER_HOST={engine.url}")
+        else:
+            stop(engine)
+    except RigError as error:
+        print(f"tests/engine: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
