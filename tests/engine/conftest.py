@@ -1,4 +1,4 @@
-"""An engine with CDI and two fake cards that it knows."""
+"""An engine with CDI, with or without a description of the two fake cards."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import docker
 import pytest
 
 from tests.engine import rig
-from tests.fakes.driver.fake import FakeDriver, buildable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.fakes.driver.fake import FakeDriver
 
 BASE = "sciencebox/base:0.1.0"
 
@@ -21,10 +22,12 @@ BASE = "sciencebox/base:0.1.0"
 def engine() -> Iterator[rig.Engine]:
     """The engine of the test tools, running."""
     try:
-        with rig.running(rig.cached()) as engine:
-            yield engine
+        started = rig.start(rig.cached())
     except rig.RigError as error:
         pytest.skip(str(error))
+    yield rig.cached()
+    if started:
+        rig.stop(rig.cached())
 
 
 @pytest.fixture(scope="session")
@@ -43,17 +46,20 @@ def base(client: docker.APIClient) -> str:
     return BASE
 
 
-@pytest.fixture(scope="session")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
-    """The driver of two cards, with their device nodes."""
-    if not buildable():
-        pytest.skip("gcc is needed to build the fake driver")
-    return FakeDriver.build(tmp_path_factory.mktemp("driver"))
+@pytest.fixture
+def no_cdi(engine: rig.Engine) -> Iterator[None]:
+    """The engine knows no card by name; what it knew before it knows again after the test."""
+    before = {path: path.read_bytes() for path in engine.cdi.glob("*.yaml")}
+    for path in before:
+        path.unlink()
+    yield
+    for path in engine.cdi.glob("*.yaml"):
+        path.unlink()
+    for path, content in before.items():
+        path.write_bytes(content)
 
 
 @pytest.fixture
-def cdi(engine: rig.Engine, driver: FakeDriver) -> Iterator[None]:
-    """The engine knows the cards by name, as long as the test runs."""
-    spec = rig.write_cdi_spec(driver.root, engine.cdi)
-    yield
-    spec.unlink(missing_ok=True)
+def cdi(engine: rig.Engine, driver: FakeDriver, no_cdi: None) -> None:
+    """The engine knows the fake cards by name, as long as the test runs."""
+    rig.write_cdi_spec(driver.root, engine.cdi)

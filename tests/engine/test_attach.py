@@ -22,6 +22,7 @@ from sciencebox.sessions.attach import (
     no_gpu,
 )
 
+from tests.engine import rig
 from tests.fakes.driver.fake import uuid
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from sciencebox.gpus.device import Device
     from sciencebox.sessions.attach import ModeChoice, Wanted
 
-    from tests.engine import rig
     from tests.fakes.driver.fake import FakeDriver
 
     Create = Callable[..., str]
@@ -164,12 +164,13 @@ def test_a_session_without_a_gpu_sees_none_although_its_image_asks_for_all(
     assert (seen["nodes"], seen["library"], seen["visible"]) == ([], None, "void")
 
 
+@pytest.mark.usefixtures("no_cdi")
 def test_auto_follows_the_engines_cdi_specification(
-    engine: rig.Engine, driver: FakeDriver, choose: Callable[[Wanted], ModeChoice], request: pytest.FixtureRequest
+    engine: rig.Engine, driver: FakeDriver, choose: Callable[[Wanted], ModeChoice]
 ) -> None:
     assert choose("auto").mode == "bind"
     assert "nvidia-ctk cdi generate" in choose("cdi").reason
-    request.getfixturevalue("cdi")
+    rig.write_cdi_spec(driver.root, engine.cdi)
     assert choose("auto").mode == "cdi"
 
 

@@ -127,18 +127,16 @@ def find_driver_files(seen: Path, on_host: Path, dev_root: Path, proc: Path = Pa
     """
     nodes_at = dev_root if dev_root.is_dir() else Path("/dev")
     nodes = frozenset(path.name for path in nodes_at.glob("nvidia*") if path.is_char_device())
-    minors = _mig_minors(proc / "driver/nvidia-caps/mig-minors")
-    folders = _library_folders()
-    for folder in folders:
-        found = sorted(
-            {path.name for pattern in _LIBRARIES for path in (seen / folder).glob(pattern) if path.is_file()}
-        )
+    rest = (str(dev_root), nodes, _mig_minors(proc / "driver/nvidia-caps/mig-minors"))
+    places = _library_folders()
+    for folders in places:
+        found = _libraries([seen / folder for folder in folders])
         if "libcuda.so.1" in found:
-            libraries = tuple(str(on_host / folder / name) for name in found)
-            nvml = str(seen / folder / "libnvidia-ml.so.1") if "libnvidia-ml.so.1" in found else None
-            return DriverFiles(libraries, str(dev_root), nodes, minors, nvml)
-    places = ", ".join(str(on_host / folder) for folder in folders)
-    return DriverFiles((), str(dev_root), nodes, minors, None, f"libcuda.so.1 was not found in {places}.")
+            libraries = tuple(str(on_host / found[name].relative_to(seen)) for name in sorted(found))
+            nvml = found.get("libnvidia-ml.so.1")
+            return DriverFiles(libraries, *rest, nvml=str(nvml) if nvml else None)
+    looked = ", ".join(str(on_host / folder) for folders in places for folder in folders)
+    return DriverFiles((), *rest, reason=f"libcuda.so.1 was not found in {looked}.")
 
 
 def choose_mode(wanted: Wanted, facts: EngineFacts, devices: Sequence[Device], driver: DriverFiles) -> ModeChoice:
@@ -275,10 +273,23 @@ def _mig_minors(path: Path) -> dict[str, int]:
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
 
-def _library_folders() -> list[str]:
-    """Debian keeps the driver's libraries in a folder of their own, to which links outside of /usr/lib lead."""
+def _library_folders() -> list[list[str]]:
+    """Where a driver's libraries may be, each list those of one driver.
+
+    Debian keeps them in a folder of their own, to which links lead from the usual one, through a third that a container
+    may not see. The last is no place to mix with others: some distributions have 32-bit libraries there.
+    """
     triplet = f"usr/lib/{platform.machine()}-linux-gnu"
-    return [triplet, f"{triplet}/nvidia/current", "usr/lib64", "usr/lib"]
+    return [[triplet, f"{triplet}/nvidia/current"], ["usr/lib64"], ["usr/lib"]]
+
+
+def _libraries(folders: Sequence[Path]) -> dict[str, Path]:
+    """The driver's libraries by file name, the first of each name; links that lead nowhere are none."""
+    found = (path for folder in folders for pattern in _LIBRARIES for path in folder.glob(pattern) if path.is_file())
+    first: dict[str, Path] = {}
+    for path in found:
+        first.setdefault(path.name, path)
+    return first
 
 
 def _version(text: str) -> tuple[int, int]:

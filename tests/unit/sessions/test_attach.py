@@ -236,6 +236,14 @@ def test_links_that_lead_out_of_the_folder_do_not_hide_the_files_that_are_there(
     assert found.libraries[0] == f"/{TRIPLET}/nvidia/current/libcuda.so.1"
 
 
+def test_libraries_that_have_no_link_in_the_usual_folder_are_found_beside_those_that_have(tmp_path: Path) -> None:
+    driver_root(tmp_path, f"{TRIPLET}/nvidia/current")
+    (tmp_path / TRIPLET / "libcuda.so.1").symlink_to("nvidia/current/libcuda.so.1")
+    found = find_driver_files(tmp_path, Path("/"), Path("/dev"), tmp_path / "proc")
+    assert found.libraries[0] == f"/{TRIPLET}/libcuda.so.1"
+    assert f"/{TRIPLET}/nvidia/current/libnvidia-ml.so.1" in found.libraries
+
+
 def test_a_server_without_a_driver_says_where_it_was_looked_for(tmp_path: Path) -> None:
     found = find_driver_files(tmp_path, Path("/"), Path("/dev"), tmp_path / "proc")
     assert (found.libraries, found.nvml) == ((), None)
