@@ -8,6 +8,7 @@ ARGS ?=
 export SETTINGS
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
+DOCKERFILES := $(shell git ls-files '*Dockerfile')
 SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run images/session/jupyterhub-singleuser 2>/dev/null)
 
 .PHONY: help
@@ -62,7 +63,7 @@ lint: venv ## Check style, types, shell scripts, Dockerfiles and notebooks.
 	@.venv/bin/mypy
 	@.venv/bin/shellcheck $(SHELL_SOURCES)
 	@.venv/bin/nbstripout --verify notebooks/*.ipynb
-	@.venv/bin/python -m tests.tools.words
+	@.venv/bin/hadolint $(DOCKERFILES)
 
 format: venv ## Format the Python sources and strip notebooks' outputs.
 	@.venv/bin/ruff check --fix $(PYTHON_SOURCES)

@@ -1,0 +1,84 @@
+"""What all tests share: the parts that a machine may lack, and an account at the end of what was skipped for it.
+
+With CI=true a skipped test is a failure: there, every part has to be present.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.engine import rig
+from tests.fakes.driver.fake import FakeDriver, buildable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+# Tests that need the most come last, so that a mistake in a unit is told first.
+ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser")
+
+_skipped = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the account."""
+    config.stash[_skipped] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order by folder."""
+    folders = {name: place for place, name in enumerate(ORDER)}
+    items.sort(key=lambda item: folders.get(item.path.relative_to(ROOT / "tests").parts[0], len(ORDER)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Note why a test was skipped."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        found = item.config.stash[_skipped]
+        found[reason] = found.get(reason, 0) + 1
+    return report  # type: ignore[return-value]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what this machine lacks, and how to get it."""
+    skipped = config.stash[_skipped]
+    if not skipped:
+        return
+    terminalreporter.section("Skipped, because this machine lacks something")
+    for reason, count in sorted(skipped.items()):
+        terminalreporter.line(f"  {count:4} test{'' if count == 1 else 's'}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI nothing may be skipped."""
+    if os.environ.get("CI") == "true" and session.config.stash[_skipped] and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> FakeDriver:
+    """An NVIDIA driver with two cards that do not exist. Its files are real files, its nodes real nodes."""
+    if os.geteuid() != 0 or not buildable():
+        pytest.skip("the driver for the tests needs root and gcc (Debian: apt-get install gcc libc6-dev)")
+    root = tmp_path_factory.mktemp("nvidia") / "driver"
+    for folder in (root.parents[1], root.parent):
+        folder.chmod(0o755)  # sessions read the driver's files as users of their own
+    return FakeDriver.build(root, gpus=2)
+
+
+@pytest.fixture(scope="session")
+def cdi_engine(driver: FakeDriver) -> Iterator[rig.Engine]:
+    """The container engine with CDI, which knows the cards of the tests' driver."""
+    try:
+        with rig.running(rig.cached()) as engine:
+            rig.write_cdi_spec(driver.root, engine.cdi)
+            yield engine
+    except rig.RigError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,76 @@
+"""One deployment for all of these tests, made by the command that the README gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.engine.rig import Engine
+    from tests.fakes.driver.fake import FakeDriver
+
+SETTINGS = """
+name: sciencebox-test
+data_root: {data_root}
+server: {{hostname: localhost, https_port: 9443, http_port: 9080}}
+engine: {{socket: {socket}}}
+gpus: {{driver_root: {driver_root}}}
+stack: {{variant: cpu}}
+accounts: {{administrator: admin}}
+"""
+
+
+def make(target: str, settings: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run one of the Makefile's targets for a settings file."""
+    environment = {**os.environ, "SETTINGS": str(settings), "ARGS": " ".join(arguments)}
+    done = subprocess.run(["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert not check or done.returncode == 0, f"make {target}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    return done
+
+
+@contextmanager
+def deployed(engine: Engine, driver: FakeDriver, data_root: Path, stack: Path) -> Iterator[Service]:
+    """A service from nothing but a settings file; removed afterwards. The stack's folder is used where it is."""
+    settings = data_root.with_suffix(".yaml")
+    settings.write_text(SETTINGS.format(data_root=data_root, socket=engine.socket, driver_root=driver.root))
+    make("destroy", settings, "--yes", check=False)  # what an interrupted run left
+    shutil.rmtree(data_root, ignore_errors=True)
+    (data_root / "cvmfs").mkdir(parents=True)
+    (data_root / "cvmfs/sciencebox.local").symlink_to(stack)
+    said = make("deploy", settings).stdout
+    service = Service("sciencebox-test", "https://localhost:9443", settings, data_root, engine.url, said)
+    try:
+        yield service
+    finally:
+        service.close()
+        make("destroy", settings, "--yes")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Path:
+    """The software stack of `make test-tools`."""
+    done = subprocess.run([ROOT / "tests/tools/stack.sh", "--path"], capture_output=True, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    if not (folder / "lcg/views/SB_1").exists():
+        pytest.skip("the software stack is not built; run `make test-tools`")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def service(
+    cdi_engine: Engine, driver: FakeDriver, stack: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The service on an engine with CDI, with two cards."""
+    with deployed(cdi_engine, driver, tmp_path_factory.mktemp("deployed") / "box", stack) as service:
+        yield service

@@ -1,0 +1,175 @@
+"""Who gets which card: a deployed service, two cards, real containers."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fakes.driver.fake import FakeDriver
+    from tests.service import Person, Service
+
+pytestmark = pytest.mark.engine
+
+ONE = {"gpu": "any", "gpu_count": 1}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(service: Service) -> Iterator[None]:
+    """Every test begins and ends without a session."""
+    yield
+    for person in service.people.values():
+        if person.session():
+            person.stop()
+    wait_until(lambda: not service.holders(), "every card is free")
+
+
+@contextmanager
+def _changed(driver: FakeDriver, values: dict[str, object]) -> Iterator[None]:
+    """The driver says something else for a while."""
+    driver.set(values)
+    try:
+        yield
+    finally:
+        driver.set(dict.fromkeys(values))
+
+
+def _failure(person: Person) -> str:
+    """What the pending page says in the end."""
+    event = person.progress()[-1]
+    assert event.get("failed"), event
+    return str(event["message"])
+
+
+def _nodes(service: Service, name: str) -> list[str]:
+    """NVIDIA's device nodes in a person's session."""
+    status, output = service.run(name, ["sh", "-c", "ls /dev | grep nvidia || true"])
+    assert status == 0
+    return output.split()
+
+
+def test_two_users_have_different_cards_and_the_third_is_told_who_has_them(service: Service) -> None:
+    with service.session("maria", **ONE), service.session("jonas", **ONE):
+        assert sorted(service.holders().values()) == ["jonas", "maria"]
+        assert len(service.holders()) == 2
+        assert len({*_nodes(service, "maria"), *_nodes(service, "jonas")} & {"nvidia0", "nvidia1"}) == 2
+        for name in ("maria", "jonas"):
+            assert len({"nvidia0", "nvidia1"} & set(_nodes(service, name))) == 1
+
+        eva = service.person("eva")
+        eva.start(**ONE)
+        assert (
+            _failure(eva)
+            == "1 GPU asked for, none is free: in use by jonas and maria. Try again when one of them stops."
+        )
+        assert service.container("eva") is None
+
+
+def test_several_cards_for_one_session(service: Service) -> None:
+    with service.session("maria", gpu="any", gpu_count=2):
+        assert set(service.holders().values()) == {"maria"}
+        assert {"nvidia0", "nvidia1"} <= set(_nodes(service, "maria"))
+
+
+def test_a_session_without_a_gpu_sees_no_card(service: Service) -> None:
+    with service.session("maria"):
+        assert _nodes(service, "maria") == []
+        _, variable = service.run("maria", ["printenv", "NVIDIA_VISIBLE_DEVICES"])
+        assert variable.strip() == "void"
+
+
+def test_stopping_frees_the_card(service: Service) -> None:
+    with service.session("maria", **ONE):
+        assert service.holders()
+    assert not service.holders()
+
+
+@pytest.mark.parametrize("how", ["kill", "remove"])
+def test_a_container_ended_by_hand_frees_its_card(service: Service, how: str) -> None:
+    with service.session("maria", **ONE) as maria:
+        container = service.container("maria")
+        if how == "kill":
+            container.kill()
+        else:
+            container.remove(force=True)
+        wait_until(lambda: not service.holders(), "the card is free")
+        with service.session("jonas", gpu="any", gpu_count=2):
+            assert len(service.holders()) == 2
+        wait_until(lambda: not maria.session(), "the hub has seen that the session ended", seconds=90)
+
+
+def test_a_killed_hub_comes_back_knowing_who_holds_what(service: Service) -> None:
+    with service.session("maria", **ONE) as maria:
+        before = service.container("maria").id
+        held = service.holders()
+        service.kill_hub()
+
+        assert service.holders() == held
+        assert service.container("maria").id == before
+        wait_until(maria.is_ready, "the session is known to the hub again")
+        eva = service.person("eva")
+        eva.start(gpu="any", gpu_count=2)
+        assert "in use by maria" in _failure(eva)
+
+
+def test_a_hub_killed_during_a_start_leaves_no_ghost(service: Service) -> None:
+    maria = service.person("maria")
+    maria.start(**ONE)
+    wait_until(service.holders, "the container exists")
+    service.kill_hub()
+
+    wait_until(lambda: maria.is_ready() or not service.holders(), "the card is used or free")
+
+
+def test_a_program_outside_the_service_keeps_its_card(service: Service, driver: FakeDriver) -> None:
+    with _changed(driver, {"gpu0.processes": "4242:1073741824"}):
+        with service.session("maria", **ONE):
+            assert "nvidia1" in _nodes(service, "maria")
+        eva = service.person("eva")
+        eva.start(gpu="any", gpu_count=2)
+        assert "is in use by a program (process 4242) that this service did not start" in _failure(eva)
+
+
+def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> None:
+    with _changed(driver, {"fail.nvmlInit": 9}):
+        eva = service.person("eva")
+        eva.start(**ONE)
+        assert "kernel module of the NVIDIA driver is not loaded" in _failure(eva)
+        with service.session("maria"):
+            pass
+
+
+FORGED: list[tuple[dict[str, Any], str]] = [
+    ({"gpu": "any", "gpu_count": 99}, "gpu_count: Choose a whole number from 1 to 2"),
+    ({"gpu": "GPU-00000000-0000-0000-0000-000000000001"}, "gpu: Choose none"),
+    ({"stack": "SB_99"}, "stack: "),
+    ({"cores": "<script>alert(1)</script>"}, "cores: Choose 1"),
+    ({"memory": "-1"}, "memory: Choose "),
+    ({"image": "evil:latest"}, "image: There is no such field"),
+    ({"gpu": "any", "gpu_count": [1, 2]}, "gpu_count: Give one text"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), FORGED)
+def test_a_forged_request_is_refused_by_its_field_and_nothing_starts(
+    service: Service, options: dict[str, Any], message: str
+) -> None:
+    eva = service.person("eva")
+    answer = eva.start(**options)
+
+    assert answer.status_code == 400
+    assert message in answer.json()["message"]
+    assert service.container("eva") is None
+
+
+def test_a_request_without_fields_takes_the_defaults(service: Service) -> None:
+    with service.session("maria"):
+        host = service.container("maria").attrs["HostConfig"]
+        assert host["Memory"] == 4 * 1024**3
+        assert host["CpuQuota"] == 2 * host["CpuPeriod"]
