@@ -46,6 +46,27 @@ def base(client: docker.APIClient) -> str:
     return BASE
 
 
+@pytest.fixture(scope="session")
+def debian_client(
+    engine: rig.Engine, client: docker.APIClient, base: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[docker.APIClient]:
+    """The distribution's engine beside the other, with the same base image."""
+    try:
+        debian = rig.debian(isolated=True)
+        started = rig.start(debian)
+    except rig.RigError as error:
+        pytest.skip(str(error))
+    if not rig.has_image(debian, base, client.inspect_image(base)["Id"]):
+        archive = tmp_path_factory.mktemp("images") / "base.tar"
+        rig.save_image(base, engine, archive)
+        rig.load_image(archive, debian)
+        archive.unlink()
+    with contextlib.closing(debian.connect()) as debian_client:
+        yield debian_client
+    if started:
+        rig.stop(debian)
+
+
 @pytest.fixture
 def no_cdi(engine: rig.Engine) -> Iterator[None]:
     """The engine knows no card by name; what it knew before it knows again after the test."""

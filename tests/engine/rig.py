@@ -1,7 +1,8 @@
 """Container engines for the tests: one with CDI, as NVIDIA recommends it, and the one that Debian 12 ships.
 
 Both need root. Each has a socket, a bridge and a folder for its images of its own; the images stay between runs. Two
-engines on one server would overwrite each other's packet filter, so the rig never starts one beside another.
+engines on one server would overwrite each other's packet filter, so the rig never starts one beside another, unless it
+is isolated: then its containers have no network.
 
     python -m tests.engine.rig start [debian]      start an engine and leave it running
     python -m tests.engine.rig stop [debian]
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket as sockets
 import subprocess
 import sys
 import time
@@ -21,16 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import docker
-import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOOLS = Path(__file__).parents[1] / "tools/build.sh"
 START_S = 60
+ANSWER_S = 10
 STOP_S = 40
 POLL_S = 0.1
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
+
+
+_started: dict[Path, subprocess.Popen[bytes]] = {}  # by socket
 
 
 class RigError(RuntimeError):
@@ -46,6 +51,7 @@ class Engine:
     images: Path
     arguments: tuple[str, ...] = ()
     bridge: tuple[str, str] | None = None  # name and address of a bridge made for it
+    isolated: bool = False  # in a network of its own, without any other: it may run beside another engine
 
     @property
     def socket(self) -> Path:
@@ -72,7 +78,13 @@ class Engine:
             "--pidfile": self.run / "docker.pid",
             **({"--bridge": self.bridge[0]} if self.bridge else {}),
         }
-        return [str(self.program), *(f"{option}={value}" for option, value in options.items()), *self.arguments]
+        prefix = ["unshare", "--net"] if self.isolated else []
+        return [
+            *prefix,
+            str(self.program),
+            *(f"{option}={value}" for option, value in options.items()),
+            *self.arguments,
+        ]
 
 
 def tools() -> tuple[Path, Path]:
@@ -91,7 +103,7 @@ def cached() -> Engine:
     return Engine(tools()[0] / "dockerd", run, _cache() / "engine", (f"--cdi-spec-dir={run / 'cdi'}",))
 
 
-def debian() -> Engine:
+def debian(*, isolated: bool = False) -> Engine:
     """The distribution's engine (docker.io), which has no CDI."""
     program = Path("/usr/sbin/dockerd")
     if not program.exists():
@@ -101,17 +113,20 @@ def debian() -> Engine:
         Path("/run/sciencebox-debian"),
         _cache() / "engine-debian",
         ("--default-address-pool=base=172.31.0.0/17,size=24",),
-        ("sciencebox-deb", "172.31.255.1/24"),
+        None if isolated else ("sciencebox-deb", "172.31.255.1/24"),
+        isolated,
     )
 
 
 def answers(socket: Path) -> bool:
     """Whether an engine is behind this socket."""
     try:
-        client = docker.APIClient(base_url=f"unix://{socket}", version="1.41", timeout=10)
-        with contextlib.closing(client):
-            return bool(client.ping())
-    except (docker.errors.DockerException, requests.RequestException):
+        with sockets.socket(sockets.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_S)
+            connection.connect(str(socket))
+            connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    except OSError:
         return False
 
 
@@ -132,7 +147,8 @@ def start(engine: Engine) -> bool:
         return False
     if os.geteuid() != 0:
         raise RigError("starting a container engine needs root")
-    _refuse_beside_another(engine)
+    if not engine.isolated:
+        _refuse_beside_another(engine)
     for folder in (engine.run, engine.cdi, engine.images):
         folder.mkdir(parents=True, exist_ok=True)
     if engine.bridge:
@@ -155,6 +171,7 @@ def start(engine: Engine) -> bool:
             process.wait()
             raise RigError(f"{engine.program} did not start:\n{log.read_text()[-2000:]}")
         time.sleep(POLL_S)
+    _started[engine.socket] = process
     return True
 
 
@@ -168,7 +185,8 @@ def stop(engine: Engine) -> None:
             client.kill(container["Id"])
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
-    while _alive(pid):
+    child = _started.pop(engine.socket, None)
+    while child.poll() is None if child else _alive(pid):
         if time.monotonic() > deadline:
             raise RigError(f"{engine.program} (process {pid}) did not stop within {STOP_S} s")
         time.sleep(POLL_S)
@@ -176,19 +194,28 @@ def stop(engine: Engine) -> None:
         subprocess.run(["ip", "link", "delete", engine.bridge[0]], check=False, capture_output=True)
 
 
-def copy_image(tag: str, source: Engine, archive: Path) -> None:
-    """Write an image of one engine to a file, for `load_image` into the other: they never run at once."""
+def save_image(tag: str, source: Engine, archive: Path) -> None:
+    """Write an image of one engine to a file, for `load_image` into another that may not run beside it."""
     with contextlib.closing(source.connect()) as client, archive.open("wb") as out:
         for part in client.get_image(tag):
             out.write(part)
 
 
 def load_image(archive: Path, target: Engine) -> None:
-    """Read an image that `copy_image` wrote."""
+    """Read an image that `save_image` wrote."""
     with contextlib.closing(target.connect()) as client, archive.open("rb") as stream:
         for message in client.load_image(stream):
             if "error" in message:
                 raise RigError(f"{archive} cannot be loaded: {message['error']}")
+
+
+def has_image(engine: Engine, tag: str, image_id: str) -> bool:
+    """Whether the engine has this very image under the tag."""
+    with contextlib.closing(engine.connect()) as client:
+        try:
+            return bool(client.inspect_image(tag)["Id"] == image_id)
+        except docker.errors.ImageNotFound:
+            return False
 
 
 def write_cdi_spec(driver_root: Path, spec_dir: Path) -> Path:
@@ -245,9 +272,7 @@ def _pid(engine: Engine) -> int | None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether the process exists and has not merely to be waited for."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+    """Whether the process is a running engine."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().startswith("dockerd")
     except OSError:
