@@ -29,6 +29,7 @@ class Person:
     url: str
     name: str
     http: requests.Session
+    landed: str = ""  # where the sign-in led
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         """A request below /hub, with the page's XSRF token as the browser sends it."""
@@ -113,15 +114,19 @@ class Service:
 
     def sign_in(self, name: str, password: str) -> Person:
         """Sign in as a person does."""
-        http = requests.Session()
-        http.verify = str(self.authority)
-        http.trust_env = False
+        http = self._http()
         person = Person(self.url, name, http)
         http.get(f"{self.url}/hub/login", timeout=30).raise_for_status()
         answer = person.ask("POST", "login", data={"username": name, "password": password, "_xsrf": _xsrf(http)})
-        assert answer.ok, answer.text
-        assert "/login" not in answer.url, f"{name} could not sign in"
+        assert answer.ok, f"{answer.status_code}: {answer.text}"
+        person.landed = answer.url
         return person
+
+    def _http(self) -> requests.Session:
+        """A browser that has not been here before, and that trusts this server's authority."""
+        http = requests.Session()
+        http.verify, http.trust_env = str(self.authority), False
+        return http
 
     def admin(self) -> Person:
         """The administrator, who changes the one-time password at the first sign-in."""
@@ -137,15 +142,20 @@ class Service:
             self.people["admin"] = self.sign_in(self.administrator, NEW_PASSWORD)
         return self.people["admin"]
 
+    def sign_up(self, name: str, password: str = NEW_PASSWORD) -> str:
+        """Ask for an account; what the page says then."""
+        stranger = Person(self.url, name, self._http())
+        stranger.page("signup")
+        form = {"username": name, "signup_password": password, "signup_password_confirmation": password}
+        answer = stranger.ask("POST", "signup", data={**form, "_xsrf": _xsrf(stranger.http)})
+        answer.raise_for_status()
+        stranger.http.close()
+        return answer.text
+
     def person(self, name: str) -> Person:
         """Somebody who signed up and was approved by the administrator."""
         if name not in self.people:
-            http = requests.Session()
-            http.verify, http.trust_env = str(self.authority), False
-            stranger = Person(self.url, name, http)
-            stranger.page("signup")
-            form = {"username": name, "signup_password": NEW_PASSWORD, "signup_password_confirmation": NEW_PASSWORD}
-            stranger.ask("POST", "signup", data={**form, "_xsrf": _xsrf(http)}).raise_for_status()
+            self.sign_up(name)
             self.admin().ask("GET", f"authorize/{name}").raise_for_status()
             self.people[name] = self.sign_in(name, NEW_PASSWORD)
         return self.people[name]

@@ -15,17 +15,56 @@ from jupyterhub.utils import url_path_join
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.handlers import LoginHandler
 from nativeauthenticator.orm import UserInfo
+from tornado.escape import url_escape
+from tornado.httputil import url_concat
 from traitlets import Unicode
 
 
-class FirstLoginHandler(LoginHandler):
-    """Sign-in that leads to the change of a one-time password before anything else."""
+class SignInHandler(LoginHandler):
+    """The sign-in page. A one-time password leads to its change before anything else.
+
+    NativeAuthenticator's own handler counts on parts of JupyterHub that version 6 has no more.
+    """
 
     def get_next_url(self, user: Any = None, default: str | None = None) -> str:
         """Where a user goes after signing in."""
         if user is not None and self.authenticator.must_change_password(user.name):
             return url_path_join(self.hub.base_url, "change-password")
         return super().get_next_url(user, default)
+
+    async def post(self) -> None:
+        """Sign in, or show the page again with the reason why not."""
+        data = {name: self.get_argument(name, strip=False) for name in self.request.arguments}
+        user = await self.login_user(data)
+        if user:
+            self._jupyterhub_user = user
+            self.redirect(self.get_next_url(user))
+            return
+        name = data.get("username", "")
+        self.set_status(403)
+        self.finish(await self._render(login_error=self._why_not(name, data.get("password", "")), username=name))
+
+    def _why_not(self, name: str, password: str) -> str:
+        info = self.authenticator.get_user(name)
+        if info is not None and info.is_valid_password(password) and not info.is_authorized:
+            return "The administrator has not approved your account yet."
+        return "Invalid user name or password."
+
+    def _render(self, login_error: str | None = None, username: str | None = None, **options: Any) -> Any:
+        """The page; `options` are those of JupyterHub's own handler, which shows errors by it."""
+        next_url = self.get_argument("next", default="")
+        return self.render_template(
+            "native-login.html",
+            next=url_escape(next_url),
+            username=username,
+            login_error=login_error,
+            custom_html=self.authenticator.custom_html,
+            login_url=self.settings["login_url"],
+            enable_signup=self.authenticator.enable_signup,
+            two_factor_auth=self.authenticator.allow_2fa,
+            authenticator_login_url=url_concat(self.authenticator.login_url(self.hub.base_url), {"next": next_url}),
+            **{name: value for name, value in options.items() if name == "sync"},
+        )
 
 
 class ScienceBoxAuthenticator(NativeAuthenticator):
@@ -65,7 +104,7 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
         """NativeAuthenticator's pages, with our sign-in."""
         pages = super().get_handlers(app)
-        return [(path, FirstLoginHandler if handler is LoginHandler else handler) for path, handler in pages]
+        return [(path, SignInHandler if handler is LoginHandler else handler) for path, handler in pages]
 
     def _first_password(self) -> str:
         path = Path(self.first_password_file) if self.first_password_file else None
