@@ -26,6 +26,7 @@ _KINDS = {
 }
 _UNITS = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 _COMMENT_WIDTH = 116
+_HEADING = "# Settings of ScienceBox GPU, with their defaults. A key that is left out has its default."
 _TEXT_TAG = "tag:yaml.org,2002:str"
 
 
@@ -119,7 +120,7 @@ def doubtful_keys(node: yaml.Node | None, where: tuple[str, ...] = ()) -> Iterat
 
 def reference(schema: Schema, defaults: Mapping[str, Any]) -> str:
     """Every key with its documentation and default, as a settings file that can be used as it is."""
-    return "\n".join(_document(schema, schema, defaults, 0)) + "\n"
+    return "\n".join([_HEADING, *_document(schema, schema, defaults, 0)]) + "\n"
 
 
 def _document(schema: Schema, root: Schema, defaults: Mapping[str, Any], depth: int) -> Iterator[str]:

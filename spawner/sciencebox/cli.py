@@ -1,0 +1,153 @@
+"""The command `sciencebox`: what an administrator does on the server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sciencebox import explain
+from sciencebox.host import doctor as checks
+from sciencebox.host import show
+from sciencebox.host.deploy import Deployment
+from sciencebox.host.driver import read_driver
+from sciencebox.host.facts import read_host
+from sciencebox.host.steps import Screen, Step, StepError, run_steps
+from sciencebox.settings import Settings, SettingsError, load
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+EXAMPLE = CHECKOUT / "deploy" / "sciencebox.yaml"
+DEMO = CHECKOUT / "deploy" / "demo.yaml"
+INTERRUPTED = 130
+
+commands = typer.Typer(no_args_is_help=True, add_completion=False, help="ScienceBox GPU on this server.")
+settings_commands = typer.Typer(no_args_is_help=True, help="The settings file.")
+commands.add_typer(settings_commands, name="settings")
+
+File = Annotated[Path, typer.Option("--settings", metavar="FILE", help="The settings file.", show_default=True)]
+NoStack = Annotated[bool, typer.Option("--no-stack", help="Do not build the software stack now.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build every image anew, with today's packages.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@commands.command()
+def deploy(settings: File = EXAMPLE, no_stack: NoStack = False, rebuild: Rebuild = False) -> None:
+    """Bring the service up, or bring it to what the settings say now. Running sessions go on."""
+    deployment = _deployment(settings)
+    deployment.with_stack, deployment.rebuild = not no_stack, rebuild
+    _do(deployment.steps())
+    show.summary(deployment, Console())
+
+
+@commands.command()
+def demo(settings: File = DEMO, no_stack: NoStack = False, rebuild: Rebuild = False) -> None:
+    """Bring up a demonstration with SIMULATED GPUs beside whatever else runs here."""
+    deploy(settings, no_stack, rebuild)
+
+
+@commands.command()
+def stack(settings: File = EXAMPLE) -> None:
+    """Build the software stack alone."""
+    deployment = _deployment(settings)
+    wanted = {deployment.check_host, deployment.provide_engine, deployment.build_images, deployment.build_stack}
+    _do([step for step in deployment.steps() if step.run in wanted])
+
+
+@commands.command()
+def down(settings: File = EXAMPLE) -> None:
+    """Stop the service and its sessions. All data stays."""
+    deployment = _deployment(settings)
+    _do([Step("Services", deployment.take_down)])
+
+
+@commands.command()
+def destroy(settings: File = EXAMPLE, yes: Yes = False) -> None:
+    """Stop the service and remove its data, users' homes included."""
+    deployment = _deployment(settings)
+    root, name = deployment.settings.data_root, deployment.settings.name
+    if not yes:
+        Console().print(f"This removes {root}: users' homes, data, accounts and the software stack.", highlight=False)
+        if typer.prompt(f"Type the deployment's name ({name}) to go on", default="", show_default=False) != name:
+            raise StepError("Nothing was removed.")
+    _do([Step("Services", deployment.take_down), Step("Data", deployment.erase)])
+
+
+@commands.command()
+def status(settings: File = EXAMPLE) -> None:
+    """Show the service, its sessions and its GPUs."""
+    if not show.status(_deployment(settings), Console()):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def doctor(settings: File = EXAMPLE) -> None:
+    """Check this server, and say what to do about what is wrong."""
+    loaded = load(settings)
+    table = checks.rows(read_host(loaded, CHECKOUT, os.environ), loaded)
+    show.checks(table, Console())
+    if checks.failures(table):
+        raise typer.Exit(1)
+
+
+@commands.command()
+def gpus(settings: File = EXAMPLE, as_json: AsJson = False) -> None:
+    """Show the GPUs of this server as the service sees them."""
+    inventory = read_driver(load(settings), os.environ).inventory
+    if as_json:
+        sys.stdout.write(json.dumps(dataclasses.asdict(inventory), indent=2, default=str) + "\n")
+    else:
+        show.inventory(inventory, Console())
+    if not inventory.readable:
+        raise typer.Exit(1)
+
+
+@settings_commands.command()
+def check(file: Annotated[Path, typer.Argument(metavar="FILE")] = EXAMPLE) -> None:
+    """Check a settings file."""
+    load(file)
+    Console().print(f"{file} is right.", highlight=False, soft_wrap=True)
+
+
+@settings_commands.command()
+def reference() -> None:
+    """Print every key with its documentation and default, as a settings file."""
+    sys.stdout.write(explain.reference(Settings.model_json_schema(), Settings().model_dump()))
+
+
+def app() -> None:
+    """Entry point: a failure is one sentence and a status, never a traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        commands()
+    except (StepError, SettingsError) as error:
+        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _deployment(settings: Path) -> Deployment:
+    if not (CHECKOUT / "deploy" / "compose" / "compose.yaml").is_file():
+        raise StepError("This command needs the checkout that the service is deployed from; run it there by `make`.")
+    return Deployment(load(settings), CHECKOUT, os.environ)
+
+
+def _do(steps: list[Step]) -> None:
+    screen = Screen(Console())
+    try:
+        done = run_steps(steps, screen)
+    except KeyboardInterrupt:
+        screen.say("Interrupted. What is finished is kept; run the same command again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    if not done:
+        raise typer.Exit(1)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt

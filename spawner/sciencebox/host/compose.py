@@ -1,0 +1,175 @@
+"""What Compose is told: the values of `compose.env`, the overlay for a GPU driver, the command line. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+import sciencebox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sciencebox.host.driver import Driver
+    from sciencebox.host.engine import Compose
+    from sciencebox.settings import Settings
+
+DRIVER_IN_HUB = "/run/sciencebox/driver"
+CERTIFICATES_IN_CADDY = "/certificates"
+SERVICES = ("caddy", "proxy", "hub")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders and files of one deployment."""
+
+    data_root: Path
+    compose_folder: Path
+
+    @property
+    def state(self) -> Path:
+        """What the service remembers."""
+        return self.data_root / "state"
+
+    @property
+    def env_file(self) -> Path:
+        """Values for compose.yaml."""
+        return self.state / "compose.env"
+
+    @property
+    def overlay(self) -> Path:
+        """The part of the service that a GPU driver adds."""
+        return self.state / "compose.gpu.yaml"
+
+    @property
+    def settings(self) -> Path:
+        """The settings as deployed, which the hub reads."""
+        return self.state / "sciencebox.yaml"
+
+
+def as_deployed(settings: Settings, hostname: str, network: Mapping[str, str], variant: str) -> str:
+    """The settings file that the hub gets: everything that depends on this server is written out."""
+    values = settings.model_dump(mode="json")
+    values["server"]["hostname"] = hostname
+    values["stack"]["variant"] = variant
+    values["network"] |= {
+        "http_proxy": network.get("HTTP_PROXY"),
+        "https_proxy": network.get("HTTPS_PROXY"),
+        "no_proxy": network.get("NO_PROXY"),
+        "python_index": network.get("PIP_INDEX_URL"),
+        "npm_registry": network.get("NPM_CONFIG_REGISTRY"),
+    }
+    return "# Written by `make deploy`; change the settings file and deploy again.\n" + yaml.safe_dump(
+        values, sort_keys=False
+    )
+
+
+def network_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Proxies and indexes: from the settings, else from the environment in either spelling."""
+    network = settings.network
+    chosen = {
+        "HTTP_PROXY": network.http_proxy,
+        "HTTPS_PROXY": network.https_proxy,
+        "NO_PROXY": network.no_proxy,
+        "PIP_INDEX_URL": network.python_index,
+        "NPM_CONFIG_REGISTRY": network.npm_registry,
+    }
+    found = {
+        name: value or environment.get(name) or environment.get(name.lower()) or "" for name, value in chosen.items()
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def env_file(
+    settings: Settings,
+    places: Places,
+    *,
+    socket: Path,
+    hostname: str,
+    proxy_token: str,
+    hub_inputs: str,
+    caddy_inputs: str,
+) -> str:
+    """The values that compose.yaml is filled with. Secret: it has the proxy's token."""
+    server = settings.server
+    values = {
+        "NAME": settings.name,
+        "VERSION": sciencebox.__version__,
+        "DATA_ROOT": str(settings.data_root),
+        "STATE": str(places.state),
+        "REPOSITORY": settings.stack.repository,
+        "ENGINE_SOCKET": str(socket),
+        "HTTPS_PORT": str(server.https_port),
+        "HTTP_PORT": str(server.http_port),
+        "SERVER_NAME": hostname,
+        "REDIRECT_PORT": "" if server.https_port == 443 else f":{server.https_port}",
+        "TLS_DIRECTIVE": tls_directive(settings),
+        "ACME_OPTION": f"email {server.acme_email}" if server.tls == "acme" and server.acme_email else "",
+        "PROXY_TOKEN": proxy_token,
+        "HUB_INPUTS": hub_inputs,
+        "CADDY_INPUTS": caddy_inputs,
+    }
+    return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def tls_directive(settings: Settings) -> str:
+    """The line of the Caddyfile that says where the certificate comes from; none means an ACME authority."""
+    if settings.server.tls == "internal":
+        return "tls internal"
+    if settings.server.tls == "files":
+        return f"tls {CERTIFICATES_IN_CADDY}/chain.pem {CERTIFICATES_IN_CADDY}/key.pem"
+    return ""
+
+
+def overlay(driver: Driver) -> str | None:
+    """The overlay through which the hub sees the GPUs; None without a usable driver.
+
+    The hub reads the driver's state and process table, so it has the device nodes and the host's process ids.
+    """
+    if not driver.usable or driver.files.nvml is None:
+        return None
+    library_folder, library = driver.files.nvml.rsplit("/", 1)
+    inside = "/" + library_folder.removeprefix(str(driver.root)).lstrip("/")
+    seen = f"{DRIVER_IN_HUB}{inside}"
+    nodes = sorted(node for node in driver.files.nodes if node == "nvidiactl" or node[len("nvidia") :].isdigit())
+    hub = {
+        "pid": "host",
+        "environment": {
+            "SCIENCEBOX_NVML": f"{seen}/{library}",
+            "SCIENCEBOX_DRIVER": DRIVER_IN_HUB,
+            "SCIENCEBOX_DEV_ROOT": driver.files.dev_root,
+        },
+        "devices": [f"{driver.files.dev_root}/{node}:/dev/{node}" for node in nodes],
+        "volumes": [
+            f"{library_folder}:{seen}:ro",
+            *(f"{folder}:{folder}:ro" for folder in driver.link_folders),
+        ],
+    }
+    return "# Written by `make deploy`.\n" + yaml.safe_dump({"services": {"hub": hub}}, sort_keys=False)
+
+
+def command_line(compose: Compose, name: str, places: Places, *, with_overlay: bool) -> list[str]:
+    """Compose for this deployment; its arguments follow."""
+    files = ["-f", str(places.compose_folder / "compose.yaml")]
+    if with_overlay:
+        files += ["-f", str(places.overlay)]
+    return [*compose.command, "-p", name, "--env-file", str(places.env_file), *files]
+
+
+def caller_environment(environment: Mapping[str, str], socket: Path) -> dict[str, str]:
+    """The environment for Compose, which prefers variables of its own environment to those of compose.env."""
+    kept = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}
+    return {**kept, "DOCKER_HOST": f"unix://{socket}"}
+
+
+def digest(parts: Sequence[str | bytes]) -> str:
+    """A short hash, by which a container is recreated exactly when what it reads at its start has changed."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part if isinstance(part, bytes) else part.encode())
+        found.update(b"\0")
+    return found.hexdigest()[:16]

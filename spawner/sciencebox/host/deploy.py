@@ -1,0 +1,294 @@
+"""A deployment, step by step. Every step finds out for itself whether it is done, so running again is always right."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket as sockets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sciencebox.host import build, doctor, engine, images, stack, watch
+from sciencebox.host.command import run
+from sciencebox.host.compose import (
+    Places,
+    as_deployed,
+    caller_environment,
+    command_line,
+    digest,
+    env_file,
+    network_environment,
+    overlay,
+)
+from sciencebox.host.facts import Host, read_host
+from sciencebox.host.secrets import Secrets, write_private
+from sciencebox.host.steps import Screen, Step, StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import TextIO
+
+    from sciencebox.settings import Settings
+
+CADDY_USER = 999  # of images/proxy
+PASSED_TO_STACK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL")
+
+
+@dataclass
+class Deployment:
+    """One deployment on this server: its settings, and what was learnt on the way."""
+
+    settings: Settings
+    checkout: Path
+    environment: Mapping[str, str]
+    with_stack: bool = True
+    rebuild: bool = False
+    host: Host | None = None
+    client: Any = None
+    compose: engine.Compose | None = None
+    _lock: TextIO | None = field(default=None, repr=False)
+
+    @property
+    def places(self) -> Places:
+        """Where things are."""
+        return Places(self.settings.data_root, self.checkout / "deploy" / "compose")
+
+    @property
+    def secrets(self) -> Secrets:
+        """The generated secrets."""
+        return Secrets(self.places.state / "secrets")
+
+    @property
+    def socket(self) -> Path:
+        """The engine's socket."""
+        return engine.choose_socket(self.settings.engine.socket, self.environment.get("DOCKER_HOST"))
+
+    @property
+    def network(self) -> dict[str, str]:
+        """Proxies and indexes."""
+        return network_environment(self.settings, self.environment)
+
+    @property
+    def hostname(self) -> str:
+        """The name that users type."""
+        return sockets.getfqdn() if self.settings.server.hostname == "auto" else self.settings.server.hostname
+
+    @property
+    def address(self) -> str:
+        """The address that users type."""
+        port = self.settings.server.https_port
+        return f"https://{self.hostname}" + ("" if port == 443 else f":{port}")
+
+    def steps(self) -> list[Step]:
+        """Everything that `deploy` does, in order."""
+        return [
+            Step("Server", self.check_host),
+            Step("Container engine", self.provide_engine),
+            Step("Images", self.build_images),
+            Step("Secrets", self.provide_secrets),
+            Step("Software stack", self.build_stack),
+            Step("Services", self.bring_up),
+            Step("Ready", self.wait),
+        ]
+
+    def check_host(self, screen: Screen) -> str:
+        """Look at the server; stop at what would make a later step fail."""
+        host = self.host = read_host(self.settings, self.checkout, self.environment)
+        table = doctor.before_engine(host, self.settings)
+        failed = doctor.failures(table)
+        if failed:
+            raise StepError(" ".join(f"{row.what}: {row.found}. {row.advice}" for row in failed))
+        for row in [*table, *doctor.gpus(host, self.settings)]:
+            if row.state is not doctor.State.OK:
+                screen.warn(f"{row.what}: {row.found}. {row.advice}")
+        self._make_folders()
+        self._lock_deployment()
+        screen.log_to((self.places.state / "deploy.log").open("a", encoding="utf-8"))
+        free = min(host.free.values()) / doctor.GIB
+        return f"{host.system.name}, {free:.0f} GiB free"
+
+    def provide_engine(self, screen: Screen) -> str:
+        """The engine and Compose; installed where they are missing."""
+        state = engine.provide_engine(self.socket, screen)
+        self.compose = engine.provide_compose(screen)
+        self.client = engine.connect(self.socket)
+        if self.host and not self.host.engine.answers:  # what was read without an engine is not the whole truth
+            self.host = read_host(self.settings, self.checkout, self.environment)
+        return f"Docker {state.version}, Compose {self.compose.version}"
+
+    def build_images(self, screen: Screen) -> str:
+        """Build the images whose inputs changed."""
+        try:
+            wanted = images.plans(self.checkout, build.identify_debian(self.settings))
+        except images.InputsError as error:
+            raise StepError(f"{error} Restore it (`git status` shows what is missing), then run this again.") from error
+        return build.build_images(self.client, wanted, self.settings, self.network, screen, rebuild=self.rebuild)
+
+    def provide_secrets(self, screen: Screen) -> str:
+        """Generate what is missing."""
+        made = self.secrets.provide(
+            self.settings.accounts.demo_users, accounts_exist=(self.places.state / "hub.sqlite").exists()
+        )
+        screen.log(f"generated: {', '.join(made) or 'nothing'}")
+        return f"generated {len(made)}" if made else "kept"
+
+    def build_stack(self, screen: Screen) -> str:
+        """Build the release of the software stack, where it is not published yet."""
+        if not self.with_stack:
+            return "left out; sessions have no kernels until `make stack`"
+        if not (self.checkout / "images/cvmfs/Dockerfile").exists():
+            return "left out; this checkout has no builder"
+        passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}
+        wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed)
+        return stack.build_stack(self.client, wanted, screen)
+
+    def variant(self) -> str:
+        """Which libraries the stack gets: those for GPUs where a driver is."""
+        if self.settings.stack.variant != "auto":
+            return self.settings.stack.variant
+        return "cuda" if self.host and self.host.driver.installed and not self.settings.gpus.simulate else "cpu"
+
+    def bring_up(self, screen: Screen) -> str:
+        """Write what Compose needs, and let it start or replace what changed. Sessions are not touched."""
+        with_overlay = self._write_files()
+        before = watch.read_services(self.client, self.settings.name)
+        command = [*self._compose(with_overlay=with_overlay), "up", "-d", "--remove-orphans"]
+        environment = caller_environment(self.environment, self.socket)
+        run(command, screen, env=environment, on_failure="The services could not be started.")
+        after = watch.read_services(self.client, self.settings.name)
+        changed = [name for name, service in after.items() if name not in before or before[name].id != service.id]
+        return f"started {', '.join(sorted(changed))}" if changed else "unchanged"
+
+    def wait(self, screen: Screen) -> str:
+        """Wait until the service answers."""
+        return watch.wait_until_ready(self.client, self.settings, self.hostname, screen)
+
+    def take_down(self, screen: Screen) -> str:
+        """Stop the service and its sessions. Homes, data, accounts and the stack stay."""
+        state = engine.look(self.socket)
+        if not state.answers:
+            raise StepError(f"The container engine does not answer: {state.fault}. Start it, then run this again.")
+        self.client = engine.connect(self.socket)
+        ended = self._end_sessions()
+        stack.remove(self.client, f"{self.settings.name}-stack")
+        compose = self.compose = engine.find_compose()
+        if self.places.env_file.exists() and compose:
+            command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]
+            environment = caller_environment(self.environment, self.socket)
+            run(command, screen, env=environment, on_failure="The services could not be stopped.")
+        left = watch.read_services(self.client, self.settings.name)
+        if left:
+            raise StepError(f"{', '.join(left)} of {self.settings.name} could not be stopped; see `docker ps`.")
+        return f"stopped, with {ended} sessions" if ended else "stopped"
+
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Containers of users' sessions, as the engine lists them."""
+        label = f"sciencebox.deployment={self.settings.name}"
+        found: list[Mapping[str, Any]] = self.client.api.containers(all=True, filters={"label": label})
+        return found
+
+    def erase(self, screen: Screen) -> str:
+        """Remove all data of this deployment. Refuses where that would reach into another file system."""
+        root = self.settings.data_root
+        if not root.exists():
+            return "nothing there"
+        if not (self.places.state / "deploy.log").exists():
+            raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
+        mounts = mounted_below(root, open("/proc/self/mountinfo", encoding="utf-8").read())  # noqa: SIM115, PTH123
+        if mounts:
+            raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
+        screen.now(f"removing {root}")
+        screen.log_file = None
+        try:
+            shutil.rmtree(root)
+        except OSError as error:
+            raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
+        return f"removed {root}"
+
+    def _end_sessions(self) -> int:
+        found = self.sessions()
+        for container in found:
+            stack.remove(self.client, container["Id"])
+        return len(found)
+
+    def _repository(self) -> Path:
+        return self.settings.data_root / "cvmfs" / self.settings.stack.repository
+
+    def _make_folders(self) -> None:
+        root, state = self.settings.data_root, self.places.state
+        public = [root, root / "homes", root / "data", root / "cvmfs", self._repository()]
+        private = [state, state / "caddy", state / "certificates"]
+        try:
+            for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
+                if not folder.exists():
+                    folder.mkdir(parents=True)
+                    folder.chmod(mode)
+            for folder in private[1:]:
+                os.chown(folder, CADDY_USER, CADDY_USER)
+        except OSError as error:
+            raise StepError(f"{error.filename} cannot be made: {error.strerror}; see `data_root`.") from error
+
+    def _lock_deployment(self) -> None:
+        """One at a time. The lock ends with this process, however it ends."""
+        self._lock = (self.places.state / "deploy.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StepError("Another deployment of the same name is at work; wait until it has ended.") from error
+
+    def _compose(self, *, with_overlay: bool) -> list[str]:
+        if self.compose is None:
+            raise StepError("Compose was not found.")
+        return command_line(self.compose, self.settings.name, self.places, with_overlay=with_overlay)
+
+    def _write_files(self) -> bool:
+        """Write compose.env, the overlay, the hub's settings and the certificates. Whether there is an overlay."""
+        if self.host is None:
+            raise StepError("The server was not looked at.")
+        deployed = as_deployed(self.settings, self.hostname, self.network, self.variant())
+        gpu = None if self.settings.gpus.simulate else overlay(self.host.driver)
+        certificates = self._copy_certificates()
+        if gpu:
+            self.places.overlay.write_text(gpu, encoding="utf-8")
+        else:
+            self.places.overlay.unlink(missing_ok=True)
+        if not self.places.settings.exists() or self.places.settings.read_text(encoding="utf-8") != deployed:
+            write_private(self.places.settings, deployed)
+        caddyfile = (self.places.compose_folder / "Caddyfile").read_bytes()
+        values = env_file(
+            self.settings,
+            self.places,
+            socket=self.socket,
+            hostname=self.hostname,
+            proxy_token=self.secrets.proxy_token,
+            hub_inputs=digest([deployed, gpu or ""]),
+            caddy_inputs=digest([caddyfile, *certificates]),
+        )
+        write_private(self.places.env_file, values)
+        return gpu is not None
+
+    def _copy_certificates(self) -> list[bytes]:
+        """The site's own certificate where Caddy, which is not root, can read it."""
+        server, folder = self.settings.server, self.places.state / "certificates"
+        contents = []
+        for source, name in ((server.certificate, "chain.pem"), (server.key, "key.pem")):
+            target = folder / name
+            if server.tls != "files" or source is None:
+                target.unlink(missing_ok=True)
+                continue
+            try:
+                content = source.read_bytes()
+            except OSError as error:
+                raise StepError(f"{source} cannot be read: {error.strerror}; see `server.{name[:3]}...`.") from error
+            write_private(target, content.decode("ascii", errors="replace"))
+            os.chown(target, CADDY_USER, CADDY_USER)
+            contents.append(content)
+        return contents
+
+
+def mounted_below(folder: Path, mountinfo: str) -> list[str]:
+    """Mount points at or below a folder, from the text of /proc/self/mountinfo."""
+    points = [line.split()[4].replace("\\040", " ") for line in mountinfo.splitlines() if line]
+    return sorted(point for point in points if point == str(folder) or point.startswith(f"{folder}/"))

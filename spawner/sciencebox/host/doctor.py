@@ -1,0 +1,223 @@
+"""Whether this server can run the service: facts in, a table out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from sciencebox import explain
+from sciencebox.host.engine import numbers
+from sciencebox.sessions.attach import engine_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sciencebox.host.facts import Host
+    from sciencebox.settings import Settings
+
+GIB = 1024**3
+LEAST_FREE = 3 * GIB  # below, a deployment stops halfway
+COMFORTABLE_FREE = 20 * GIB  # images, one release of the stack, some homes
+TOOLKIT_WITH_CDI = (1, 14)
+LOOPBACK = ("localhost", "127.", "[::1]")
+
+
+class State(str, Enum):
+    """How a row is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what was looked at, how it is, what was found, and what to do about it."""
+
+    what: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def rows(host: Host, settings: Settings) -> list[Row]:
+    """The whole table."""
+    return [*before_engine(host, settings), *_engine(host), *gpus(host, settings)]
+
+
+def before_engine(host: Host, settings: Settings) -> list[Row]:
+    """What must be right before anything is installed."""
+    return [
+        _system(host),
+        _root(host),
+        *_disk(host),
+        *_ports(host, settings),
+        _clock(host),
+        _proxies(host),
+        _certificates(host),
+    ]
+
+
+def failures(table: Iterable[Row]) -> list[Row]:
+    """The rows for which something must be done."""
+    return [row for row in table if row.state is State.FAILED]
+
+
+def _system(host: Host) -> Row:
+    system = host.system
+    if system.machine != "x86_64":
+        return Row("System", State.FAILED, f"{system.name}, {system.machine}", "The images are for x86_64 only.")
+    if system.has_apt or (host.engine.answers and host.compose):
+        return Row("System", State.OK, system.name)
+    advice = "Install Docker Engine and Compose by this system's own means; packages are installed by apt only."
+    return Row("System", State.WARNING, system.name, advice)
+
+
+def _root(host: Host) -> Row:
+    if host.root:
+        return Row("Rights", State.OK, "root")
+    return Row("Rights", State.FAILED, "not root", "Run this as root, or install sudo.")
+
+
+def _disk(host: Host) -> Iterator[Row]:
+    for folder, free in host.free.items():
+        found = f"{free / GIB:.0f} GiB free for {folder}"
+        if free < LEAST_FREE:
+            advice = f"Free at least {explain.size(LEAST_FREE)} there, or choose another disk (`data_root`)."
+            yield Row("Disk", State.FAILED, found, advice)
+        elif free < COMFORTABLE_FREE:
+            yield Row("Disk", State.WARNING, found, f"{explain.size(COMFORTABLE_FREE)} are comfortable.")
+        else:
+            yield Row("Disk", State.OK, found)
+
+
+def _ports(host: Host, settings: Settings) -> Iterator[Row]:
+    keys = {settings.server.https_port: "server.https_port", settings.server.http_port: "server.http_port"}
+    for use in host.ports:
+        if use.holder and not use.ours:
+            advice = f"Stop it, or set another `{keys[use.port]}`."
+            yield Row("Port", State.FAILED, f"{use.port} is taken by {use.holder}", advice)
+        else:
+            yield Row("Port", State.OK, f"{use.port} is {'ours already' if use.ours else 'free'}")
+
+
+def _clock(host: Host) -> Row:
+    clock = host.clock
+    if clock.now < clock.newest_file - 86400:
+        advice = "Set the clock: certificates and packages would be refused as not valid yet."
+        return Row("Clock", State.FAILED, "behind the files of this checkout", advice)
+    if clock.synchronised is False:
+        advice = "Install a time service, such as `apt-get install systemd-timesyncd`."
+        return Row("Clock", State.WARNING, "not synchronised", advice)
+    return Row("Clock", State.OK, "synchronised" if clock.synchronised else "plausible")
+
+
+def _proxies(host: Host) -> Row:
+    told = {name: value for name, value in host.network.items() if name.endswith("_PROXY")}
+    shown = ", ".join(f"{name}={without_password(value)}" for name, value in told.items())
+    local = [name for name, value in told.items() if name != "NO_PROXY" and _is_loopback(value)]
+    if local:
+        advice = f"Containers cannot reach {local[0]} at a loopback address; give this server's address in `network`."
+        return Row("Proxies", State.WARNING, shown, advice)
+    return Row("Proxies", State.OK, shown or "none")
+
+
+def _certificates(host: Host) -> Row:
+    names = ", ".join(host.certificates)
+    return Row("Certificates", State.OK, f"images trust those of this server too: {names}" if names else "Debian's own")
+
+
+def _engine(host: Host) -> Iterator[Row]:
+    engine, compose = host.engine, host.compose
+    if engine.too_old:
+        yield Row("Engine", State.FAILED, f"Docker {engine.version}", "Upgrade to Docker 20.10 or newer.")
+    elif engine.answers:
+        yield Row("Engine", State.OK, f"Docker {engine.version} at {engine.socket}")
+    elif engine.installed:
+        advice = "Start it (`systemctl start docker`), or let `make deploy` do it."
+        yield Row("Engine", State.FAILED, f"does not answer: {engine.fault}", advice)
+    else:
+        yield Row("Engine", State.FAILED, "not installed", "`make deploy` installs it.")
+    if compose:
+        yield Row("Compose", State.OK, f"{' '.join(compose.command)} {compose.version}")
+    else:
+        yield Row("Compose", State.FAILED, "none, or older than 1.29", "`make deploy` installs it.")
+
+
+def gpus(host: Host, settings: Settings) -> list[Row]:
+    """What concerns GPUs. A service without them works, so this never keeps a deployment from going on."""
+    if settings.gpus.simulate:
+        found = f"{settings.gpus.simulate} SIMULATED; no card of this server is used"
+        return [Row("GPUs", State.WARNING, found, "Set `gpus.simulate: 0` to offer real cards.")]
+    driver = host.driver
+    if not driver.installed:
+        return [_no_driver(host)]
+    if "nvidiactl" not in driver.files.nodes:
+        advice = "Run `nvidia-modprobe -c 0 -u` or restart the server, then deploy again."
+        return [Row("Driver", State.FAILED, f"installed, but no device nodes in {driver.files.dev_root}", advice)]
+    inventory = driver.inventory
+    if not inventory.readable or not inventory.devices:
+        return [Row("Driver", State.FAILED, inventory.reason, "See what `nvidia-smi` says, and `dmesg`.")]
+    return [_driver(host), *_models(host), *_toolkit(host), _mode(host)]
+
+
+def _no_driver(host: Host) -> Row:
+    if not host.driver.cards_seen:
+        return Row("Driver", State.OK, "no NVIDIA card; sessions have no GPU")
+    cards = "an NVIDIA card" if host.driver.cards_seen == 1 else f"{host.driver.cards_seen} NVIDIA cards"
+    advice = "Install the driver (Debian: `nvidia-driver` of non-free), restart, and deploy again."
+    return Row("Driver", State.WARNING, f"{cards}, but no driver under {host.driver.root}", advice)
+
+
+def _driver(host: Host) -> Row:
+    inventory = host.driver.inventory
+    cuda = "{}.{}".format(*inventory.cuda_version) if inventory.cuda_version else "unknown"
+    return Row("Driver", State.OK, f"{inventory.driver_version or 'unknown version'}, CUDA up to {cuda}")
+
+
+def _models(host: Host) -> Iterator[Row]:
+    kinds: dict[str, int] = {}
+    for device in host.driver.inventory.devices:
+        kinds[device.kind] = kinds.get(device.kind, 0) + 1
+        if device.health_reason:
+            found = f"{device.kind} {device.uuid}: {device.health_reason}"
+            yield Row("GPU", State.WARNING, found, "It is not offered until that is mended.")
+    yield Row("GPUs", State.OK, ", ".join(f"{count} x {kind}" for kind, count in kinds.items()))
+
+
+def _toolkit(host: Host) -> Iterator[Row]:
+    version = host.toolkit
+    if not version:
+        yield Row("Toolkit", State.OK, "not installed; not needed to attach GPUs")
+    elif numbers(version) < TOOLKIT_WITH_CDI:
+        yield Row("Toolkit", State.WARNING, f"nvidia-ctk {version}", "Upgrade to 1.14 or newer for CDI.")
+    else:
+        yield Row("Toolkit", State.OK, f"nvidia-ctk {version}")
+    if not host.engine.answers:
+        return
+    devices = engine_facts(host.engine.info, host.engine.versions).cdi_devices
+    if devices:
+        yield Row("CDI", State.OK, f"{len(devices)} devices known to the engine")
+    elif version and numbers(host.engine.version) >= (25, 0):
+        advice = "Run `nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml`, and again after a driver upgrade."
+        yield Row("CDI", State.WARNING, "the engine knows no device", advice)
+    else:
+        yield Row("CDI", State.OK, "not available here")
+
+
+def _mode(host: Host) -> Row:
+    if host.mode.mode:
+        return Row("Attach mode", State.OK, f"{host.mode.mode}: {host.mode.reason}")
+    return Row("Attach mode", State.FAILED, host.mode.reason, "Without one, GPUs are not offered.")
+
+
+def without_password(url: str) -> str:
+    """A proxy's address as it may be shown."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]).geturl() if parts.netloc else url
+
+
+def _is_loopback(url: str) -> bool:
+    return (urlsplit(url).netloc.rsplit("@", 1)[-1] or url).startswith(LOOPBACK)

@@ -1,0 +1,143 @@
+"""What this server is and has, read for `doctor` and for the first step of a deployment. Nothing is judged."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import docker
+import requests
+
+from sciencebox.host import engine, images
+from sciencebox.host.command import ask
+from sciencebox.host.compose import network_environment
+from sciencebox.host.driver import Driver, read_driver
+from sciencebox.host.ports import PortUse, read_port
+from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sciencebox.host.engine import Compose, EngineState
+    from sciencebox.settings import Settings
+
+APT_FAMILY = frozenset({"debian", "ubuntu"})
+
+
+@dataclass(frozen=True)
+class System:
+    """The operating system: its name for people, and whether packages come by apt."""
+
+    name: str
+    has_apt: bool
+    machine: str = "x86_64"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The clock. `synchronised` is None where nobody can tell; `newest_file` is a moment that has certainly passed."""
+
+    now: float
+    newest_file: float
+    synchronised: bool | None = None
+
+
+@dataclass(frozen=True)
+class Host:
+    """Everything that was read."""
+
+    system: System
+    root: bool
+    free: Mapping[str, int]  # bytes by what is stored there
+    ports: tuple[PortUse, ...]
+    clock: Clock
+    network: Mapping[str, str]
+    certificates: tuple[str, ...]
+    engine: EngineState
+    compose: Compose | None
+    driver: Driver
+    toolkit: str | None  # version of NVIDIA's container toolkit
+    mode: ModeChoice = field(default_factory=lambda: ModeChoice(None, "The container engine does not answer."))
+
+
+def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]) -> Host:
+    """Look at this server. Raises StepError only for an engine on another server."""
+    socket = engine.choose_socket(settings.engine.socket, environment.get("DOCKER_HOST"))
+    state = engine.look(socket)
+    driver = read_driver(settings, environment)
+    mode = (
+        choose_mode(
+            settings.gpus.attach, engine_facts(state.info, state.versions), driver.inventory.devices, driver.files
+        )
+        if state.answers
+        else None
+    )
+    return Host(
+        system=parse_os_release(_text(Path("/etc/os-release")), platform.machine()),
+        root=os.geteuid() == 0,
+        free=_free_space(settings, state),
+        ports=_ports(settings, state),
+        clock=_clock(checkout),
+        network=network_environment(settings, environment),
+        certificates=tuple(sorted(path.name for path in images.HOST_CERTIFICATES.rglob("*.crt"))),
+        engine=state,
+        compose=engine.find_compose(),
+        driver=driver,
+        toolkit=_toolkit(),
+        **({"mode": mode} if mode else {}),
+    )
+
+
+def parse_os_release(text: str, machine: str) -> System:
+    """The operating system from the text of /etc/os-release."""
+    pairs = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    values = {name: value.strip().strip("\"'") for name, value in pairs.items()}
+    family = {values.get("ID", ""), *values.get("ID_LIKE", "").split()}
+    return System(values.get("PRETTY_NAME") or "an unknown system", bool(family & APT_FAMILY), machine)
+
+
+def existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _free_space(settings: Settings, state: EngineState) -> dict[str, int]:
+    folders = {str(settings.data_root): existing(settings.data_root)}
+    store = Path(str(state.info.get("DockerRootDir", "/var/lib/docker")))
+    folders[str(store)] = existing(store)
+    return {name: shutil.disk_usage(folder).free for name, folder in folders.items()}
+
+
+def _ports(settings: Settings, state: EngineState) -> tuple[PortUse, ...]:
+    containers = []
+    if state.answers:
+        client = engine.connect(state.socket)
+        try:
+            containers = client.api.containers()
+        except (docker.errors.DockerException, requests.RequestException):
+            containers = []
+        finally:
+            client.close()
+    wanted = (settings.server.https_port, settings.server.http_port)
+    return tuple(read_port(port, settings.name, containers) for port in wanted)
+
+
+def _clock(checkout: Path) -> Clock:
+    told = ask(["timedatectl", "show", "--property=NTPSynchronized", "--value"])
+    synchronised = {"yes": True, "no": False}.get(told or "")
+    newest = max((path.stat().st_mtime for path in checkout.glob("deploy/compose/*")), default=0.0)
+    return Clock(time.time(), newest, synchronised)
+
+
+def _toolkit() -> str | None:
+    told = ask(["nvidia-ctk", "--version"])
+    return told.splitlines()[0].rsplit(" ", 1)[-1] if told else None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,0 +1,74 @@
+"""Secrets of a deployment: generated once, readable by root only, never printed except the one-time passwords."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# Without letters and digits that are taken for one another when they are typed from paper.
+_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The folder of a deployment's secrets."""
+
+    folder: Path
+
+    @property
+    def proxy_token(self) -> str:
+        """What the hub shows the proxy to change its routes."""
+        return (self.folder / "proxy_token").read_text(encoding="utf-8").strip()
+
+    @property
+    def first_password(self) -> str | None:
+        """The administrator's one-time password, until it was changed."""
+        path = self.folder / "first_password"
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+    @property
+    def demo_passwords(self) -> Mapping[str, str]:
+        """Passwords of the demonstration accounts, by name."""
+        path = self.folder / "demo_passwords.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def provide(self, demo_users: Sequence[str], *, accounts_exist: bool) -> list[str]:
+        """Generate what is missing, and name it. With `accounts_exist` the administrator has a password already."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        wanted = {"cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(32)}
+        if not accounts_exist:
+            wanted["first_password"] = password()
+        missing = [name for name in wanted if not (self.folder / name).exists()]
+        for name in missing:
+            write_private(self.folder / name, wanted[name] + "\n")
+        return missing + self._provide_demo_passwords(demo_users)
+
+    def _provide_demo_passwords(self, users: Sequence[str]) -> list[str]:
+        known = dict(self.demo_passwords)
+        added = [user for user in users if user not in known]
+        if added:
+            known |= {user: password() for user in added}
+            write_private(self.folder / "demo_passwords.json", json.dumps(known, indent=2) + "\n")
+        return [f"password of {user}" for user in added]
+
+
+def password() -> str:
+    """A password that can be typed: four groups of four, 93 bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, at no moment readable by others, whole or not at all."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+    draft.replace(path)

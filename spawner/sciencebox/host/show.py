@@ -1,0 +1,119 @@
+"""What an administrator reads: the summary of a deployment, its status, the doctor's table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from sciencebox import explain
+from sciencebox.gpus.reconcile import GPUS_LABEL, SINCE_LABEL, USER_LABEL
+from sciencebox.host import doctor, engine, watch
+from sciencebox.host.compose import SERVICES
+from sciencebox.host.steps import StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console
+
+    from sciencebox.gpus.device import Inventory
+    from sciencebox.host.deploy import Deployment
+
+_STYLES = {doctor.State.OK: "green", doctor.State.WARNING: "yellow", doctor.State.FAILED: "bold red"}
+
+
+def summary(deployment: Deployment, console: Console) -> None:
+    """Where the service is, who may sign in, and which GPUs it offers."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Address", Text(deployment.address, style="bold"))
+    for name, value in accounts(deployment):
+        table.add_row(name, value)
+    host = deployment.host
+    if host:
+        inventory = host.driver.inventory
+        table.add_row("GPUs", describe_inventory(inventory))
+        if inventory.devices and host.mode.mode:
+            table.add_row("Attached by", Text(f"{host.mode.mode}: {host.mode.reason}"))
+    table.add_row("Data", str(deployment.settings.data_root))
+    console.print()
+    console.print(table, highlight=False, soft_wrap=True)
+    if deployment.settings.server.tls == "internal":
+        root = deployment.places.state / "caddy/caddy/pki/authorities/local/root.crt"
+        console.print(f"Browsers warn of the certificate until they trust {root}.", highlight=False, soft_wrap=True)
+
+
+def accounts(deployment: Deployment) -> list[tuple[str, str]]:
+    """The administrator, with the one-time password as long as it is valid, and demonstration accounts."""
+    name, password = deployment.settings.accounts.administrator, deployment.secrets.first_password
+    told = f"{name}, one-time password {password}" if password else name
+    demo = deployment.secrets.demo_passwords
+    return [("Administrator", told), *(("Demonstration", f"{user}, password {demo[user]}") for user in demo)]
+
+
+def describe_inventory(inventory: Inventory) -> str:
+    """The GPUs in a line."""
+    if not inventory.devices:
+        return inventory.reason or "none"
+    kinds: dict[str, int] = {}
+    for device in inventory.devices:
+        kinds[device.kind] = kinds.get(device.kind, 0) + 1
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+
+
+def status(deployment: Deployment, console: Console) -> bool:
+    """Show services and sessions. Whether all services are well."""
+    state = engine.look(deployment.socket)
+    if not state.answers:
+        raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
+    deployment.client = engine.connect(deployment.socket)
+    services = watch.read_services(deployment.client, deployment.settings.name)
+    table = Table("service", "state", "health", "since", box=None)
+    for name in SERVICES:
+        service = services.get(name)
+        if service:
+            table.add_row(name, service.state, service.health, service.since[:19].replace("T", " "))
+        else:
+            table.add_row(name, "missing")
+    console.print(table)
+    sessions(deployment, console)
+    well = not watch.waiting_for(services)
+    last = f"{deployment.address} is up." if well else "The service is not up; `make deploy` brings it up."
+    console.print(last, highlight=False, soft_wrap=True)
+    return well
+
+
+def sessions(deployment: Deployment, console: Console) -> None:
+    """Who has a session, and which GPUs it holds."""
+    found = deployment.sessions()
+    if not found:
+        console.print("No sessions.")
+        return
+    table = Table("user", "state", "GPUs", "since", box=None)
+    for container in found:
+        labels = container["Labels"]
+        gpus = labels.get(GPUS_LABEL, "")
+        table.add_row(labels.get(USER_LABEL, "?"), container["State"], gpus or "none", labels.get(SINCE_LABEL, ""))
+    console.print(table)
+
+
+def checks(rows: Iterable[doctor.Row], console: Console) -> None:
+    """The doctor's table."""
+    table = Table("", "", "found", "what to do", box=None, padding=(0, 1))
+    for row in rows:
+        table.add_row(Text(row.state.value, style=_STYLES[row.state]), row.what, Text(row.found), Text(row.advice))
+    console.print(table, highlight=False)
+
+
+def inventory(found: Inventory, console: Console) -> None:
+    """Every device with its health."""
+    if not found.devices:
+        console.print(found.reason, highlight=False, soft_wrap=True)
+        return
+    table = Table("GPU", "model", "memory", "UUID", "health", box=None)
+    for device in found.devices:
+        memory = explain.size(device.memory_bytes) if device.memory_bytes else "unknown"
+        health = device.health_reason or device.health.value
+        table.add_row(str(device.index), device.kind, memory, device.uuid, health)
+    console.print(table, highlight=False)

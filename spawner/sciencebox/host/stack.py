@@ -1,0 +1,70 @@
+"""Building the software stack into the data root, in a container that sees it at the path where sessions will."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import docker
+
+from sciencebox.host import images
+from sciencebox.host.steps import StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sciencebox.host.steps import Screen
+    from sciencebox.settings import Settings
+
+ROLE_LABEL = "sciencebox.role"
+
+
+def arguments(settings: Settings, repository: Path, variant: str, network: Mapping[str, str]) -> dict[str, Any]:
+    """The container that builds the release, in the words of docker-py. Pure."""
+    root = f"/cvmfs/{settings.stack.repository}"
+    environment = dict(network)
+    if index := network.get("PIP_INDEX_URL"):
+        environment["UV_DEFAULT_INDEX"] = index
+    return {
+        "image": images.tag("cvmfs"),
+        "command": ["build", settings.stack.release, "--variant", variant, "--root", root],
+        "name": f"{settings.name}-stack",
+        "environment": environment,
+        "volumes": {str(repository): {"bind": root, "mode": "rw"}},
+        "labels": {ROLE_LABEL: "stack"},
+    }
+
+
+def build_stack(client: Any, wanted: Mapping[str, Any], screen: Screen) -> str:
+    """Build the release, or find that it is published already. Returns the builder's last line."""
+    remove(client, wanted["name"])
+    container = client.containers.create(**wanted)
+    last = ""
+    try:
+        container.start()
+        for line in _lines(container.logs(stream=True, follow=True)):
+            last = line
+            screen.now(line)
+        status = int(container.wait()["StatusCode"])
+    finally:
+        remove(client, wanted["name"])
+    if status:
+        raise StepError(f"The software stack could not be built: {last or f'status {status}'}")
+    return last
+
+
+def remove(client: Any, name: str) -> None:
+    """Remove a container that may not be there."""
+    try:
+        client.containers.get(name).remove(force=True)
+    except docker.errors.NotFound:
+        return
+
+
+def _lines(chunks: Any) -> Any:
+    rest = ""
+    for chunk in chunks:
+        *complete, rest = (rest + chunk.decode(errors="replace")).split("\n")
+        yield from (line.strip() for line in complete if line.strip())
+    if rest.strip():
+        yield rest.strip()

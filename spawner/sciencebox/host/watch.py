@@ -1,0 +1,144 @@
+"""Whether the service's containers run and answer, and waiting until they do."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import docker
+
+from sciencebox.host.compose import SERVICES
+from sciencebox.host.ports import PROJECT_LABEL
+from sciencebox.host.steps import StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sciencebox.host.steps import Screen
+    from sciencebox.settings import Settings
+
+SERVICE_LABEL = "com.docker.compose.service"
+DEADLINE_S = 180
+POLL_S = 0.5
+MOST_RESTARTS = 3
+LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Service:
+    """One container of the service."""
+
+    name: str
+    id: str
+    state: str  # the engine's word, such as `running`
+    health: str = ""  # `healthy`, `starting`, `unhealthy`, or nothing where there is no check
+    restarts: int = 0
+    since: str = ""
+
+    @property
+    def well(self) -> bool:
+        """Whether it does its work."""
+        return self.state == "running" and self.health in {"", "healthy"}
+
+    @property
+    def broken(self) -> bool:
+        """Whether waiting longer would not help."""
+        return self.state in {"exited", "dead"} or self.restarts >= MOST_RESTARTS or self.health == "unhealthy"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.health or self.state})"
+
+
+def read_services(client: Any, deployment: str) -> dict[str, Service]:
+    """The containers of a deployment, by service."""
+    found = {}
+    for listed in client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={deployment}"}):
+        name = listed["Labels"].get(SERVICE_LABEL, "")
+        try:
+            facts = client.api.inspect_container(listed["Id"])
+        except docker.errors.NotFound:  # replaced at this moment
+            continue
+        if name in SERVICES:
+            found[name] = parse_service(name, facts)
+    return found
+
+
+def parse_service(name: str, facts: Mapping[str, Any]) -> Service:
+    """A service from what the engine tells of its container."""
+    state = facts["State"]
+    health = (state.get("Health") or {}).get("Status", "")
+    return Service(
+        name=name,
+        id=facts["Id"],
+        state=state["Status"],
+        health="" if health == "none" else health,
+        restarts=int(facts.get("RestartCount", 0)),
+        since=state.get("StartedAt", ""),
+    )
+
+
+def waiting_for(services: Mapping[str, Service]) -> list[str]:
+    """What is not there or not well yet, in words."""
+    return [str(services.get(name) or f"{name} (missing)") for name in SERVICES if not _is_well(services.get(name))]
+
+
+def wait_until_ready(client: Any, settings: Settings, hostname: str, screen: Screen) -> str:
+    """Wait until all services are healthy and the address answers. Raises StepError with the end of a log."""
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        services = read_services(client, settings.name)
+        broken = [service for service in services.values() if service.broken]
+        missing = waiting_for(services)
+        fault = "" if missing else answer_fault(hostname, settings.server.https_port)
+        if not missing and not fault:
+            return "all healthy, and the address answers"
+        if broken or time.monotonic() > deadline:
+            suspect = broken[0] if broken else services.get("hub")
+            raise StepError(_sentence(missing, fault, bool(broken)), _end_of_log(client, suspect, screen))
+        screen.now(f"waiting for {', '.join(missing)}" if missing else f"waiting for the address: {fault}")
+        time.sleep(POLL_S)
+
+
+def answer_fault(hostname: str, port: int) -> str:
+    """Why the service does not answer at its port by TLS; nothing when it does. Its certificate is not judged."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname=hostname) as secure,
+        ):
+            secure.sendall(f"GET /hub/health HTTP/1.1\r\nHost: {hostname}\r\nConnection: close\r\n\r\n".encode())
+            response = http.client.HTTPResponse(secure)
+            response.begin()
+            return "" if response.status == 200 else f"status {response.status}"
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+
+
+def _is_well(service: Service | None) -> bool:
+    return service is not None and service.well
+
+
+def _sentence(missing: list[str], fault: str, broken: bool) -> str:
+    what = ", ".join(missing) if missing else f"the address ({fault})"
+    kind = "does not start" if broken else f"was not ready within {DEADLINE_S} s"
+    return f"{what} {kind}. The end of its log is above; when its cause is mended, run this again."
+
+
+def _end_of_log(client: Any, service: Service | None, screen: Screen) -> str:
+    if service is None:
+        return ""
+    try:
+        text = client.containers.get(service.id).logs(tail=LOG_LINES).decode(errors="replace")
+    except docker.errors.DockerException:
+        return ""
+    screen.say(f"Last lines of {service.name}:")
+    for line in text.splitlines():
+        screen.say(f"    {line}")
+    return str(text)
