@@ -55,7 +55,7 @@ class Downloads:
         else:
             return None
         done = sum(size for name, size in self.sizes.items() if name in self.fetched)
-        waiting = sorted(set(self.sizes) - self.fetched, key=lambda name: -self.sizes[name])
+        waiting = sorted(set(self.sizes) - self.fetched, key=lambda name: (-self.sizes[name], name))
         text = f"downloaded {done:.0f} of {sum(self.sizes.values()):.0f} MiB"
         return text + (f", waiting for {', '.join(waiting[:3])}" if waiting else "")
 

@@ -154,7 +154,8 @@ def load_release(name: str, folder: Path) -> Release:
 
 
 def _first_problem(problems: Sequence[ErrorDetails]) -> str:
-    problem = problems[0]
+    # A misspelt key is also a missing one; its name says more.
+    problem = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         near = get_close_matches(str(problem["loc"][-1]), _keys_of_models(), 1)
