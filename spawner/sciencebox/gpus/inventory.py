@@ -208,17 +208,25 @@ def _instance_health(gpu: Device, reading: _Reading) -> dict[str, Any]:
 
 
 def _signs(reading: _Reading, handle: Any) -> HealthFacts:
-    """A card that is lost says so whatever it is asked, so the values that every card has are believed in this."""
-    lost = [f for f in ("uuid", "model", "memory_bytes", "pci_id") if reading.failed.get(f) in _LOST]
     remapped = reading.ask("remapped_rows", pynvml.nvmlDeviceGetRemappedRows, handle)
     _, _, pending, failed = remapped or (0, 0, 0, 0)
+    ecc = reading.ask("uncorrectable_ecc", _uncorrectable_ecc, handle)
     return HealthFacts(
-        lost=reading.unknown[lost[0]] if lost else "",
+        lost=_lost(reading, handle),
         remap_failed=bool(failed),
         remap_pending=bool(pending),
-        uncorrectable_ecc=reading.ask("uncorrectable_ecc", _uncorrectable_ecc, handle) or 0,
+        uncorrectable_ecc=ecc or 0,
         unread=_unread(reading),
     )
+
+
+def _lost(reading: _Reading, handle: Any) -> str:
+    """Why the card is lost, if it is. One that is says so whatever it is asked: a single answer is not believed."""
+    if _LOST.isdisjoint(reading.failed.values()):
+        return ""
+    again = _Reading()
+    again.ask("memory_bytes", _memory, handle)
+    return again.unknown["memory_bytes"] if again.failed.get("memory_bytes") in _LOST else ""
 
 
 def _unread(reading: _Reading) -> str:

@@ -126,6 +126,7 @@ def test_processes_are_told_once_each(driver: FakeDriver) -> None:
         ({"gpu0.fail.nvmlDeviceGetMigMode": UNKNOWN}, Health.SUSPECT, "MIG"),
         ({"gpu0.fail.nvmlDeviceGetComputeRunningProcesses_v3": NOT_SUPPORTED}, Health.HEALTHY, ""),
         ({"gpu0.fail.nvmlDeviceGetRemappedRows": NOT_SUPPORTED}, Health.HEALTHY, ""),
+        ({"gpu0.fail.nvmlDeviceGetRemappedRows": LOST}, Health.HEALTHY, ""),
         ({"gpu0.fail.nvmlDeviceGetTotalEccErrors": NOT_SUPPORTED}, Health.HEALTHY, ""),
     ],
 )
