@@ -248,7 +248,7 @@ def _why_not_bind(devices: Sequence[Device], driver: DriverFiles) -> str:
         return f"The driver does not tell the device node of {', '.join(nameless)}."
     caps = [c for device in devices for c in _mig_capabilities(device) if c not in driver.mig_minors]
     if caps:
-        return f"The capability nodes of MIG instances are missing ({', '.join(caps)}); run `{WRITE_DEVICE_NODES}`."
+        return f"The driver lists no capability {', '.join(caps)} in /proc/driver/nvidia-caps/mig-minors."
     return ""
 
 

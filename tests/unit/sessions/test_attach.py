@@ -169,7 +169,7 @@ def test_what_cannot_be_bound_is_refused(devices: list[Device], driver: DriverFi
         ("cdi", WITH_CDI, [OTHER], NO_DRIVER, None, "does not name GPU-b; write it with `nvidia-ctk cdi generate"),
         ("nvidia", WITH_CDI, [CARD], DRIVER, None, "nvidia-ctk runtime configure"),
         ("bind", WITH_CDI, [CARD], NO_DRIVER, None, "`gpus.attach: cdi` or `auto` would work."),
-        ("bind", WITH_CDI, [SLICE], replace(DRIVER, mig_minors={}), None, "nvidia-modprobe"),
+        ("bind", WITH_CDI, [SLICE], replace(DRIVER, mig_minors={}), None, "no capability gpu3/gi7/access"),
     ],
 )
 def test_the_way_is_chosen(
