@@ -48,11 +48,15 @@ def base(client: docker.APIClient) -> str:
 
 @pytest.fixture(scope="session")
 def debian_client(
-    engine: rig.Engine, client: docker.APIClient, base: str, tmp_path_factory: pytest.TempPathFactory
+    engine: rig.Engine,
+    client: docker.APIClient,
+    base: str,
+    driver: FakeDriver,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[docker.APIClient]:
-    """The distribution's engine beside the other, with the same base image."""
+    """The distribution's engine beside the other, with the same base image and with NVIDIA's runtime."""
     try:
-        debian = rig.debian(isolated=True)
+        debian = rig.debian(isolated=True, runtimes={"nvidia": rig.write_runtime(driver.root)})
         started = rig.start(debian)
     except rig.RigError as error:
         pytest.skip(str(error))

@@ -42,12 +42,13 @@ class Probe:
 
     client: APIClient
     image: str
+    runtime: str | None = None
     made: list[str] = field(default_factory=list)
 
     @classmethod
     @contextmanager
-    def of(cls, client: APIClient, image: str) -> Iterator[Probe]:
-        probe = cls(client, image)
+    def of(cls, client: APIClient, image: str, runtime: str | None = None) -> Iterator[Probe]:
+        probe = cls(client, image, runtime)
         try:
             yield probe
         finally:
@@ -63,6 +64,7 @@ class Probe:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             network_mode=network,
+            runtime=self.runtime,
         )
         container = self.client.create_container(
             image or self.image,

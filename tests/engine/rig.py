@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import docker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 TOOLS = Path(__file__).parents[1] / "tools/build.sh"
 START_S = 60
@@ -34,6 +34,16 @@ STOP_S = 40
 POLL_S = 0.1
 SYSTEM_SOCKET = Path("/var/run/docker.sock")
 
+
+_RUNTIME_CONFIG = """\
+[nvidia-container-cli]
+root = "{root}"
+[nvidia-container-runtime]
+mode = "auto"
+runtimes = ["runc"]
+[nvidia-ctk]
+path = "{tools}/nvidia-ctk"
+"""
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}  # by socket
 
@@ -103,8 +113,8 @@ def cached() -> Engine:
     return Engine(tools()[0] / "dockerd", run, _cache() / "engine", (f"--cdi-spec-dir={run / 'cdi'}",))
 
 
-def debian(*, isolated: bool = False) -> Engine:
-    """The distribution's engine (docker.io), which has no CDI."""
+def debian(*, isolated: bool = False, runtimes: Mapping[str, Path] | None = None) -> Engine:
+    """The distribution's engine (docker.io), which has no CDI. `runtimes` are programs to use in place of runc."""
     program = Path("/usr/sbin/dockerd")
     if not program.exists():
         raise RigError("the distribution's engine is missing: `apt-get install docker.io`")
@@ -112,7 +122,10 @@ def debian(*, isolated: bool = False) -> Engine:
         program,
         Path("/run/sciencebox-debian"),
         _cache() / "engine-debian",
-        ("--default-address-pool=base=172.31.0.0/17,size=24",),
+        (
+            "--default-address-pool=base=172.31.0.0/17,size=24",
+            *(f"--add-runtime={name}={path}" for name, path in (runtimes or {}).items()),
+        ),
         None if isolated else ("sciencebox-deb", "172.31.255.1/24"),
         isolated,
     )
@@ -239,6 +252,20 @@ def write_cdi_spec(driver_root: Path, spec_dir: Path) -> Path:
     if done.returncode:
         raise RigError(f"nvidia-ctk made no CDI specification:\n{done.stderr[-2000:]}")
     return spec
+
+
+def write_runtime(driver_root: Path) -> Path:
+    """A program that starts NVIDIA's container runtime for the driver at `driver_root`."""
+    _, nvidia = tools()
+    config, program = driver_root / "etc/nvidia-container-runtime.toml", driver_root / "nvidia-container-runtime"
+    config.write_text(_RUNTIME_CONFIG.format(root=driver_root, tools=nvidia))
+    program.write_text(
+        "#!/bin/sh\n"
+        f"export PATH='{nvidia}':$PATH NVIDIA_CTK_CONFIG_FILE_PATH='{config}'\n"
+        'exec nvidia-container-runtime "$@"\n'
+    )
+    program.chmod(0o755)
+    return program
 
 
 def _cache() -> Path:

@@ -50,6 +50,16 @@ def debian_probe(debian_client: APIClient, base: str) -> Iterator[Probe]:
 
 
 @pytest.fixture
+def greedy_probe(debian_client: APIClient, base: str) -> Iterator[Probe]:
+    """Containers of a CUDA image, which asks for all cards, under NVIDIA's runtime, which gives them."""
+    with Probe.of(debian_client, base) as probe:
+        image = debian_client.commit(probe.create(no_gpu()), changes=["ENV NVIDIA_VISIBLE_DEVICES=all"])["Id"]
+    with Probe.of(debian_client, image, "nvidia") as probe:
+        yield probe
+    debian_client.remove_image(image, force=True)
+
+
+@pytest.fixture
 def cards(driver: FakeDriver) -> tuple[Device, ...]:
     return read_inventory(driver.nvml).devices
 
@@ -100,13 +110,21 @@ def test_bind_gives_the_granted_card_and_the_drivers_library(
 
 
 @pytest.mark.usefixtures("cdi")
-def test_a_session_without_a_gpu_sees_none_although_its_image_asks_for_all(probe: Probe) -> None:
-    greedy = probe.client.commit(probe.create(no_gpu()), changes=["ENV NVIDIA_VISIBLE_DEVICES=all"])["Id"]
-    try:
-        seen = probe.run(no_gpu(), image=greedy)
-    finally:
-        probe.client.remove_image(greedy, force=True)
+def test_a_session_without_a_gpu_sees_none(probe: Probe) -> None:
+    seen = probe.run(no_gpu())
     assert (seen["nodes"], seen["library"], seen["visible"]) == ([], None, "void")
+
+
+def test_nvidias_runtime_adds_no_card_that_was_not_granted(
+    greedy_probe: Probe, cards: tuple[Device, ...], files: DriverFiles
+) -> None:
+    assert greedy_probe.run(Attachment("none"))["cards"] == 2  # so the runtime works, and would leak every card
+    assert greedy_probe.run(no_gpu())["nodes"] == []
+    assert greedy_probe.run(attach("bind", [cards[1]], files))["nodes"] == [
+        "/dev/nvidia-uvm",
+        "/dev/nvidia1",
+        "/dev/nvidiactl",
+    ]
 
 
 @pytest.mark.usefixtures("no_cdi")
