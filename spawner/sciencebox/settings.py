@@ -57,6 +57,7 @@ UserName = Annotated[
 ]
 HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
 Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+MailAddress = Annotated[str, _matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
 MemorySize = Annotated[
     ByteSize,
     AfterValidator(_at_least_smallest),
@@ -105,7 +106,7 @@ class Server(Section):
     )
     certificate: Path | None = Field(None, description="With `tls: files`: the certificate chain, PEM.")
     key: Path | None = Field(None, description="With `tls: files`: its private key, PEM.")
-    acme_email: str | None = Field(None, description="With `tls: acme`: whom the authority may write to.")
+    acme_email: MailAddress | None = Field(None, description="With `tls: acme`: whom the authority may write to.")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Server:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BOOTSTRAPPED = "sciencebox/debian:bookworm"
 SUITE = "bookworm"
 PULL_TIMEOUT_S = 60
+KEEP_FOR = "168h"
 BUILD_TIMEOUT_S = 1800  # between two lines of a build
 _STEP = re.compile(r"^Step (\d+/\d+) : (.*)")
 _ENGINE_FAULTS = (docker.errors.DockerException, requests.RequestException)
@@ -55,7 +56,8 @@ def build_images(
             base_image = provide_debian(client, settings, screen, fresh=rebuild)
         _build(client, plan, images.build_arguments(network, base_image), screen, rebuild=rebuild)
     if due:
-        client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL})
+        # What earlier builds left behind; that of recent ones is what makes the next build quick.
+        client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL, "until": KEEP_FOR})
     kept = len(plans) - len(due)
     built = f"built {', '.join(plan.name for plan in due)}" if due else "all up to date"
     return f"{built}; {kept} up to date" if due and kept else built

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket as sockets
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.host import build, doctor, engine, images, stack, watch
@@ -27,11 +28,11 @@ from sciencebox.host.steps import Screen, Step, StepError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import TextIO
 
     from sciencebox.settings import Settings
 
+MOUNTINFO = Path("/proc/self/mountinfo")
 CADDY_USER = 999  # of images/proxy
 PASSED_TO_STACK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL")
 
@@ -196,7 +197,7 @@ class Deployment:
             return "nothing there"
         if not (self.places.state / "deploy.log").exists():
             raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
-        mounts = mounted_below(root, open("/proc/self/mountinfo", encoding="utf-8").read())  # noqa: SIM115, PTH123
+        mounts = mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
         if mounts:
             raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
         screen.now(f"removing {root}")
@@ -236,6 +237,7 @@ class Deployment:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self._lock.close()
             raise StepError("Another deployment of the same name is at work; wait until it has ended.") from error
 
     def _compose(self, *, with_overlay: bool) -> list[str]:

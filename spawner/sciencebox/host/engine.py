@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket as sockets
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -92,6 +93,8 @@ def connect(socket: Path, timeout_s: int = CALL_S) -> Any:
 def look(socket: Path) -> EngineState:
     """Ask the engine what it is."""
     installed = shutil.which("dockerd") is not None or socket.exists()
+    if fault := _fault(socket):
+        return EngineState(socket, installed, fault=fault)
     try:
         client = connect(socket, timeout_s=15)
         try:
@@ -103,11 +106,22 @@ def look(socket: Path) -> EngineState:
     return EngineState(socket, installed, version=str(versions["Version"]), info=info, versions=versions)
 
 
+def _fault(socket: Path) -> str:
+    """Why nobody answers at a socket; nothing when somebody does."""
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.settimeout(15)
+        try:
+            probe.connect(str(socket))
+        except OSError as error:
+            return explain(str(error), socket)
+    return ""
+
+
 def explain(error: str, socket: Path) -> str:
     """Why an engine does not answer, in words."""
     if "Permission denied" in error:
         return f"no permission to use {socket}"
-    if "No such file" in error or "FileNotFoundError" in error:
+    if "No such file" in error:
         return f"{socket} is not there"
     if "Connection refused" in error:
         return f"nobody listens at {socket}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from jupyterhub.app import JupyterHub
 
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
+from sciencebox.hub.pages import HANDLERS
 
 if TYPE_CHECKING:
     from sciencebox.sessions.desk import Desk
@@ -17,6 +18,11 @@ class ScienceBoxHub(JupyterHub):
 
     name = "sciencebox-hub"
     desk: Desk
+
+    def init_handlers(self) -> None:
+        """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
+        super().init_handlers()
+        self.handlers[:0] = self.add_url_prefix(self.hub_prefix, HANDLERS)
 
     async def init_users(self) -> None:
         """Users of the database, then the accounts that the deployment asked for."""

@@ -10,7 +10,6 @@ from traitlets.config import Config
 
 import sciencebox
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
-from sciencebox.hub.pages import HANDLERS
 from sciencebox.sessions.docker import HUB_MARGIN_S, GPUDockerSpawner
 
 if TYPE_CHECKING:
@@ -49,8 +48,10 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
     c.JupyterHub.template_paths = [str(HERE / "templates")]
-    c.JupyterHub.extra_handlers = HANDLERS
-    c.JupyterHub.template_vars = {"sciencebox_simulated": settings.gpus.simulate > 0}
+    c.JupyterHub.template_vars = {
+        "sciencebox_simulated": settings.gpus.simulate > 0,
+        "sciencebox_version": sciencebox.__version__,
+    }
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False

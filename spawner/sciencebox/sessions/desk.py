@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from sciencebox.sessions.attach import (
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.launch import Launch, describe, repository
-from sciencebox.sessions.options import ANY_GPU, Offer, SessionOptions, make_offer
+from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer
 from sciencebox.sessions.stack import View, published
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Desk:
         identities: Identities,
         read_devices: Callable[[], Inventory],
         find_driver: Callable[[], DriverFiles],
+        *,
+        machine: Machine | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -84,6 +87,7 @@ class Desk:
         self._identities = identities
         self._read_devices = read_devices
         self._find_driver = find_driver
+        self._machine = machine
         self._inventory = Inventory(readable=False, reason="The GPUs of this server were not looked at yet.")
         self._choice = ModeChoice(None, "The GPUs of this server were not looked at yet.")
         self._chosen_for: tuple[str, ...] | None = None
@@ -107,6 +111,7 @@ class Desk:
             Identities(settings.data_root / "homes", state),
             lambda: simulated_inventory(simulate) if simulate else read_inventory(library),
             lambda: find_driver_files(seen, on_host, dev_root),
+            machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
         )
 
     # Looking
@@ -222,7 +227,8 @@ class Desk:
     def offer(self) -> Offer:
         """What may be chosen now."""
         releases = [view.release for view in self._views]
-        return make_offer(self.settings, self.broker.availability(), releases, reason=self._reason())
+        counts = self.broker.availability()
+        return make_offer(self.settings, counts, releases, reason=self._reason(), machine=self._machine)
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""

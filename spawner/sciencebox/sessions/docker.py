@@ -14,7 +14,7 @@ from traitlets import default
 
 from sciencebox.gpus.broker import Refusal
 from sciencebox.sessions.attach import AttachError, explain_engine_error
-from sciencebox.sessions.form import options_form
+from sciencebox.sessions.form import Refused, options_form
 from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options, to_user_options
@@ -41,6 +41,15 @@ class StartRefused(SpawnException):
         self.jupyterhub_message = message
 
 
+class RefusedOptionsError(HTTPError):
+    """What was asked for cannot be had; the form and the API show why, by the field's name."""
+
+    def __init__(self, error: OptionsError) -> None:
+        super().__init__(400, "%s", error)
+        self.error = error
+        self.jupyterhub_message = str(error)
+
+
 class GPUDockerSpawner(DockerSpawner):
     """DockerSpawner whose containers hold exclusive GPUs, granted by the desk that all sessions share."""
 
@@ -50,6 +59,7 @@ class GPUDockerSpawner(DockerSpawner):
         super().__init__(*args, **kwargs)
         self.port = PORT
         self._progress = Progress()
+        self._refused: Refused | None = None
 
     @property
     def desk(self) -> Desk:
@@ -74,13 +84,25 @@ class GPUDockerSpawner(DockerSpawner):
         return type(self)._form
 
     async def _form(self) -> str:
-        """The spawn form as it is now for this user, with the last choice."""
+        """The spawn form as it is now for this user: what was just refused, a link's choices, the last choice."""
         await self.desk.refresh()
-        return options_form(self.desk.offer(), self.user.name, last=self.orm_spawner.user_options or {})
+        link = getattr(self.handler, "link", {})
+        last = self.orm_spawner.user_options or {}
+        refused, self._refused = self._refused, None
+        return options_form(self.desk.offer(), self.user.name, last=last, link=link, refused=refused)
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
-        return lambda formdata: to_user_options(self._parse(formdata))
+        return self._from_form
+
+    def _from_form(self, formdata: dict[str, list[str]]) -> dict[str, Any]:
+        fields = {name: values for name, values in formdata.items() if name != "_xsrf"}
+        self.handler = None  # the link that led to the form was answered by sending it
+        try:
+            return to_user_options(self._parse(fields))
+        except RefusedOptionsError as refusal:
+            self._refused = Refused(fields, refusal.error)
+            raise
 
     @default("apply_user_options")
     def _default_apply_user_options(self) -> Callable[[Any, dict[str, Any]], Any]:
@@ -96,9 +118,7 @@ class GPUDockerSpawner(DockerSpawner):
             return parse_options(raw, self.desk.offer())
         except OptionsError as error:
             self.log.warning("Refused the options of %s: %s", self._log_name, error)
-            refusal = HTTPError(400, "%s", error)
-            refusal.jupyterhub_message = str(error)
-            raise refusal from error
+            raise RefusedOptionsError(error) from error
 
     # The way of one session
 

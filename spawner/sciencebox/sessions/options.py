@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sciencebox import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sciencebox.gpus.broker import Availability
     from sciencebox.settings import Settings
@@ -96,23 +96,38 @@ class SessionOptions:
     gpu_count: int = 0  # 0 exactly when gpu is "none"
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What the server has; nothing more is offered, whatever the settings say."""
+
+    cores: int
+    memory_bytes: int
+
+
 def make_offer(
-    settings: Settings, availability: Sequence[Availability], releases: Sequence[str], *, reason: str = ""
+    settings: Settings,
+    availability: Sequence[Availability],
+    releases: Sequence[str],
+    *,
+    reason: str = "",
+    machine: Machine | None = None,
 ) -> Offer:
     """What may be chosen now.
 
     `availability` is the broker's count by kind, `releases` what is published under /cvmfs, and `reason` why nothing
     can be granted, where that is so.
     """
+    cores = _within(settings.sessions.cores.choices, machine.cores if machine else None)
+    memory = _within(settings.sessions.memory.choices, machine.memory_bytes if machine else None)
     show = settings.gpus.show_holders
     choices = [_choice(found.kind, [found], show) for found in availability]
     wanted = settings.gpus.models
     return Offer(
         stacks=_default_first(settings, releases, on_gpu=bool(choices)),
-        cores=tuple(sorted(set(settings.sessions.cores.choices))),
-        memory_bytes=tuple(sorted({int(size) for size in settings.sessions.memory.choices})),
-        default_cores=settings.sessions.cores.default,
-        default_memory_bytes=int(settings.sessions.memory.default),
+        cores=cores,
+        memory_bytes=memory,
+        default_cores=min(settings.sessions.cores.default, cores[-1]),
+        default_memory_bytes=min(int(settings.sessions.memory.default), memory[-1]),
         gpus=tuple(choice for choice in choices if not wanted or _is_one_of(choice.kind, wanted)),
         any_gpu=_choice(ANY_GPU, availability, show) if choices else None,
         max_gpus=settings.gpus.max_per_session,
@@ -240,6 +255,12 @@ def _compact(text: str) -> str:
 
 
 # Making an offer
+
+
+def _within(choices: Iterable[int], most: int | None) -> tuple[int, ...]:
+    """Choices in ascending order that the server can fulfil; the smallest in any case."""
+    ordered = sorted({int(choice) for choice in choices})
+    return tuple(choice for choice in ordered if most is None or choice <= most) or (ordered[0],)
 
 
 def _choice(kind: str, found: Sequence[Availability], show_holders: bool) -> GpuChoice:

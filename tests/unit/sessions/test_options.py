@@ -14,6 +14,7 @@ from sciencebox.gpus.broker import Availability, Holding
 from sciencebox.sessions.options import (
     FIELDS,
     GpuChoice,
+    Machine,
     Offer,
     OptionsError,
     SessionOptions,
@@ -286,3 +287,14 @@ def test_sizes_are_shown_as_in_the_settings():
     offer = make_offer(_settings("sessions: {memory: {choices: [8 GiB, 512 MiB, 8 GiB], default: 8 GiB}}"), [], [])
     assert [explain.size(size) for size in offer.memory_bytes] == ["512 MiB", "8 GiB"]
     assert parse_options({"memory": "512 MiB"}, offer).memory_bytes == GIB // 2
+
+
+def test_no_more_is_offered_than_the_server_has():
+    offer = make_offer(_settings(), [], [], machine=Machine(cores=1, memory_bytes=6 * GIB))
+    assert (offer.cores, offer.default_cores) == ((1,), 1)
+    assert (offer.memory_bytes, offer.default_memory_bytes) == ((2 * GIB, 4 * GIB), 4 * GIB)
+
+
+def test_a_very_small_server_offers_the_smallest_choice():
+    offer = make_offer(_settings(), [], [], machine=Machine(cores=1, memory_bytes=GIB))
+    assert (offer.memory_bytes, offer.default_memory_bytes) == ((2 * GIB,), 2 * GIB)

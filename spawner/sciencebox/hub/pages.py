@@ -1,0 +1,154 @@
+"""The hub's own pages: the spawn form with links that prefill it, and the GPUs of this server, both kept up to date.
+
+Pages are rendered here, from what the desk knows. An open page asks again for its changing part; the answer is the same
+for as long as nothing changed, so that the browser is sent a 304.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.handlers.pages import SpawnHandler
+from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.scopes import needs_scope
+from tornado.web import authenticated
+
+from sciencebox import explain
+from sciencebox.gpus.device import Health
+from sciencebox.sessions.form import gpu_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sciencebox.gpus.broker import Holding
+    from sciencebox.gpus.device import Device
+    from sciencebox.sessions.desk import Desk, Snapshot
+
+STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who looks at the GPUs page. Names of others are shown where the settings allow it, and to administrators."""
+
+    name: str
+    admin: bool
+    shows_holders: bool
+
+    def may_see(self, user: str) -> bool:
+        """Whether this reader is told that a card is in this user's hands."""
+        return self.admin or self.shows_holders or user == self.name
+
+
+@dataclass(frozen=True)
+class Card:
+    """A line of the GPUs page. `state` is one of free, used, out; `about` says by whom or why."""
+
+    index: str
+    kind: str
+    memory: str
+    pci: str
+    uuid: str
+    state: str
+    about: str
+    since: float | None = None
+    simulated: bool = False
+
+
+def cards(snapshot: Snapshot, reader: Reader) -> list[Card]:
+    """Every GPU and MIG instance in words, as this reader may know them."""
+    holders: dict[str, list[Holding]] = {}
+    for holding in snapshot.holdings:
+        holders.setdefault(holding.uuid, []).append(holding)
+    return [_card(device, holders.get(device.uuid, []), snapshot, reader) for device in snapshot.inventory.devices]
+
+
+def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reader: Reader) -> Card:
+    state, about = _state(device, holdings, snapshot.unfit, reader)
+    return Card(
+        index=str(device.index),
+        kind=device.kind,
+        memory=explain.size(device.memory_bytes) if device.memory_bytes else "unknown",
+        pci=device.pci_id or "",
+        uuid=device.uuid,
+        state=state,
+        about=about,
+        since=min((h.since for h in holdings if h.since is not None), default=None),
+        simulated=device.simulated,
+    )
+
+
+def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str], reader: Reader) -> tuple[str, str]:
+    if holdings:
+        names = sorted({"you" if h.user == reader.name else h.user for h in holdings if reader.may_see(h.user)})
+        by = f"In use by {', '.join(names)}" if names else "In use"
+        # Its session goes on; who looks after the server should know all the same.
+        return "used", by if device.health is Health.HEALTHY else f"{by}; {device.health_reason or device.health.value}"
+    if device.mig_enabled and not device.mig_profile:
+        return "out", "Divided into MIG instances"
+    if device.uuid in unfit:
+        reason = unfit[device.uuid]
+        return "out", reason[:1].upper() + reason[1:]
+    return "free", "Free"
+
+
+class SpawnFormHandler(SpawnHandler):
+    """JupyterHub's spawn form, where a link's arguments fill the form in instead of starting a session.
+
+    A link may come from anybody; only a person who presses Start starts something.
+    """
+
+    link: Mapping[str, Sequence[str]] = {}
+
+    def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, list[str]]:
+        self.link = {name.removeprefix("opt-"): values for name, values in query_options.items()}
+        return {}
+
+
+class _DeskHandler(BaseHandler):
+    @property
+    def desk(self) -> Desk:
+        desk: Desk = self.settings["sciencebox"]
+        return desk
+
+    @property
+    def reader(self) -> Reader:
+        user = self.current_user
+        return Reader(user.name, bool(user.admin), self.desk.settings.gpus.show_holders)
+
+
+class GpuNumbersHandler(_DeskHandler):
+    """What changes in an open spawn form, as JSON."""
+
+    @needs_scope("self")
+    async def get(self) -> None:
+        """The numbers of now."""
+        await self.desk.refresh()
+        self.set_header("Cache-Control", "private, no-cache")
+        self.finish(gpu_facts(self.desk.offer(), self.reader.name))
+
+
+class GpusHandler(_DeskHandler):
+    """Every GPU of the server: what it is, how it is, who has it."""
+
+    @authenticated
+    async def get(self) -> None:
+        """The page, or with `?part=table` its changing part."""
+        await self.desk.refresh()
+        snapshot, reader = self.desk.snapshot(), self.reader
+        context: dict[str, Any] = {"snapshot": snapshot, "reader": reader, "cards": cards(snapshot, reader)}
+        whole = self.get_argument("part", "") != "table"
+        self.set_header("Cache-Control", "private, no-cache")
+        self.finish(await self.render_template("gpus.html" if whole else "gpu_table.html", **context))
+
+
+HANDLERS: list[tuple[Any, ...]] = [
+    (r"/spawn", SpawnFormHandler),
+    (r"/spawn/([^/]+)", SpawnFormHandler),
+    (r"/sciencebox/numbers", GpuNumbersHandler),
+    (r"/sciencebox/gpus", GpusHandler),
+    (r"/sciencebox/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
+]

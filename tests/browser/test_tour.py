@@ -1,0 +1,127 @@
+"""A scientist's first quarter of an hour: sign in, pick a GPU, run both bundled notebooks to their end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.service import NEW_PASSWORD, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.service import Service
+
+pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.notebooks]
+
+Keep = "Callable[[Page, str], None]"
+NAME = "maria"
+# How long training takes: the documentation's pictures are made with `quick`.
+SIZE = os.environ.get("SCIENCEBOX_NOTEBOOK_SIZE", "smoke")
+RUN_S = 600
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """One browser window for the whole tour; an error in a page fails it."""
+    service.person(NAME)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, ignore_https_errors=True)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    context.close()
+    service.people[NAME].stop()
+    assert errors == []
+
+
+def test_signing_in_leads_to_the_form(page: Page, service: Service, picture: Any) -> None:
+    page.goto(service.url)
+    picture(page, "sign-in")
+    page.get_by_label(re.compile("user ?name", re.IGNORECASE)).fill(NAME)
+    page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
+    page.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
+    page.get_by_role("button", name="Start").wait_for()
+
+
+def test_the_form_offers_the_cards_that_are_free(page: Page, picture: Any) -> None:
+    assert page.get_by_text("2 of 2 free").count() == 2
+    page.get_by_role("radio", name=re.compile("^Fake A100")).check()
+    picture(page, "form")
+
+
+def test_start_leads_through_its_steps_to_jupyterlab(page: Page, service: Service, picture: Any) -> None:
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(f"{service.url}/user/{NAME}/lab**", timeout=60_000)
+    page.get_by_role("heading", name="Welcome to ScienceBox").wait_for(timeout=60_000)
+    facts = page.get_by_role("region", name="This session").inner_text()
+    assert "Fake A100" in facts
+    assert len(service.holders()) == 1
+    picture(page, "session")
+
+
+@pytest.mark.parametrize("name", ["00_your_gpu", "11_classification_2d"])
+def test_a_bundled_notebook_runs_to_its_end(page: Page, service: Service, picture: Any, name: str) -> None:
+    page.get_by_role("tab", name="Welcome").click()
+    card = page.get_by_role("listitem").filter(has_text=f"{name}.ipynb")
+    card.get_by_role("button", name=re.compile("^Open a copy of")).click()
+    page.get_by_role("tab", name=f"{name}.ipynb").wait_for(timeout=30_000)
+    _choose_size(page, service, name)
+
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    wait_until(lambda: _is_over(page, service, name), f"{name} has run to its end", seconds=RUN_S)
+    picture(page, name)
+
+    cells = [cell for cell in _notebook(page, service, name)["cells"] if cell["cell_type"] == "code"]
+    problems = [output for cell in cells for output in cell["outputs"] if _is_problem(output)]
+    assert problems == []
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]) >= 1
+
+
+def _choose_size(page: Page, service: Service, name: str) -> None:
+    """Set the size in the first cell that has it, as a user would, but in the file."""
+    file: Path = service.data_root / "homes" / NAME / "notebooks" / f"{name}.ipynb"
+    text = file.read_text()
+    assert '\\"quick\\")' in text
+    file.write_text(text.replace('\\"quick\\")', f'\\"{SIZE}\\")'))
+    page.get_by_role("menuitem", name="File", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("^Reload Notebook from Disk")).click()
+    dialog = page.get_by_role("button", name="Reload", exact=True)
+    dialog.wait_for()
+    dialog.click()
+    dialog.wait_for(state="detached")
+
+
+def _is_over(page: Page, service: Service, name: str) -> bool:
+    """Whether the last code cell was executed and the kernel waits; the notebook is saved for that."""
+    kernels = _get(page, service, "api/kernels")
+    if not kernels or any(kernel["execution_state"] not in {"idle", "dead"} for kernel in kernels):
+        page.wait_for_timeout(500)
+        return False
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(500)
+    cells = [cell for cell in _notebook(page, service, name)["cells"] if cell["cell_type"] == "code"]
+    failed = any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
+    return failed or cells[-1]["execution_count"] is not None
+
+
+def _notebook(page: Page, service: Service, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((service.data_root / "homes" / NAME / "notebooks" / f"{name}.ipynb").read_text())
+    return found
+
+
+def _get(page: Page, service: Service, path: str) -> Any:
+    return page.request.get(f"{service.url}/user/{NAME}/{path}").json()
+
+
+def _is_problem(output: dict[str, Any]) -> bool:
+    """An error, or anything on standard error: a reader should see neither."""
+    return output["output_type"] == "error" or output.get("name") == "stderr"
