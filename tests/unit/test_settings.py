@@ -83,6 +83,7 @@ def test_values_reach_the_model() -> None:
         ("server: {https_port: 80}", "`https_port` and `http_port` must differ; both are 80"),
         ("server: {tls: files}", "`tls: files` needs both `certificate` and `key`"),
         ("server: {tls: acme}", "`tls: acme` needs `hostname`"),
+        ("server: {acme_email: 'ada@x {'}", "`server.acme_email` must be a mail address"),
         ("server: {hostname: 'https://x'}", "`server.hostname` must be a host name or an IPv4 address"),
         ("data_root: here", "`data_root` must be an absolute path; given: 'here'"),
         ("data_root: /", "`data_root` must be a folder of its own"),

@@ -159,6 +159,11 @@ def command_line(compose: Compose, name: str, places: Places, *, with_overlay: b
     return [*compose.command, "-p", name, "--env-file", str(places.env_file), *files]
 
 
+def parse_hashes(text: str) -> dict[str, str]:
+    """The hash of each service's configuration, from `docker-compose config --hash='*'`."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+
+
 def caller_environment(environment: Mapping[str, str], socket: Path) -> dict[str, str]:
     """The environment for Compose, which prefers variables of its own environment to those of compose.env."""
     kept = {name: environment[name] for name in ("PATH", "HOME", "LANG") if name in environment}

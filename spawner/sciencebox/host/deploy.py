@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.host import build, doctor, engine, images, stack, watch
-from sciencebox.host.command import run
+from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
     Places,
     as_deployed,
@@ -21,7 +21,9 @@ from sciencebox.host.compose import (
     env_file,
     network_environment,
     overlay,
+    parse_hashes,
 )
+from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host
 from sciencebox.host.secrets import Secrets, write_private
 from sciencebox.host.steps import Screen, Step, StepError
@@ -155,9 +157,16 @@ class Deployment:
         """Write what Compose needs, and let it start or replace what changed. Sessions are not touched."""
         with_overlay = self._write_files()
         before = watch.read_services(self.client, self.settings.name)
-        command = [*self._compose(with_overlay=with_overlay), "up", "-d", "--remove-orphans"]
+        compose = self._compose(with_overlay=with_overlay)
         environment = caller_environment(self.environment, self.socket)
-        run(command, screen, env=environment, on_failure="The services could not be started.")
+        if self.compose and numbers(self.compose.version) < (2, 0):
+            self._remove_outdated(compose, environment)
+        run(
+            [*compose, "up", "-d", "--remove-orphans"],
+            screen,
+            env=environment,
+            on_failure="The services could not be started.",
+        )
         after = watch.read_services(self.client, self.settings.name)
         changed = [name for name, service in after.items() if name not in before or before[name].id != service.id]
         return f"started {', '.join(sorted(changed))}" if changed else "unchanged"
@@ -207,6 +216,15 @@ class Deployment:
         except OSError as error:
             raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
         return f"removed {root}"
+
+    def _remove_outdated(self, compose: list[str], environment: Mapping[str, str]) -> None:
+        """Compose 1 cannot replace a container under engines that no longer tell `ContainerConfig`; it can make one."""
+        told = ask([*compose, "config", "--hash=*"], env=environment)
+        if told is None:
+            raise StepError("Compose cannot read its configuration; see `compose.env` in the state folder.")
+        for container in watch.outdated(self.client, self.settings.name, parse_hashes(told)):
+            self.client.api.stop(container)
+            stack.remove(self.client, container)
 
     def _end_sessions(self) -> int:
         found = self.sessions()

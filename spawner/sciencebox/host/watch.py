@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sciencebox.host.steps import Screen
     from sciencebox.settings import Settings
 
+CONFIG_LABEL = "com.docker.compose.config-hash"
 SERVICE_LABEL = "com.docker.compose.service"
 DEADLINE_S = 180
 POLL_S = 0.5
@@ -65,6 +66,16 @@ def read_services(client: Any, deployment: str) -> dict[str, Service]:
         if name in SERVICES:
             found[name] = parse_service(name, facts)
     return found
+
+
+def outdated(client: Any, deployment: str, hashes: Mapping[str, str]) -> list[str]:
+    """Ids of the containers whose configuration is not what Compose would give them now."""
+    found = client.api.containers(all=True, filters={"label": f"{PROJECT_LABEL}={deployment}"})
+    return [
+        listed["Id"]
+        for listed in found
+        if hashes.get(listed["Labels"].get(SERVICE_LABEL, "")) != listed["Labels"].get(CONFIG_LABEL)
+    ]
 
 
 def parse_service(name: str, facts: Mapping[str, Any]) -> Service:

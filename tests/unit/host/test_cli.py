@@ -1,0 +1,96 @@
+"""The command line: failures are a sentence and a status, questions come before data is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sciencebox import cli
+from sciencebox.gpus.device import Inventory
+from sciencebox.host.deploy import Deployment
+from sciencebox.settings import load
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Run the command as the program does; its status."""
+    monkeypatch.setattr("sys.argv", ["sciencebox", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.app()
+    return int(ended.value.code or 0)
+
+
+def settings_file(folder: Path, text: str) -> str:
+    """A settings file."""
+    path = folder / "site.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_a_mistake_in_the_settings_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = settings_file(tmp_path, "server:\n  https_prt: 1\n")
+    for command in (["deploy", "--settings", file], ["doctor", "--settings", file], ["settings", "check", file]):
+        assert run(monkeypatch, *command) == 1
+        told = capsys.readouterr().err
+        assert told == f"{file}:2: unknown key `server.https_prt`; did you mean `https_port`?\n"
+
+
+def test_the_settings_that_come_with_the_service_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sciencebox.yaml", "demo.yaml"):
+        assert run(monkeypatch, "settings", "check", str(ROOT / "deploy" / name)) == 0
+
+
+def test_the_example_is_what_the_reference_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "settings", "reference") == 0
+    assert capsys.readouterr().out == (ROOT / "deploy/sciencebox.yaml").read_text(encoding="utf-8")
+
+
+def test_the_demonstration_is_simulated_and_beside_the_real_service() -> None:
+    demo, real = load(ROOT / "deploy/demo.yaml"), load(ROOT / "deploy/sciencebox.yaml")
+    assert demo.gpus.simulate == 2
+    assert len(demo.accounts.demo_users) == 3
+    assert demo.name != real.name
+    assert demo.data_root != real.data_root
+    assert {demo.server.https_port, demo.server.http_port} & {real.server.https_port, real.server.http_port} == set()
+
+
+def test_destroy_asks_for_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    reached: list[str] = []
+    monkeypatch.setattr(Deployment, "take_down", lambda *_: reached.append("down") or "stopped")
+    monkeypatch.setattr(Deployment, "erase", lambda *_: reached.append("erase") or "removed")
+    file = settings_file(tmp_path, "name: box\n")
+    for answer in ("\n", "yes\n", "other\n"):
+        told = CliRunner().invoke(cli.commands, ["destroy", "--settings", file], input=answer)
+        assert str(told.exception) == "Nothing was removed."
+        assert "users' homes" in told.output
+        assert reached == []
+    assert CliRunner().invoke(cli.commands, ["destroy", "--settings", file], input="box\n").exit_code == 0
+    assert reached == ["down", "erase"]
+    assert CliRunner().invoke(cli.commands, ["destroy", "--settings", file, "--yes"]).exit_code == 0
+
+
+def test_gpus_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = settings_file(tmp_path, "gpus: {simulate: 1}\n")
+    assert run(monkeypatch, "gpus", "--json", "--settings", file) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["devices"][0]["simulated"] is True
+    assert set(told) == set(Inventory.__dataclass_fields__)
+
+
+def test_an_unknown_option_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "deploy", "--nonsense") == 2
+
+
+def test_outside_a_checkout_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
+    assert run(monkeypatch, "status", "--settings", settings_file(tmp_path, "")) == 1
+    assert "needs the checkout" in capsys.readouterr().err

@@ -1,0 +1,144 @@
+"""A deployment's own decisions: what it refuses, what it copies, and what it never removes."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sciencebox.host import deploy, stack
+from sciencebox.host.deploy import Deployment, mounted_below
+from sciencebox.host.ports import PortUse
+from sciencebox.host.steps import Screen, StepError
+from sciencebox.settings import Settings
+
+from tests.unit.host.test_doctor import HEALTHY
+
+ROOT = Path(__file__).parents[3]
+MOUNTS = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
+30 22 0:5 / /srv/box/data rw - nfs server:/data rw
+31 22 0:6 / /srv/boxes rw - ext4 /dev/sdb rw
+32 22 0:7 / /srv/box/homes/a\\040b rw - ext4 /dev/sdc rw
+"""
+
+
+def deployment(folder: Path, **values: Any) -> Deployment:
+    """A deployment below a folder."""
+    settings = Settings.model_validate({"data_root": str(folder / "box"), **values})
+    return Deployment(settings, ROOT, {}, host=HEALTHY)
+
+
+@pytest.fixture
+def screen() -> Screen:
+    """A screen that nobody looks at."""
+    return Screen(Console(file=io.StringIO()))
+
+
+@pytest.fixture(autouse=True)
+def no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests need not be root."""
+    monkeypatch.setattr(deploy.os, "chown", lambda *_: None)
+
+
+def test_a_taken_port_is_told_and_nothing_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    taken = replace(HEALTHY, ports=(PortUse(443, "nginx (process 12)"), PortUse(80)))
+    monkeypatch.setattr(deploy, "read_host", lambda *_: taken)
+    with pytest.raises(StepError, match=r"443 is taken by nginx .* set another `server\.https_port`"):
+        deployment(tmp_path).check_host(screen)
+    assert not (tmp_path / "box").exists()
+
+
+def test_folders_are_made_private_where_they_must_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    monkeypatch.setattr(deploy, "read_host", lambda *_: HEALTHY)
+    made = deployment(tmp_path)
+    made.check_host(screen)
+    assert (tmp_path / "box/state").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "box/cvmfs/sciencebox.local").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "box/state/deploy.log").exists()
+    with pytest.raises(StepError, match="Another deployment of the same name is at work"):
+        deployment(tmp_path).check_host(screen)
+    for file in (made._lock, screen.log_file):
+        assert file is not None
+        file.close()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "cuda"),
+        ({"stack": {"variant": "cpu"}}, "cpu"),
+        ({"gpus": {"simulate": 2}}, "cpu"),
+    ],
+)
+def test_the_stack_has_the_libraries_that_the_server_can_use(
+    tmp_path: Path, values: dict[str, Any], expected: str
+) -> None:
+    assert deployment(tmp_path, **values).variant() == expected
+
+
+def test_the_stack_is_built_where_sessions_will_see_it() -> None:
+    settings = Settings()
+    wanted = stack.arguments(settings, Path("/srv/box/cvmfs/sciencebox.local"), "cpu", {"PIP_INDEX_URL": "https://i/s"})
+    assert wanted["volumes"] == {"/srv/box/cvmfs/sciencebox.local": {"bind": "/cvmfs/sciencebox.local", "mode": "rw"}}
+    assert wanted["command"] == ["build", "SB_1", "--variant", "cpu", "--root", "/cvmfs/sciencebox.local"]
+    assert wanted["environment"]["UV_DEFAULT_INDEX"] == "https://i/s"
+
+
+def test_what_is_mounted_from_elsewhere_is_never_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    assert mounted_below(Path("/srv/box"), MOUNTS) == ["/srv/box/data", "/srv/box/homes/a b"]
+    assert mounted_below(Path("/srv/other"), MOUNTS) == []
+    made = deployment(tmp_path)
+    made.places.state.mkdir(parents=True)
+    (made.places.state / "deploy.log").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(deploy, "mounted_below", lambda *_: ["/srv/box/data"])
+        with pytest.raises(StepError, match="/srv/box/data is mounted from elsewhere"):
+            made.erase(screen)
+    assert made.places.state.exists()
+    made.erase(screen)
+    assert not (tmp_path / "box").exists()
+
+
+def test_a_folder_that_is_no_deployment_is_not_removed(tmp_path: Path, screen: Screen) -> None:
+    (tmp_path / "box").mkdir()
+    with pytest.raises(StepError, match="does not look like the data of a deployment"):
+        deployment(tmp_path).erase(screen)
+    assert (tmp_path / "box").exists()
+
+
+def test_a_certificate_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    server = {"tls": "files", "certificate": str(tmp_path / "no.pem"), "key": str(tmp_path / "no.key")}
+    made = deployment(tmp_path, server=server)
+    (made.places.state / "certificates").mkdir(parents=True)
+    with pytest.raises(StepError, match=r"no\.pem cannot be read: No such file"):
+        made._copy_certificates()
+
+
+def test_the_sites_own_certificate_is_copied_and_followed(tmp_path: Path) -> None:
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).write_text(name)
+    server = {"tls": "files", "certificate": str(tmp_path / "c.pem"), "key": str(tmp_path / "k.pem")}
+    made = deployment(tmp_path, server=server)
+    folder = made.places.state / "certificates"
+    folder.mkdir(parents=True)
+    before = made._copy_certificates()
+    assert (folder / "key.pem").read_text() == "k.pem"
+    assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "c.pem").write_text("renewed")
+    assert made._copy_certificates() != before
+    deployment(tmp_path)._copy_certificates()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("port", "address"), [(443, "https://box.example"), (9443, "https://box.example:9443")])
+def test_the_address(tmp_path: Path, port: int, address: str) -> None:
+    assert deployment(tmp_path, server={"hostname": "box.example", "https_port": port}).address == address

@@ -1,0 +1,171 @@
+"""The doctor's table: each state of a server that keeps the service from working, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.host.doctor import GIB, Row, State, before_engine, failures, rows, without_password
+from sciencebox.host.driver import Driver
+from sciencebox.host.engine import Compose, EngineState
+from sciencebox.host.facts import Clock, Host, System, parse_os_release
+from sciencebox.host.ports import PortUse
+from sciencebox.sessions.attach import DriverFiles, ModeChoice
+from sciencebox.settings import Settings
+
+SOCKET = Path("/var/run/docker.sock")
+ENGINE = EngineState(SOCKET, installed=True, version="28.5.2", versions={"Version": "28.5.2"})
+CARD = Device("GPU-1", 0, "NVIDIA L4", 24 * GIB, minor=0)
+FILES = DriverFiles(
+    ("/usr/lib/x86_64-linux-gnu/libcuda.so.1",),
+    nodes=frozenset({"nvidiactl", "nvidia0"}),
+    nvml="/usr/lib/x86_64-linux-gnu/libnvidia-ml.so.1",
+)
+DRIVER = Driver(FILES, inventory=Inventory((CARD,), driver_version="580.95", cuda_version=(13, 0)), cards_seen=1)
+WITHOUT_NODES = replace(DRIVER, files=replace(FILES, nodes=frozenset()))
+SICK = replace(CARD, health=Health.QUARANTINED, health_reason="XID 79")
+HEALTHY = Host(
+    system=System("Debian GNU/Linux 12 (bookworm)", has_apt=True),
+    root=True,
+    free={"/var/lib/sciencebox": 100 * GIB},
+    ports=(PortUse(443), PortUse(80)),
+    clock=Clock(now=2e9, newest_file=1.9e9, synchronised=True),
+    network={},
+    certificates=(),
+    engine=ENGINE,
+    compose=Compose(("docker", "compose"), "2.40.3"),
+    driver=DRIVER,
+    toolkit=None,
+    mode=ModeChoice("bind", "The driver's files are bound."),
+)
+
+
+def row(host: Host, what: str, state: State, settings: Settings | None = None) -> Row:
+    """The one row of that kind and state."""
+    found = [each for each in rows(host, settings or Settings()) if each.what == what and each.state is state]
+    assert len(found) == 1, rows(host, settings or Settings())
+    return found[0]
+
+
+def test_a_good_server_has_nothing_to_do() -> None:
+    table = rows(HEALTHY, Settings())
+    assert [each for each in table if each.state is not State.OK] == []
+    assert "580.95, CUDA up to 13.0" in [each.found for each in table]
+    assert "1 x NVIDIA L4" in [each.found for each in table]
+    assert "bind: The driver's files are bound." in [each.found for each in table]
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "found", "advice"),
+    [
+        ({"root": False}, "Rights", "not root", "Run this as root"),
+        ({"free": {"/srv": GIB}}, "Disk", "1 GiB free for /srv", "Free at least 3 GiB"),
+        (
+            {"ports": (PortUse(443, "nginx (process 12)"), PortUse(80))},
+            "Port",
+            "443 is taken by nginx (process 12)",
+            "Stop it, or set another `server.https_port`.",
+        ),
+        ({"clock": Clock(0, 1.9e9)}, "Clock", "behind the files", "Set the clock"),
+        (
+            {"engine": EngineState(SOCKET, installed=False, fault="x")},
+            "Engine",
+            "not installed",
+            "`make deploy` installs it",
+        ),
+        (
+            {"engine": EngineState(SOCKET, installed=True, fault="nobody listens at /var/run/docker.sock")},
+            "Engine",
+            "does not answer: nobody listens",
+            "Start it",
+        ),
+        ({"engine": replace(ENGINE, version="19.03.1")}, "Engine", "Docker 19.03.1", "Upgrade to Docker 20.10"),
+        ({"compose": None}, "Compose", "none, or older than 1.29", "`make deploy` installs it"),
+        ({"driver": WITHOUT_NODES}, "Driver", "no device nodes in /dev", "nvidia-modprobe"),
+        (
+            {"driver": replace(DRIVER, inventory=Inventory(readable=False, reason="The driver does not answer."))},
+            "Driver",
+            "The driver does not answer.",
+            "nvidia-smi",
+        ),
+        ({"mode": ModeChoice(None, "No way is open.")}, "Attach mode", "No way is open.", "GPUs are not offered"),
+        ({"system": System("Debian", has_apt=True, machine="aarch64")}, "System", "aarch64", "x86_64 only"),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_do(change: dict[str, Any], what: str, found: str, advice: str) -> None:
+    told = row(replace(HEALTHY, **change), what, State.FAILED)
+    assert found in told.found
+    assert advice in told.advice
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "found", "advice"),
+    [
+        ({"free": {"/srv": 10 * GIB}}, "Disk", "10 GiB free", "20 GiB are comfortable"),
+        ({"clock": Clock(2e9, 1.9e9, synchronised=False)}, "Clock", "not synchronised", "time service"),
+        ({"network": {"HTTP_PROXY": "http://127.0.0.1:3128"}}, "Proxies", "127.0.0.1", "this server's address"),
+        ({"driver": Driver(cards_seen=2)}, "Driver", "2 NVIDIA cards, but no driver under /", "Install the driver"),
+        ({"toolkit": "1.10.0"}, "Toolkit", "nvidia-ctk 1.10.0", "Upgrade"),
+        ({"toolkit": "1.20.1"}, "CDI", "knows no device", "nvidia-ctk cdi generate"),
+        ({"system": System("Fedora 42", has_apt=False), "compose": None}, "System", "Fedora 42", "own means"),
+        (
+            {"driver": replace(DRIVER, inventory=Inventory((SICK,)))},
+            "GPU",
+            "XID 79",
+            "not offered",
+        ),
+    ],
+)
+def test_a_warning_does_not_fail(change: dict[str, Any], what: str, found: str, advice: str) -> None:
+    told = row(replace(HEALTHY, **change), what, State.WARNING)
+    assert found in told.found
+    assert advice in told.advice
+
+
+def test_a_server_without_a_card_is_no_failure() -> None:
+    host = replace(HEALTHY, driver=Driver(), mode=ModeChoice(None, "There is no GPU to attach."))
+    assert failures(rows(host, Settings())) == []
+    assert row(host, "Driver", State.OK).found == "no NVIDIA card; sessions have no GPU"
+
+
+def test_simulated_gpus_are_told_as_such() -> None:
+    settings = Settings.model_validate({"gpus": {"simulate": 2}})
+    assert "2 SIMULATED" in row(HEALTHY, "GPUs", State.WARNING, settings).found
+
+
+def test_ports_that_this_deployment_has_are_ours() -> None:
+    host = replace(HEALTHY, ports=(PortUse(443, "the container sciencebox_caddy_1", ours=True), PortUse(80)))
+    assert failures(rows(host, Settings())) == []
+
+
+def test_gpus_never_keep_a_deployment_from_starting() -> None:
+    host = replace(HEALTHY, driver=WITHOUT_NODES)
+    assert failures(before_engine(host, Settings())) == []
+
+
+def test_a_missing_engine_does_not_keep_a_deployment_from_starting() -> None:
+    host = replace(HEALTHY, engine=EngineState(SOCKET, installed=False, fault="x"), compose=None)
+    assert failures(before_engine(host, Settings())) == []
+
+
+def test_passwords_of_proxies_are_not_shown() -> None:
+    assert without_password("http://ada:secret@proxy:3128/") == "http://proxy:3128/"
+    assert without_password("proxy") == "proxy"
+    host = replace(HEALTHY, network={"HTTPS_PROXY": "http://ada:secret@proxy:3128"})
+    assert row(host, "Proxies", State.OK).found == "HTTPS_PROXY=http://proxy:3128"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n', System("Debian GNU/Linux 12 (bookworm)", True)),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\nPRETTY_NAME=Mint\n", System("Mint", True)),
+        ('ID="rocky"\nID_LIKE="rhel fedora"\nPRETTY_NAME="Rocky Linux 9"', System("Rocky Linux 9", False)),
+        ("", System("an unknown system", False)),
+    ],
+)
+def test_the_system_is_recognised(text: str, expected: System) -> None:
+    assert parse_os_release(text, "x86_64") == expected

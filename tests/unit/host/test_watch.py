@@ -1,0 +1,85 @@
+"""Waiting for the service: what is waited for, when waiting is useless, and what is told then."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sciencebox.host import watch
+from sciencebox.host.steps import Screen, StepError
+from sciencebox.host.watch import Service, parse_service, waiting_for
+from sciencebox.settings import Settings
+
+WELL = {name: Service(name, name, "running", "healthy") for name in ("caddy", "proxy", "hub")}
+
+
+class Container:
+    """A container with a log."""
+
+    def logs(self, tail: int) -> bytes:
+        """The end of its log."""
+        assert tail > 0
+        return b"Traceback\nModuleNotFoundError: no module\n"
+
+
+class Client:
+    """An engine that knows one container."""
+
+    containers = type("Containers", (), {"get": staticmethod(lambda _id: Container())})
+
+
+def wait(monkeypatch: pytest.MonkeyPatch, *seen: dict[str, Service], fault: str = "") -> tuple[str, str]:
+    """Wait while the engine tells `seen`, one after the other. Returns the outcome and what was shown."""
+    states = list(seen)
+    monkeypatch.setattr(watch, "read_services", lambda *_: states.pop(0) if len(states) > 1 else states[0])
+    monkeypatch.setattr(watch, "answer_fault", lambda *_: fault)
+    monkeypatch.setattr(watch, "POLL_S", 0)
+    monkeypatch.setattr(watch, "DEADLINE_S", 0.2)
+    shown = io.StringIO()
+    try:
+        outcome = watch.wait_until_ready(Client(), Settings(), "box", Screen(Console(file=shown, width=200)))
+    except StepError as error:
+        return f"failed: {error}", shown.getvalue()
+    return outcome, shown.getvalue()
+
+
+def test_it_waits_until_all_are_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = WELL | {"hub": Service("hub", "hub", "running", "starting")}
+    assert wait(monkeypatch, starting, starting, WELL)[0] == "all healthy, and the address answers"
+
+
+def test_a_hub_that_keeps_ending_is_told_with_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, shown = wait(monkeypatch, WELL | {"hub": Service("hub", "hub", "restarting", "unhealthy", restarts=4)})
+    assert outcome.startswith("failed: hub (unhealthy) does not start.")
+    assert "ModuleNotFoundError: no module" in shown
+
+
+def test_a_missing_service_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, _ = wait(monkeypatch, {"caddy": WELL["caddy"], "proxy": WELL["proxy"]})
+    assert outcome.startswith("failed: hub (missing) was not ready within")
+
+
+def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, _ = wait(monkeypatch, WELL, fault="Connection refused")
+    assert outcome.startswith("failed: the address (Connection refused) was not ready")
+
+
+def test_nobody_at_the_port_is_a_fault() -> None:
+    assert "refused" in watch.answer_fault("box", 9)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"Status": "running", "Health": {"Status": "healthy"}}, []),
+        ({"Status": "running", "Health": {"Status": "starting"}}, ["hub (starting)"]),
+        ({"Status": "running", "Health": {"Status": "none"}}, []),
+        ({"Status": "running"}, []),
+        ({"Status": "exited", "Health": {"Status": ""}}, ["hub (exited)"]),
+    ],
+)
+def test_what_the_engine_tells_is_understood(state: dict[str, Any], expected: list[str]) -> None:
+    service = parse_service("hub", {"Id": "1", "State": state, "RestartCount": 0})
+    assert waiting_for(WELL | {"hub": service}) == expected
