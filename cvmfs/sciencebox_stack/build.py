@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .release import Release
     from .uv import Uv
 
-_FORMAT = "2"  # to be raised when `Builder` makes something else from the same parts
+_FORMAT = "3"  # to be raised when `Builder` makes something else from the same parts
 _SPARE_BYTES = 500_000_000
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .lock import Lock
     from .uv import Uv
 
-_FORMAT = "1"  # to be raised when `install_packages` makes something else from the same lock
+_FORMAT = "2"  # to be raised when `install_packages` makes something else from the same lock
 # The driver's libraries come from the host: a copy or a stub of one in the stack would hide the real one.
 _DRIVER_LIBRARY = re.compile(r"^lib(cuda|nvidia-ml|nvidia-ptxjitcompiler|nvidia-nvvm|cudadebugger)\.so(\..*)?$")
 
@@ -70,6 +70,7 @@ def install_packages(
         ],
         on_line,
     )
+    _remove_lock(target)
     for pattern in packages.trim:
         matches = list(target.glob(pattern))
         if not matches:
@@ -149,6 +150,12 @@ def install_project(wheel: Path, program: Path, uv: Uv) -> None:
     """
     arguments: Sequence[str] = ["pip", "install", "--python", str(program), "--no-deps", "--link-mode", "copy"]
     uv.run(f"install {wheel.name}", [*arguments, "--compile-bytecode", "--offline", str(wheel)])
+    _remove_lock(program.parents[1])
+
+
+def _remove_lock(folder: Path) -> None:
+    """Remove what uv locked ``folder`` with: a file that anybody may write."""
+    (folder / ".lock").unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,71 @@
+"""The view in a shell: setup scripts, commands, and an interpreter that brings its own libraries."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Stack
+
+pytestmark = pytest.mark.stack
+
+IMPORTS = {"pytorch": "torch", "tensorflow": "tensorflow"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_setup_of_the_view_makes_the_default_environment_the_shells(stack: Stack, home: Path, shell: str) -> None:
+    script = f'. {stack.view}/setup.sh && command -v python && python -c "import torch; print(torch.ones(2).sum())"'
+    where, answer = stack.run(shell, "-euc", script, home=home).splitlines()
+    assert where.startswith("/cvmfs/sciencebox.local/lcg/releases/SB_1/")
+    assert answer == "tensor(2.)"
+
+
+def test_setup_of_an_environment_makes_it_the_shells(stack: Stack, environment: str, home: Path) -> None:
+    module = IMPORTS[environment]
+    script = f'. {stack.view}/{environment}/setup.sh; python -c "import {module}; print({module}.__version__)"'
+    assert re.fullmatch(r"2\.\d+\.\d+\S*\n", stack.run("bash", "-euc", script, home=home))
+
+
+def test_the_interpreter_brings_its_own_libraries(stack: Stack, environment: str, home: Path) -> None:
+    code = "import ssl, sqlite3, readline, lzma, ctypes; print(open('/proc/self/maps').read())"
+    maps = stack.run(stack.view / environment / "bin" / "python", "-c", code, home=home)
+    loaded = set(re.findall(r"(/\S+\.so[.\d]*)$", maps, re.MULTILINE))
+    outside = {path.rpartition("/")[2].split(".")[0] for path in loaded if not path.startswith("/cvmfs/")}
+    assert outside <= {"libc", "libm", "ld-linux-x86-64", "libdl", "libpthread", "librt", "libutil"}
+    assert any("/lib/libssl.so" in path for path in loaded)
+
+
+def test_certificates_are_those_of_the_machine_it_runs_on(stack: Stack, environment: str, home: Path) -> None:
+    code = "import ssl; print(ssl.create_default_context().cert_store_stats()['x509_ca'])"
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    python = stack.view / environment / "bin" / "python"
+    assert int(stack.run(python, "-c", code, home=home)) > 0
+    assert int(stack.run(python, "-c", code, home=home, SSL_CERT_FILE=bundle)) > 0
+
+
+def test_every_command_is_started_by_its_environments_own_python(stack: Stack, environment: str) -> None:
+    scripts = stack.here(stack.view).resolve() / environment / "bin"
+    own = f"#!/cvmfs/sciencebox.local/lcg/releases/SB_1/{scripts.parents[2].name}/".encode()
+    starts = {path.name: path.read_bytes()[:200] for path in scripts.iterdir() if not path.is_symlink()}
+    assert starts
+    assert [name for name, start in starts.items() if not start.startswith(own)] == []
+
+
+def test_nothing_names_the_folder_it_was_bound_from(stack: Stack) -> None:
+    release = stack.here(stack.view).resolve()
+    texts = [*release.rglob("*.sh"), *release.rglob("*.json"), *release.rglob("*.cfg"), *release.rglob("*.pth")]
+    assert texts
+    assert [path for path in texts if str(stack.folder) in path.read_text()] == []
+
+
+def test_the_kernels_say_to_which_release_they_belong(stack: Stack, environment: str) -> None:
+    kernel = stack.here(stack.view).resolve() / "share/jupyter/kernels" / environment / "kernel.json"
+    specification = json.loads(kernel.read_text())
+    assert specification["display_name"].endswith("(SB_1)")
+    assert specification["env"]["LCG_VERSION"] == "SB_1"
