@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket as sockets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from sciencebox.host.compose import (
     parse_hashes,
 )
 from sciencebox.host.engine import numbers
-from sciencebox.host.facts import Host, read_host
+from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.secrets import Secrets, write_private
 from sciencebox.host.steps import Screen, Step, StepError
 
@@ -76,7 +75,7 @@ class Deployment:
     @property
     def hostname(self) -> str:
         """The name that users type."""
-        return sockets.getfqdn() if self.settings.server.hostname == "auto" else self.settings.server.hostname
+        return read_server_name() if self.settings.server.hostname == "auto" else self.settings.server.hostname
 
     @property
     def address(self) -> str:

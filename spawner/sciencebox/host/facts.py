@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket as sockets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,25 @@ def parse_os_release(text: str, machine: str) -> System:
     values = {name: value.strip().strip("\"'") for name, value in pairs.items()}
     family = {values.get("ID", ""), *values.get("ID_LIKE", "").split()}
     return System(values.get("PRETTY_NAME") or "an unknown system", bool(family & APT_FAMILY), machine)
+
+
+def server_name(fqdn: str, hostname: str, address: str) -> str:
+    """The name by which this server is best reached: its full name, else its address, else its own name."""
+    if "." in fqdn and not fqdn.startswith("localhost"):
+        return fqdn
+    return address or hostname
+
+
+def read_server_name() -> str:
+    """See server_name; the address is that of the network card that leads out. Nothing is sent."""
+    address = ""
+    with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # an address for documentation, RFC 5737
+            address = str(probe.getsockname()[0])
+        except OSError:  # no way out: the name has to do
+            address = ""
+    return server_name(sockets.getfqdn(), sockets.gethostname(), address)
 
 
 def existing(path: Path) -> Path:

@@ -11,7 +11,7 @@ from sciencebox.gpus.device import Device, Health, Inventory
 from sciencebox.host.doctor import GIB, Row, State, before_engine, failures, rows, without_password
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
-from sciencebox.host.facts import Clock, Host, System, parse_os_release
+from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name
 from sciencebox.host.ports import PortUse
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
 from sciencebox.settings import Settings
@@ -169,3 +169,17 @@ def test_passwords_of_proxies_are_not_shown() -> None:
 )
 def test_the_system_is_recognised(text: str, expected: System) -> None:
     assert parse_os_release(text, "x86_64") == expected
+
+
+@pytest.mark.parametrize(
+    ("fqdn", "address", "expected"),
+    [
+        ("gpu1.example.org", "192.0.2.7", "gpu1.example.org"),
+        ("localhost", "192.0.2.7", "192.0.2.7"),
+        ("localhost.localdomain", "192.0.2.7", "192.0.2.7"),
+        ("gpu1", "192.0.2.7", "192.0.2.7"),
+        ("gpu1", "", "gpu1"),
+    ],
+)
+def test_the_server_is_named_as_others_can_reach_it(fqdn: str, address: str, expected: str) -> None:
+    assert server_name(fqdn, "gpu1", address) == expected
