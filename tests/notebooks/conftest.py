@@ -83,7 +83,7 @@ def kernels() -> Kernels:
     """The kernels of the stack, or skip."""
     found = find_kernels()
     if found is None:
-        pytest.skip("no software stack is built; run tests/tools/stack.sh, or set SCIENCEBOX_TEST_KERNELS")
+        pytest.skip("no software stack is built; run `make test-tools`, or set SCIENCEBOX_TEST_KERNELS")
     if found.enter and os.geteuid() != 0:
         pytest.skip("the stack is bound at its path by root; run as root, or set SCIENCEBOX_TEST_KERNELS")
     return found

@@ -59,7 +59,7 @@ def stack() -> Stack:
     folder = Path(subprocess.run([TOOL, "--path"], check=True, capture_output=True, text=True).stdout.strip())
     views = sorted(folder.glob("lcg/views/*/*"), key=lambda view: view.stat().st_mtime)
     if not views:
-        pytest.skip(f"nothing is published in {folder}; run tests/tools/stack.sh, or set SCIENCEBOX_TEST_STACK")
+        pytest.skip(f"nothing is published in {folder}; run `make test-tools`, or set SCIENCEBOX_TEST_STACK")
     return Stack(folder, REPOSITORY / views[-1].relative_to(folder))
 
 

@@ -1,0 +1,112 @@
+"""The image that builds stacks, and the built stack inside the image of a session."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import pytest
+import sciencebox_stack.kernel_probe as probe
+
+from tests.engine import rig
+
+from .conftest import REPOSITORY, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .conftest import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.engine]
+
+UNPRIVILEGED: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "network_mode": "none"}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine of the test tools."""
+    try:
+        with rig.running(rig.cached()) as running, closing(docker.DockerClient(base_url=running.url)) as client:
+            yield client
+    except rig.RigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def run(engine: docker.DockerClient) -> Callable[..., tuple[int, str]]:
+    """A function that runs a command in an image of ours; returns its status and all it said."""
+
+    def command(image: str, arguments: list[str], **options: Any) -> tuple[int, str]:
+        tag = f"sciencebox/{image}:0.1.0"
+        try:
+            container = engine.containers.create(tag, arguments, **UNPRIVILEGED | options)
+        except docker.errors.ImageNotFound:
+            pytest.skip(f"{tag} is not built: run `make test-tools`")
+        try:
+            container.start()
+            status = container.wait(timeout=120)["StatusCode"]
+            return status, container.logs().decode()
+        finally:
+            container.remove(force=True)
+
+    return command
+
+
+def bound(folder: Path, mode: str) -> dict[str, dict[str, str]]:
+    return {str(folder): {"bind": str(REPOSITORY), "mode": mode}}
+
+
+def test_it_brings_the_releases(run: Callable[..., tuple[int, str]]) -> None:
+    status, said = run("cvmfs", ["list"])
+    assert status == 0
+    assert {line.split()[2] for line in said.splitlines()[1:]} == {"SB_1", "SB_1_cuda"}
+
+
+def test_it_sees_what_the_tests_tool_published(run: Callable[..., tuple[int, str]], stack: Stack) -> None:
+    status, said = run("cvmfs", ["status"], volumes=bound(stack.folder, "ro"))
+    assert status == 0
+    assert said.splitlines()[1].split()[:2] == ["SB_1", "x86_64-debian12-gcc12-opt"]
+
+
+def test_without_a_network_it_says_so_and_keeps_an_interpreter_that_sessions_can_run(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    status, said = run("cvmfs", ["build", "SB_1"], volumes=bound(tmp_path, "rw"))
+    lines = said.splitlines()
+    assert status == 1
+    assert lines[0].startswith("interpreter: done in ")
+    assert lines[-1].startswith("sciencebox-stack: Could not install pytorch: the package index could not be reached")
+    assert not (tmp_path / "lcg" / "views").exists()
+
+    (program,) = tmp_path.glob("lcg/releases/Python/*/*/bin/python3.11")
+    inside = REPOSITORY / program.relative_to(tmp_path)
+    command = [str(inside), "-Ic", "import ssl, sqlite3, ctypes, sys; print(sys.prefix)"]
+    status, said = run("session", command, volumes=bound(tmp_path, "ro"), user=str(USER))
+    assert (status, said) == (0, f"{inside.parents[1]}\n")
+
+
+def test_a_folder_that_is_not_bound_or_not_writable_is_named(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    assert run("cvmfs", ["build", "SB_1"])[1].startswith(f"sciencebox-stack: {REPOSITORY} is not a folder; create it")
+    status, said = run("cvmfs", ["build", "SB_1"], volumes=bound(tmp_path, "ro"))
+    assert (status, said) == (1, f"sciencebox-stack: {REPOSITORY}/.build: Read-only file system.\n")
+
+
+def test_a_kernel_computes_in_a_session(run: Callable[..., tuple[int, str]], stack: Stack, environment: str) -> None:
+    python = str(stack.view / environment / "bin" / "python")
+    module = {"pytorch": "torch", "tensorflow": "tensorflow"}[environment]
+    program = Path(probe.__file__).read_text(encoding="utf-8")
+    status, said = run(
+        *("session", [python, "-W", "ignore", "-c", program, environment, f"import {module}, brainmri"]),
+        volumes=bound(stack.folder, "ro"),
+        user=f"{USER}:{USER}",
+        tmpfs={"/home/user": "mode=1777", "/tmp": "mode=1777"},
+        environment={"HOME": "/home/user", "USER": "user", "JUPYTER_PATH": str(stack.view / "share/jupyter")},
+        read_only=True,
+    )
+    assert status == 0, said
+    assert said.splitlines()[-1].endswith("2")
