@@ -49,7 +49,8 @@ class Person:
 
     def start(self, **options: Any) -> requests.Response:
         """Start a session by the REST API, with the form's fields as `user_options`."""
-        return self.ask("POST", f"api/users/{self.name}/server", json=options)
+        # Without any field JupyterHub takes those of the last session.
+        return self.ask("POST", f"api/users/{self.name}/server", json=options or {"gpu": "none"})
 
     def stop(self) -> None:
         """Stop the session and wait until the hub says that it is gone."""

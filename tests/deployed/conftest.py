@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SETTINGS = """
 name: sciencebox-test
 data_root: {data_root}
-server: {{hostname: localhost, https_port: 9443, http_port: 9080}}
+server: {{hostname: localhost, https_port: 10443, http_port: 10080}}
 engine: {{socket: {socket}}}
 gpus: {{driver_root: {driver_root}}}
 stack: {{variant: cpu}}
@@ -49,10 +49,11 @@ def deployed(engine: Engine, driver: FakeDriver, data_root: Path, stack: Path) -
     (data_root / "cvmfs").mkdir(parents=True)
     (data_root / "cvmfs/sciencebox.local").symlink_to(stack)
     said = make("deploy", settings).stdout
-    service = Service("sciencebox-test", "https://localhost:9443", settings, data_root, engine.url, said)
+    service = Service("sciencebox-test", "https://localhost:10443", settings, data_root, engine.url, said)
     try:
         yield service
     finally:
+        data_root.with_name("hub.log").write_bytes(service.hub.logs())  # pytest keeps the folders of three runs
         service.close()
         make("destroy", settings, "--yes")
 

@@ -132,7 +132,7 @@ def test_a_program_outside_the_service_keeps_its_card(service: Service, driver: 
 
 
 def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> None:
-    with _changed(driver, {"fail.nvmlInit": 9}):
+    with _changed(driver, {"fail.nvmlInitWithFlags": 9}):
         assert "kernel module of the NVIDIA driver is not loaded" in _refusal(service.person("eva"), **ONE)
         with service.session("maria"):
             pass
@@ -161,7 +161,7 @@ def test_a_forged_request_is_refused_by_its_field_and_nothing_starts(
     assert service.container("eva") is None
 
 
-def test_a_request_without_fields_takes_the_defaults(service: Service) -> None:
+def test_a_request_with_one_field_takes_the_defaults_of_the_others(service: Service) -> None:
     with service.session("maria"):
         host = service.container("maria").attrs["HostConfig"]
         assert host["Memory"] == 4 * 1024**3

@@ -64,7 +64,7 @@ class Probe:
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             network_mode=network,
-            runtime=self.runtime,
+            runtime=attachment.runtime or self.runtime,
         )
         container = self.client.create_container(
             image or self.image,

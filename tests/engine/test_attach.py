@@ -127,6 +127,14 @@ def test_nvidias_runtime_adds_no_card_that_was_not_granted(
     ]
 
 
+def test_nvidias_runtime_adds_the_granted_card(
+    greedy_probe: Probe, cards: tuple[Device, ...], files: DriverFiles
+) -> None:
+    seen = greedy_probe.run(attach("nvidia", [cards[1]], files))
+    assert [node for node in seen["nodes"] if node[-1].isdigit()] == ["/dev/nvidia1"]
+    assert seen["visible"] in {"void", cards[1].uuid}  # the runtime's CDI mode voids what it has fulfilled
+
+
 @pytest.mark.usefixtures("no_cdi")
 def test_auto_follows_the_engines_cdi_specification(
     engine: rig.Engine, driver: FakeDriver, choose: Callable[[Wanted], ModeChoice]
@@ -145,12 +153,12 @@ def test_a_card_that_left_the_cdi_specification_is_explained(probe: Probe) -> No
     assert f"lacks nvidia.com/gpu={UNKNOWN}" in error.operator_message
 
 
-def test_an_engine_without_nvidias_hook_is_explained(
+def test_an_engine_without_nvidias_runtime_is_explained(
     probe: Probe, cards: tuple[Device, ...], files: DriverFiles
 ) -> None:
     error = probe.refused(attach("nvidia", cards, files))
     assert "cannot attach GPUs" in error.user_message
-    assert "no device driver `nvidia`" in error.operator_message
+    assert "no runtime `nvidia`" in error.operator_message
 
 
 def test_a_device_node_that_is_gone_is_explained(

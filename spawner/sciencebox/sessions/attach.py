@@ -106,6 +106,7 @@ class Attachment:
     binds: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     device_requests: tuple[dict[str, Any], ...] = ()
+    runtime: str | None = None
 
 
 def engine_facts(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineFacts:
@@ -186,10 +187,8 @@ def attach(mode: str, devices: Sequence[Device], driver: DriverFiles) -> Attachm
         request: dict[str, Any] = {"Driver": "cdi", "DeviceIDs": [f"{CDI_KIND}={uuid}" for uuid in uuids]}
         return Attachment("cdi", dict(NO_CARD), labels, device_requests=(request,))
     if mode == "nvidia":
-        request = {"Driver": "nvidia", "DeviceIDs": uuids, "Capabilities": [["gpu", *CAPABILITIES]]}
-        # As the engine itself will add them for the hook, so that a program reads the same.
         environment = {"NVIDIA_VISIBLE_DEVICES": ",".join(uuids), "NVIDIA_DRIVER_CAPABILITIES": ",".join(CAPABILITIES)}
-        return Attachment("nvidia", environment, labels, device_requests=(request,))
+        return Attachment("nvidia", environment, labels, runtime="nvidia")
     if mode == "bind":
         return _bind(devices, driver, labels)
     raise ValueError(f"no way to attach GPUs is called {mode!r}")
@@ -319,6 +318,12 @@ _KNOWN = (
         f"This server cannot attach GPUs at the moment; {_TELL}",
         r"The engine has no device driver `\1`: enable CDI in the engine, or install NVIDIA's container toolkit and "
         "restart the engine; `gpus.attach` chooses the way.",
+    ),
+    _Known(
+        r"(?i)unknown or invalid runtime name: \"?(\w+)\"?",
+        f"This server cannot attach GPUs at the moment; {_TELL}",
+        r"The engine has no runtime `\1` any more: run `nvidia-ctk runtime configure --runtime=docker` and restart it; "
+        "`gpus.attach` chooses the way.",
     ),
     _Known(
         r"nvidia-container-cli: ([^\n\"]+)",

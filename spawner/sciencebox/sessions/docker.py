@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from sciencebox.sessions.desk import Desk
 
+ENDED_EARLY = "The session ended while it was starting. Try again, or tell the administrator."
+
 READY_POLL_S = 0.03
 READY_REQUEST_S = 5.0
 HUB_MARGIN_S = 5  # the hub's own time limits are later, so that a start always ends itself and cleans up
@@ -36,8 +38,8 @@ HUB_MARGIN_S = 5  # the hub's own time limits are later, so that a start always 
 class StartRefused(SpawnException):
     """A session was not started, for a reason that its user can understand and act on."""
 
-    def __init__(self, message: str, status: int = 503) -> None:
-        super().__init__(status, message, reason="refused")
+    def __init__(self, message: str, *, reason: str, status_code: int = 503) -> None:
+        super().__init__(message, reason=reason, status_code=status_code)
         self.jupyterhub_message = message
 
 
@@ -154,12 +156,12 @@ class GPUDockerSpawner(DockerSpawner):
         """Fix everything about the container before it is created, the GPUs first."""
         options = self.options
         if options is None:
-            raise StartRefused("This session was started without options; start it from the form.", 400)
+            raise StartRefused("Start the session from the form.", reason="options", status_code=400)
         if options.gpu_count:
             self._progress.at(Step.GPU)
         granted = await self.desk.request(self.user.name, options, session)
         if isinstance(granted, Refusal):
-            raise StartRefused(granted.message)
+            raise StartRefused(granted.message, reason=granted.code)
         launch = await self.desk.describe(self.user.name, self.escaped_name, options, granted.devices)
         self.environment = launch.environment
         self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
@@ -180,7 +182,7 @@ class GPUDockerSpawner(DockerSpawner):
             except (OSError, asyncio.TimeoutError):
                 looks += 1
             if looks % 20 == 0 and await self.poll() is not None:
-                raise StartRefused("The session ended while it was starting. Try again, or tell the administrator.")
+                raise StartRefused(ENDED_EARLY, reason="ended")
             await asyncio.sleep(READY_POLL_S)
 
     async def _undo(self, session: str) -> None:
@@ -209,7 +211,15 @@ class GPUDockerSpawner(DockerSpawner):
         else:
             return error
         self.log.error("Starting %s failed: %s", self._log_name, known.operator_message)
-        return StartRefused(known.user_message)
+        return StartRefused(known.user_message, reason="engine")
+
+    async def poll(self) -> Any:
+        """None while the session runs.
+
+        A container without a known id was begun by a hub that did not live to see it answer: that is no session, and
+        it is removed with its cards when the hub is back.
+        """
+        return await super().poll() if self.object_id else 0
 
     async def stop(self, now: bool = False) -> None:
         """Stop and remove the container; its GPUs are free when it is gone."""

@@ -81,6 +81,8 @@ def describe(
         host["device_requests"] = list(attachment.device_requests)
     if attachment.devices:
         host["devices"] = list(attachment.devices)
+    if attachment.runtime:
+        host["runtime"] = attachment.runtime
     create = {"user": f"{identity.uid}:{identity.uid}", "working_dir": identity.home_in_session}
     return Launch(environment, {**labels, **attachment.labels}, create, host)
 

@@ -2,7 +2,7 @@
  *
  * It is read anew at every question, so that a test changes the cards of running processes by writing the file.
  *
- *   driver=580.95.05            gpus=2                    fail.nvmlInit=9      a call's result, for every device
+ *   driver=580.95.05            gpus=2                    fail.nvmlInitWithFlags=9    a call's result, for every device
  *   cuda=13000                  hang=1                    waits until the line is gone
  *   gpu0.uuid=GPU-...           gpu0.name=...             gpu0.memory=85899345920
  *   gpu0.minor=0                gpu0.pci=00000000:01:00.0 gpu0.processes=4711:1048576,4712:0

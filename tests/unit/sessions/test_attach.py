@@ -72,13 +72,7 @@ DEBIAN = EngineFacts("20.10.24+dfsg1", frozenset(), frozenset({"runc"}))
             Attachment(
                 "nvidia",
                 {"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
-                device_requests=(
-                    {
-                        "Driver": "nvidia",
-                        "DeviceIDs": ["GPU-a", "GPU-b"],
-                        "Capabilities": [["gpu", "compute", "utility"]],
-                    },
-                ),
+                runtime="nvidia",
             ),
         ),
         (
