@@ -25,7 +25,7 @@ fi
 command=$1
 shift
 case $command in
-    demo) settings=${SETTINGS:-$checkout/deploy/demo.yaml} ;;
+    demo) settings=$checkout/deploy/demo.yaml ;; # whatever SETTINGS says of the real service
     *) settings=${SETTINGS:-$checkout/deploy/sciencebox.yaml} ;;
 esac
 

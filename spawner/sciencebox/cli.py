@@ -51,6 +51,7 @@ def deploy(settings: File = EXAMPLE, no_stack: NoStack = False, rebuild: Rebuild
 def demo(settings: File = DEMO, no_stack: NoStack = False, rebuild: Rebuild = False) -> None:
     """Bring up a demonstration with SIMULATED GPUs beside whatever else runs here."""
     deploy(settings, no_stack, rebuild)
+    Console().print(f"Stop it with `make down SETTINGS={settings}`.", highlight=False, soft_wrap=True)
 
 
 @commands.command()

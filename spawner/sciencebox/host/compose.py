@@ -101,6 +101,7 @@ def env_file(
         "VERSION": sciencebox.__version__,
         "DATA_ROOT": str(settings.data_root),
         "STATE": str(places.state),
+        "REPOSITORY": settings.stack.repository,
         "ENGINE_SOCKET": str(socket),
         "HTTPS_PORT": str(server.https_port),
         "HTTP_PORT": str(server.http_port),

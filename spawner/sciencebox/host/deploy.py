@@ -158,6 +158,7 @@ class Deployment:
         before = watch.read_services(self.client, self.settings.name)
         compose = self._compose(with_overlay=with_overlay)
         environment = caller_environment(self.environment, self.socket)
+        self._provide_network()
         if self.compose and numbers(self.compose.version) < (2, 0):
             self._remove_outdated(compose, environment)
         run(
@@ -187,6 +188,8 @@ class Deployment:
             command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
+        for network in self._networks():
+            network.remove()
         left = watch.read_services(self.client, self.settings.name)
         if left:
             raise StepError(f"{', '.join(left)} of {self.settings.name} could not be stopped; see `docker ps`.")
@@ -215,6 +218,15 @@ class Deployment:
         except OSError as error:
             raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
         return f"removed {root}"
+
+    def _networks(self) -> list[Any]:
+        """The sessions' network, if it is there. The engine's filter finds parts of names, too."""
+        name = f"{self.settings.name}-sessions"
+        return [network for network in self.client.networks.list(names=[name]) if network.name == name]
+
+    def _provide_network(self) -> None:
+        if not self._networks():
+            self.client.networks.create(f"{self.settings.name}-sessions", driver="bridge")
 
     def _remove_outdated(self, compose: list[str], environment: Mapping[str, str]) -> None:
         """Compose 1 cannot replace a container under engines that no longer tell `ContainerConfig`; it can make one."""

@@ -38,7 +38,7 @@ def summary(deployment: Deployment, console: Console) -> None:
             table.add_row("Attached by", Text(f"{host.mode.mode}: {host.mode.reason}"))
     table.add_row("Data", str(deployment.settings.data_root))
     console.print()
-    console.print(table, highlight=False, soft_wrap=True)
+    console.print(table, highlight=False)
     if deployment.settings.server.tls == "internal":
         root = deployment.places.state / "caddy/caddy/pki/authorities/local/root.crt"
         console.print(f"Browsers warn of the certificate until they trust {root}.", highlight=False, soft_wrap=True)
