@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
-from jupyterhub.scopes import needs_scope
-from tornado.web import authenticated
+from tornado.web import HTTPError, authenticated
 
 from sciencebox import explain
 from sciencebox.gpus.device import Health
 from sciencebox.sessions.form import gpu_facts
+from sciencebox.sessions.options import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,6 +103,20 @@ class SpawnFormHandler(SpawnHandler):
 
     link: Mapping[str, Sequence[str]] = {}
 
+    async def prepare(self) -> None:
+        """Refuse what is not text before JupyterHub decodes it."""
+        await super().prepare()
+        given = (self.request.query_arguments, self.request.body_arguments)
+        try:
+            for value in (value for arguments in given for values in arguments.values() for value in values):
+                value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise HTTPError(400, "The form or link has a value that is not text in UTF-8.") from error
+
+    def append_query_parameters(self, url: str, exclude: Sequence[str] = ("next",)) -> str:
+        """Lead on without the link's choices: they were for the form, not for the session."""
+        return super().append_query_parameters(url, [*exclude, *FIELDS, "_xsrf"])
+
     def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, list[str]]:
         self.link = {name.removeprefix("opt-"): values for name, values in query_options.items()}
         return {}
@@ -123,9 +137,10 @@ class _DeskHandler(BaseHandler):
 class GpuNumbersHandler(_DeskHandler):
     """What changes in an open spawn form, as JSON."""
 
-    @needs_scope("self")
     async def get(self) -> None:
-        """The numbers of now."""
+        """The numbers of now. Who is signed out is told so, not led to a page."""
+        if not self.current_user:
+            raise HTTPError(403, "You are signed out.")
         await self.desk.refresh()
         self.set_header("Cache-Control", "private, no-cache")
         self.finish(gpu_facts(self.desk.offer(), self.reader.name))

@@ -6,7 +6,7 @@ is rendered from it, and the open page is refreshed from it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sciencebox.sessions.options import GpuChoice
 
 _MOST_NAMES = 5
+_PASSED_OVER = "What the link asks for here is not on offer now; please choose."
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -55,14 +56,6 @@ class GpuRow:
     most: int
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What the form shows chosen, as text, and the messages at its fields."""
-
-    chosen: Mapping[str, str]
-    errors: Mapping[str, str] = field(default_factory=dict)
-
-
 def options_form(
     offer: Offer,
     user: str,
@@ -76,13 +69,16 @@ def options_form(
     Shown chosen is, field by field, the first value still on offer of: what was just `refused`, the arguments of the
     `link` that led here, the `last` choice, the default.
     """
-    sources = [refused.entered if refused else _NOTHING, link or _NOTHING, last or _NOTHING]
+    link = link or _NOTHING
+    sources = [refused.entered if refused else _NOTHING, link, last or _NOTHING]
     chosen = {name: str(value) for name, value in to_user_options(prefill(offer, *sources)).items()}
     errors = {}
     if refused:
         errors[refused.error.field] = refused.error.message
         if refused.error.field == "gpu_count":  # the one field that is typed: it keeps what was typed
             chosen["gpu_count"] = "".join(refused.entered.get("gpu_count", []))[:10]
+    else:
+        errors = dict.fromkeys(passed_over(offer, link), _PASSED_OVER)
     return render(offer, chosen, errors, user=user)
 
 
@@ -98,6 +94,21 @@ def prefill(offer: Offer, *sources: Mapping[str, Any]) -> SessionOptions:
                 found[name] = source[name]
                 break
     return parse_options(found, offer)
+
+
+def passed_over(offer: Offer, link: Mapping[str, Any]) -> list[str]:
+    """Fields that a link asks for with a value that is not on offer (any more).
+
+    How many of a GPU that is not there are wanted is not worth a word of its own.
+    """
+    fitting: dict[str, Any] = {}
+    missing: list[str] = []
+    for name in FIELDS:
+        if name in link and _is_possible({**fitting, name: link[name]}, offer):
+            fitting[name] = link[name]
+        elif name in link and not (name == "gpu_count" and "gpu" in missing):
+            missing.append(name)
+    return missing
 
 
 def render(offer: Offer, chosen: Mapping[str, str], errors: Mapping[str, str] = _NOTHING, *, user: str = "") -> str:

@@ -88,10 +88,9 @@ if (form.querySelector('[data-gpu]')) {
   keepLooking(
     async () => show(await (await answer(`${hub}sciencebox/numbers`)).json()),
     trouble => {
-      if (trouble) {
-        part('reason').textContent = trouble;
-        document.getElementById('gpu-reason').hidden = false;
-      }
+      const freshness = document.getElementById('freshness');
+      freshness.textContent = trouble;
+      freshness.hidden = !trouble;
     }
   );
 }

@@ -26,6 +26,7 @@ function failed(reason) {
   document.getElementById('cancel').hidden = true;
 }
 
+document.getElementById('cancel').hidden = false;
 at('checking');
 const events = new EventSource(page.dataset.progress);
 events.onmessage = ({ data }) => {
@@ -43,13 +44,22 @@ events.onmessage = ({ data }) => {
   }
 };
 
+// The browser tries again by itself after a lost connection. It gives up when the hub says no: then the start is over,
+// and the page's address leads on to what came of it.
+events.onerror = () => {
+  message.textContent = 'The connection was lost; trying again …';
+  if (events.readyState === EventSource.CLOSED) {
+    setTimeout(() => location.reload(), 3000);
+  }
+};
+
 document.getElementById('cancel').addEventListener('click', async ({ target }) => {
   target.disabled = true;
   message.textContent = 'Cancelling …';
   const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
   const response = await fetch(page.dataset.stop, { method: 'DELETE', headers });
   if (response.ok) {
-    location.assign(`${window.jhdata.base_url}spawn`);
+    location.assign(page.dataset.form);
   } else {
     target.disabled = false;
     message.textContent = 'It cannot be cancelled at this moment; try again in a few seconds.';

@@ -3,6 +3,11 @@
 const EVERY_MS = 4000;
 const LONGEST_MS = 60000;
 
+const NO_ANSWER = 'The service does not answer at the moment.';
+const SIGNED_OUT = 'You are signed out; reload the page to sign in again.';
+
+class SignedOut extends Error {}
+
 /** Call `look` every few seconds while the page is visible. It throws when there is no answer; `onTrouble` says so. */
 export function keepLooking(look, onTrouble) {
   let wait = EVERY_MS;
@@ -14,9 +19,9 @@ export function keepLooking(look, onTrouble) {
       await look();
       wait = EVERY_MS;
       onTrouble('');
-    } catch {
+    } catch (error) {
       wait = Math.min(2 * wait, LONGEST_MS);
-      onTrouble('The service does not answer at the moment; what is shown may be out of date.');
+      onTrouble(`${error instanceof SignedOut ? SIGNED_OUT : NO_ANSWER} What is shown may be out of date.`);
     }
     plan();
   }
@@ -40,7 +45,10 @@ export function keepLooking(look, onTrouble) {
 /** The answer to a GET; throws when it is not a good one. */
 export async function answer(url) {
   const response = await fetch(url, { headers: { Accept: 'application/json, text/html' } });
-  if (!response.ok || response.redirected) {
+  if (response.redirected || response.status === 403) {
+    throw new SignedOut();
+  }
+  if (!response.ok) {
     throw new Error(`${response.status}`);
   }
   return response;

@@ -1,0 +1,273 @@
+"""The hub with its own pages and form, on a desk and sessions that only pretend. No engine, no driver, no proxy.
+
+`python -m tests.fakes.little_hub STATE PORT` reads what there is from the file STATE whenever it looks, so that a test
+changes it while pages are open; `LittleHub` is the test's end of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+from sciencebox import settings as settings_file
+from sciencebox.gpus.broker import Broker, Holding
+from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.sessions.options import make_offer
+
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+GIB = 1024**3
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the server has, and how the start of a session goes."""
+
+    gpus: tuple[Device, ...] = ()
+    holdings: tuple[Holding, ...] = ()
+    reason: str = ""
+    settings: str = ""
+    releases: tuple[str, ...] = ("SB_1", "SB_1_cuda")
+    start: str = "creating"  # the step at which a start waits
+    failure: str = ""  # or how it ends
+
+    def to_json(self) -> str:
+        """As the hub reads it."""
+        gpus = [{**device.__dict__, "processes": [process.pid for process in device.processes]} for device in self.gpus]
+        return json.dumps({**self.__dict__, "gpus": gpus, "holdings": [h.__dict__ for h in self.holdings]})
+
+    @classmethod
+    def from_json(cls, text: str) -> State:
+        """What a test wrote."""
+        raw = json.loads(text)
+        gpus = [
+            Device(**{**d, "processes": tuple(map(Process, d["processes"])), "health": Health(d["health"])})
+            for d in raw.pop("gpus")
+        ]
+        holdings = [Holding(**holding) for holding in raw.pop("holdings")]
+        return cls(gpus=tuple(gpus), holdings=tuple(holdings), **raw)
+
+
+def gpu(index: int, model: str = "NVIDIA A100", memory_gib: int = 80, **more: Any) -> Device:
+    """A device."""
+    pci_id = f"00000000:{0x40 + index:02X}:00.0"
+    return Device(f"GPU-{index}", index, model, memory_gib * GIB, pci_id=pci_id, **more)
+
+
+def held(index: int, user: str) -> Holding:
+    """A device in a user's hands."""
+    return Holding(f"GPU-{index}", user, f"sciencebox-session-{user}", 1_790_000_000.0 + index)
+
+
+TWO_FREE = State(gpus=(gpu(0), gpu(1)))
+
+
+# The test's end
+
+
+@dataclass
+class Person:
+    """Somebody who is signed in, with the browser's cookies."""
+
+    url: str
+    http: requests.Session
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """A page below /hub."""
+        return self.http.get(f"{self.url}/hub/{path}", timeout=10, **options)
+
+    def send_form(self, path: str = "spawn", **fields: Any) -> requests.Response:
+        """Press Start: the form's own address, which has the XSRF token, and the fields."""
+        action = re.search(r'id="spawn_form"\s+action="([^"]+)"', self.get(path).text)
+        assert action, "there is no form"
+        url = self.url + action[1].replace("&amp;", "&")
+        return self.http.post(url, data=fields, timeout=10, allow_redirects=False)
+
+    def cancel(self) -> None:
+        """Whatever is starting."""
+        xsrf = self.http.cookies.get("_xsrf", path="/hub/")
+        user = self.get("api/user", headers={"X-XSRFToken": xsrf}).json()
+        if user["pending"]:
+            url = f"{self.url}/hub/api/users/{user['name']}/server"
+            self.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=10)
+
+
+@dataclass
+class LittleHub:
+    """A running hub. What it shows is `show`n by a test."""
+
+    url: str
+    file: Path
+    people: dict[str, Person] = field(default_factory=dict)
+
+    def show(self, state: State) -> None:
+        """From the next look on."""
+        new = self.file.with_suffix(".new")
+        new.write_text(state.to_json(), encoding="utf-8")
+        new.replace(self.file)
+
+    def sign_in(self, name: str, password: str = "x") -> Person:
+        """A person of this name; each signs in once."""
+        if name not in self.people:
+            person = Person(self.url, requests.Session())
+            person.http.trust_env = False
+            person.get("login")
+            xsrf = person.http.cookies.get("_xsrf", path="/hub/")
+            form = {"username": name, "password": password, "_xsrf": xsrf}
+            person.http.post(f"{self.url}/hub/login", data=form, timeout=10, allow_redirects=False)
+            self.people[name] = person
+        return self.people[name]
+
+    def close(self) -> None:
+        """Everybody leaves."""
+        for person in self.people.values():
+            person.http.close()
+
+
+@contextmanager
+def running(folder: Path, accounts: str = "dummy") -> Iterator[LittleHub]:
+    """A hub as a process of its own. `accounts`: `dummy`, where any password does, or `native`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    hub = LittleHub(f"http://127.0.0.1:{port}", folder / "state.json")
+    hub.show(State())
+    command = [sys.executable, "-m", "tests.fakes.little_hub", str(hub.file), str(port), accounts]
+    with (folder / "hub.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "."})
+        try:
+            wait_until(lambda: _answers(hub.url, process), "the hub answers")
+            yield hub
+        finally:
+            hub.close()
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "the hub ended; see hub.log"
+    try:
+        return requests.get(f"{url}/hub/api", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+# The hub's end
+
+
+class PretendDesk:
+    """The desk as far as pages and form know it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.state = State()
+        self.settings = settings_file.parse("", "test")
+        self._inventory = Inventory()
+        self._broker = Broker()
+
+    async def open(self) -> None:
+        await self.refresh()
+
+    async def refresh(self, max_age_s: float = 0) -> None:
+        self.state = State.from_json(self._file.read_text(encoding="utf-8"))
+        self.settings = settings_file.parse(self.state.settings, "test")
+        self._inventory = Inventory(self.state.gpus, reason=self.state.reason, driver_version="580.65.06")
+        self._broker = Broker(show_holders=self.settings.gpus.show_holders)
+        self._broker.see_ledger(self.state.holdings, self._broker.look())
+        self._broker.see_inventory(self._inventory, self._broker.look())
+
+    def offer(self) -> Any:
+        return make_offer(self.settings, self._broker.availability(), self.state.releases, reason=self.state.reason)
+
+    def snapshot(self) -> Any:
+        from sciencebox.sessions.desk import Snapshot
+
+        holders, unfit = self._broker.holders(), self._broker.unfit()
+        return Snapshot(self._inventory, self.offer(), holders, unfit, "cdi", "The engine knows the cards by CDI.")
+
+    async def remove_strangers(self, known: Any) -> None:
+        """There are none."""
+
+
+def main(file: str, port: str, accounts: str) -> None:
+    """Run the hub until it is told to stop."""
+    from jupyterhub.proxy import Proxy
+    from sciencebox.hub import config
+    from sciencebox.hub.accounts import ScienceBoxAuthenticator
+    from sciencebox.hub.app import ScienceBoxHub
+    from sciencebox.sessions.docker import GPUDockerSpawner, StartRefused
+    from sciencebox.sessions.progress import Progress, Step
+    from traitlets.config import Config
+
+    class PretendSpawner(GPUDockerSpawner):
+        """The form's hooks and progress of the real spawner, without a container."""
+
+        async def start(self) -> tuple[str, int]:
+            self._progress = Progress()
+            state = self.desk.state
+            for step in Step:
+                if step is not Step.GPU or self.options.gpu_count:
+                    self._progress.at(step)
+                if step.value == state.start:
+                    break
+            await asyncio.sleep(1.5)  # longer than the hub waits before it shows the pending page
+            if state.failure:
+                self._progress.failed(state.failure)
+                raise StartRefused(state.failure, reason="busy")
+            await asyncio.Event().wait()
+            return "", 0
+
+        async def stop(self, now: bool = False) -> None:
+            """Nothing was started."""
+
+        async def poll(self) -> int:
+            return 0
+
+    class NoProxy(Proxy):
+        """Routes that nobody follows."""
+
+        routes: Mapping[str, Any] = {}
+        should_start = False
+
+        async def add_route(self, routespec: str, target: str, data: Any) -> None:
+            self.routes = {**self.routes, routespec: {"routespec": routespec, "target": target, "data": data}}
+
+        async def delete_route(self, routespec: str) -> None:
+            self.routes = {spec: route for spec, route in self.routes.items() if spec != routespec}
+
+        async def get_all_routes(self) -> Mapping[str, Any]:
+            return self.routes
+
+    c: Any = Config()
+    folder = Path(file).parent
+    c.JupyterHub.hub_ip, c.JupyterHub.hub_port = "127.0.0.1", int(port)
+    c.JupyterHub.db_url = f"sqlite:///{folder / 'hub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(folder / "cookie_secret")
+    c.JupyterHub.template_paths = [str(config.HERE / "templates")]
+    c.JupyterHub.template_vars = {"sciencebox_simulated": os.environ.get("SCIENCEBOX_SIMULATED") == "1"}
+    c.JupyterHub.proxy_class, c.JupyterHub.spawner_class = NoProxy, PretendSpawner
+    c.Authenticator.allow_all, c.Authenticator.admin_users = True, {"admin"}
+    c.JupyterHub.authenticator_class = ScienceBoxAuthenticator if accounts == "native" else "dummy"
+    c.ScienceBoxAuthenticator.enable_signup = True
+    c.ScienceBoxAuthenticator.first_password_file = str(folder / "first_password")
+    hub = ScienceBoxHub.instance(config=c)
+    hub.desk = PretendDesk(Path(file))
+    ScienceBoxHub.launch_instance(argv=[])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

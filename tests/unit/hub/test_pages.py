@@ -1,0 +1,252 @@
+"""The hub's pages over HTTP, as browsers and scripts meet them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from sciencebox.gpus.device import Health
+
+from tests.fakes.little_hub import TWO_FREE, State, gpu, held
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.fakes.little_hub import LittleHub, Person
+
+HIDDEN = "gpus: {show_holders: false}"
+
+
+@pytest.fixture
+def ada(hub: LittleHub) -> Iterator[Person]:
+    person = hub.sign_in("ada")
+    yield person
+    person.cancel()
+
+
+def checked(page: str) -> list[str]:
+    """The values that the form shows chosen."""
+    inputs = re.findall(r'<input type="radio"[^>]*value="([^"]*)"[^>]*\schecked>', page)
+    return [unescape(value) for value in inputs]
+
+
+def row(page: str, index: int) -> str:
+    """A GPU's line in words."""
+    found = re.search(rf'<tr data-uuid="GPU-{index}">(.*?)</tr>', page, re.DOTALL)
+    assert found
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[1]))
+
+
+# The form
+
+
+def test_the_form_shows_what_is_free(hub: LittleHub, ada: Person):
+    hub.show(replace(TWO_FREE, holdings=(held(0, "bob"),)))
+    page = ada.get("spawn").text
+    assert "1 of 2 free" in page
+    assert "in use by bob" in page
+    assert checked(page) == ["2", "4 GiB", "none"]
+
+
+def test_a_link_fills_the_form_in_and_starts_nothing(ada: Person):
+    answer = ada.get("spawn?stack=nowhere&cores=4&memory=8+GiB&gpu=NVIDIA+A100&gpu_count=2", allow_redirects=False)
+    assert answer.status_code == 200
+    assert checked(answer.text) == ["4", "8 GiB", "NVIDIA A100"]
+    assert 'value="2"' in answer.text
+    assert "What the link asks for here is not on offer" in answer.text  # the stack
+    assert "Nothing is running" in ada.get("home").text
+
+
+def test_a_link_with_jupyterhub_s_prefix_does_the_same(ada: Person):
+    assert checked(ada.get("spawn?opt-gpu=any", allow_redirects=False).text)[-1] == "any"
+
+
+def test_a_link_survives_signing_in(hub: LittleHub):
+    answer = requests.get(f"{hub.url}/hub/spawn?gpu=any&cores=4", allow_redirects=False, timeout=10)
+    assert answer.status_code == 302
+    assert "next=%2Fhub%2Fspawn%3Fgpu%3Dany%26cores%3D4" in answer.headers["Location"]
+
+
+@pytest.mark.parametrize(
+    ("forged", "field", "says"),
+    [
+        ({"gpu": "NVIDIA H100"}, "gpu", "Choose none, any or NVIDIA A100."),
+        ({"gpu": "any", "gpu_count": "9"}, "gpu_count", "from 1 to 2"),
+        ({"cores": "64"}, "cores", "Choose 1, 2, 4 or 8."),
+        ({"memory": "1 TiB"}, "memory", "Choose 2 GiB, 4 GiB, 8 GiB or 16 GiB."),
+        ({"stack": "../../etc"}, "stack", "Choose SB_1_cuda or SB_1."),
+    ],
+)
+def test_forged_values_are_refused_at_their_field(ada: Person, forged: dict[str, str], field: str, says: str):
+    answer = ada.send_form(**{"cores": "4", "memory": "8 GiB", "gpu": "any", "gpu_count": "1", **forged})
+    assert answer.status_code == 400
+    error = re.search(rf'id="{field}-error"[^>]*>([^<]*)<', answer.text)
+    assert error and says in unescape(error[1])
+    assert f'aria-describedby="{field}-about {field}-error" aria-invalid="true"' in answer.text
+    # What was right is shown again as it was entered.
+    kept = {"cores": "4", "memory": "8 GiB", "gpu": "any"}
+    assert {value for name, value in kept.items() if name not in forged} <= set(checked(answer.text))
+
+
+def test_an_unknown_field_is_told_at_the_top(ada: Person):
+    answer = ada.send_form(image="evil:latest")
+    assert answer.status_code == 400
+    assert "There is no such field" in answer.text
+
+
+def test_what_was_refused_is_not_shown_to_the_next_visit(ada: Person):
+    ada.send_form(cores="64")
+    assert "cores-error" not in ada.get("spawn").text
+
+
+def test_values_that_are_not_text_are_refused(ada: Person):
+    assert ada.get("spawn?gpu=%ff").status_code == 400
+    assert ada.send_form(gpu=b"\xff").status_code == 400
+
+
+def test_a_form_from_elsewhere_is_refused(hub: LittleHub, ada: Person):
+    answer = ada.http.post(f"{hub.url}/hub/spawn", data={"gpu": "none"}, timeout=10)
+    assert answer.status_code == 403
+    assert "Nothing is running" in ada.get("home").text
+
+
+def test_the_form_remembers_what_was_chosen_last(ada: Person):
+    assert ada.send_form(cores="8", gpu="NVIDIA A100", gpu_count="2").status_code == 302
+    ada.cancel()
+    wait_until(lambda: "Nothing is running" in ada.get("home").text, "the start is cancelled")
+    page = ada.get("spawn").text
+    assert checked(page) == ["8", "4 GiB", "NVIDIA A100"]
+
+
+def test_the_choices_of_a_link_do_not_follow_into_the_session(ada: Person):
+    answer = ada.send_form("spawn?gpu=any&next=/hub/home", gpu="none")
+    assert answer.headers["Location"] == "/hub/spawn-pending/ada?next=%2Fhub%2Fhome"
+
+
+def test_the_pending_page_has_a_step_for_the_gpu_only_where_one_was_asked_for(ada: Person):
+    ada.send_form(gpu="none")
+    assert re.findall(r'data-step="(\w+)"', ada.get("spawn-pending/ada").text) == [
+        "checking",
+        "creating",
+        "starting",
+        "ready",
+    ]
+    ada.cancel()
+    wait_until(lambda: "Nothing is running" in ada.get("home").text, "the start is cancelled")
+    ada.send_form(gpu="any")
+    assert 'data-step="gpu"' in ada.get("spawn-pending/ada").text
+
+
+# Live numbers
+
+
+def test_numbers_change_with_the_server_and_are_not_sent_twice(hub: LittleHub, ada: Person):
+    first = ada.get("sciencebox/numbers")
+    assert first.json()["gpus"][0]["numbers"] == "2 of 2 free"
+    assert "private" in first.headers["Cache-Control"]
+    same = ada.get("sciencebox/numbers", headers={"If-None-Match": first.headers["ETag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    hub.show(replace(TWO_FREE, holdings=(held(1, "bob"),)))
+    new = ada.get("sciencebox/numbers", headers={"If-None-Match": first.headers["ETag"]})
+    assert new.status_code == 200
+    assert new.json()["gpus"][1] == {
+        "gpu": "NVIDIA A100",
+        "title": "NVIDIA A100",
+        "about": "80 GiB each",
+        "numbers": "1 of 2 free",
+        "in_use": "in use by bob",
+        "free": 1,
+        "most": 2,
+    }
+
+
+def test_nobody_is_shown_anything_without_signing_in(hub: LittleHub):
+    assert requests.get(f"{hub.url}/hub/sciencebox/numbers", timeout=10).status_code == 403
+    page = requests.get(f"{hub.url}/hub/sciencebox/gpus", timeout=10, allow_redirects=False)
+    assert page.status_code == 302 and "/hub/login" in page.headers["Location"]
+
+
+# The GPUs page
+
+
+def test_every_card_is_shown_with_what_it_is_and_who_has_it(hub: LittleHub, ada: Person):
+    ill = gpu(2, "NVIDIA T4", 16, health=Health.QUARANTINED, health_reason="2 uncorrectable memory errors")
+    hub.show(State(gpus=(gpu(0), gpu(1), ill), holdings=(held(0, "bob"), held(1, "ada"))))
+    page = ada.get("sciencebox/gpus").text
+    assert "In use by bob" in row(page, 0)
+    assert "In use by you" in row(page, 1)
+    assert all(part in row(page, 2) for part in ("NVIDIA T4", "16 GiB", "00000000:42:00.0", "GPU-2"))
+    assert "Is in quarantine: 2 uncorrectable memory errors" in row(page, 2)
+
+
+def test_names_are_hidden_from_others_where_the_settings_say_so(hub: LittleHub, ada: Person):
+    hub.show(replace(TWO_FREE, holdings=(held(0, "bob"), held(1, "ada")), settings=HIDDEN))
+    page = ada.get("sciencebox/gpus").text
+    assert "bob" not in page and "In use" in row(page, 0) and "In use by you" in row(page, 1)
+    assert "bob" not in ada.get("sciencebox/numbers").text
+    assert "bob" not in ada.get("spawn").text
+    assert "In use by bob" in row(hub.sign_in("admin").get("sciencebox/gpus").text, 0)
+
+
+def test_only_administrators_are_told_how_cards_reach_sessions(hub: LittleHub, ada: Person):
+    assert "Attached by" not in ada.get("sciencebox/gpus").text
+    page = hub.sign_in("admin").get("sciencebox/gpus").text
+    assert "Attached by: cdi. The engine knows the cards by CDI." in page
+    assert "580.65.06" in page
+
+
+def test_a_server_without_gpus_says_why(hub: LittleHub, ada: Person):
+    hub.show(State(reason="The NVIDIA driver is not installed."))
+    assert "The NVIDIA driver is not installed. Sessions without a GPU work." in ada.get("sciencebox/gpus").text
+    assert "The NVIDIA driver is not installed." in ada.get("spawn").text
+
+
+def test_simulated_cards_are_called_so(hub: LittleHub, ada: Person):
+    hub.show(State(gpus=(gpu(0, simulated=True),), settings="gpus: {simulate: 1}"))
+    assert "SIMULATED" in row(ada.get("sciencebox/gpus").text, 0)
+    assert "SIMULATED" in ada.get("spawn").text
+
+
+def test_a_card_s_texts_cannot_bring_markup(hub: LittleHub, ada: Person):
+    evil = "<script>alert(1)</script>"
+    ill = gpu(0, evil, health=Health.QUARANTINED, health_reason=evil)
+    hub.show(State(gpus=(ill, gpu(1)), holdings=(held(1, evil),)))
+    for path in ("sciencebox/gpus", "spawn", f"spawn?gpu={evil}"):
+        page = ada.get(path).text
+        assert evil not in page
+        assert "&lt;script&gt;alert(1)" in page
+
+
+def test_the_page_s_changing_part_comes_alone_and_only_when_it_changed(hub: LittleHub, ada: Person):
+    first = ada.get("sciencebox/gpus?part=table")
+    assert "<html" not in first.text and "<table" in first.text
+    assert ada.get("sciencebox/gpus?part=table", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+# Around the pages
+
+
+def test_style_and_scripts_are_served_and_nothing_beside_them(hub: LittleHub):
+    def static(path: str) -> requests.Response:
+        return requests.get(f"{hub.url}/hub/sciencebox/static/{path}", timeout=10)
+
+    for name in ("sciencebox.css", "form.js", "gpus.js", "pending.js", "refresh.js", "home.js"):
+        assert static(name).ok
+    assert static("%2e%2e/pages.py").status_code in {403, 404}
+
+
+def test_pages_load_nothing_from_elsewhere(ada: Person):
+    for path in ("home", "spawn", "sciencebox/gpus"):
+        sources = re.findall(r'(?:src|href)="([^"]*)"', ada.get(path).text)
+        assert [source for source in sources if not source.startswith(("/", "#"))] == []
+
+
+def test_an_error_is_said_once_and_leads_back(ada: Person):
+    page = ada.get("nothing/here")
+    assert page.status_code == 404
+    assert "No such page" in page.text and "Back to your session" in page.text
