@@ -1,0 +1,109 @@
+"""What each GPU is said to be on the GPUs page, to whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sciencebox.gpus.broker import Broker, Holding
+from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.hub.pages import Card, Reader, cards
+from sciencebox.sessions.desk import Snapshot
+from sciencebox.sessions.options import Offer
+
+GIB = 1024**3
+OFFER = Offer(("SB_1",), (1,), (GIB,), 1, GIB)
+DEVICE = Device("GPU-0", 0, "NVIDIA A100", 80 * GIB, pci_id="00000000:41:00.0")
+ADA = Reader("ada", admin=False, shows_holders=True)
+ADA_IN_PRIVATE = replace(ADA, shows_holders=False)
+ADMIN_IN_PRIVATE = Reader("admin", admin=True, shows_holders=False)
+LOST = {"health": Health.QUARANTINED, "health_reason": "it does not answer (GPU is lost)"}
+EARLY, LATE = 1_790_000_000.0, 1_790_003_600.0
+
+
+def held(user: str, since: float | None = EARLY, uuid: str = "GPU-0") -> Holding:
+    return Holding(uuid, user, f"sciencebox-session-{user}-{since}", since)
+
+
+def seen(devices: list[Device], *holdings: Holding, reader: Reader = ADA) -> list[Card]:
+    """The cards, with what the broker itself says of devices that it does not grant."""
+    broker = Broker()
+    broker.see_ledger(holdings, broker.look())
+    broker.see_inventory(Inventory(tuple(devices)), broker.look())
+    return cards(Snapshot(Inventory(tuple(devices)), OFFER, holdings, broker.unfit(), "cdi", ""), reader)
+
+
+@pytest.mark.parametrize(
+    ("changed", "holdings", "reader", "state", "about"),
+    [
+        ({}, [], ADA, "free", "Free"),
+        ({}, [held("ada")], ADA, "used", "In use by you"),
+        ({}, [held("maria")], ADA, "used", "In use by maria"),
+        ({}, [held("maria")], ADA_IN_PRIVATE, "used", "In use"),
+        ({}, [held("ada")], ADA_IN_PRIVATE, "used", "In use by you"),
+        ({}, [held("maria")], ADMIN_IN_PRIVATE, "used", "In use by maria"),
+        # A card in two containers ought not to be; whoever looks is told of both.
+        ({}, [held("maria"), held("ada", LATE)], ADA, "used", "In use by maria, you"),
+        ({}, [held("maria"), held("ada", LATE)], ADA_IN_PRIVATE, "used", "In use by you"),
+        ({}, [held("maria"), held("maria", LATE)], ADA, "used", "In use by maria"),
+        (LOST, [], ADA, "out", "Is in quarantine: it does not answer (GPU is lost)"),
+        ({"health": Health.DRAINED}, [], ADA, "out", "Was taken out of service by the administrator"),
+        ({"health": Health.SUSPECT}, [], ADA, "out", "Is suspect"),
+        (LOST, [held("maria")], ADA, "used", "In use by maria; it does not answer (GPU is lost)"),
+        (LOST, [held("maria")], ADA_IN_PRIVATE, "used", "In use; it does not answer (GPU is lost)"),
+        ({"health": Health.SUSPECT}, [held("ada")], ADA, "used", "In use by you; suspect"),
+        (
+            {"processes": (Process(4711),)},
+            [],
+            ADA,
+            "out",
+            "Is in use by a program (process 4711) that this service did not start",
+        ),
+        ({"processes": (Process(4711),)}, [held("maria")], ADA, "used", "In use by maria"),
+        ({"mig_enabled": True}, [], ADA, "out", "Divided into MIG instances"),
+        # Held as a whole when it was divided: its session is what matters.
+        ({"mig_enabled": True}, [held("maria")], ADA, "used", "In use by maria"),
+        ({"mig_enabled": True, "mig_profile": "1g.10gb", "parent_uuid": "GPU-9"}, [], ADA, "free", "Free"),
+    ],
+)
+def test_a_card_in_words(changed: dict[str, Any], holdings: list[Holding], reader: Reader, state: str, about: str):
+    (card,) = seen([replace(DEVICE, **changed)], *holdings, reader=reader)
+    assert (card.state, card.about) == (state, about)
+
+
+def test_what_a_card_is():
+    assert seen([DEVICE]) == [
+        Card("0", "NVIDIA A100", "80 GiB", "00000000:41:00.0", "GPU-0", "free", "Free", None, simulated=False)
+    ]
+
+
+def test_what_the_driver_does_not_tell_is_said_to_be_unknown():
+    (card,) = seen([Device("GPU-7", 7, simulated=True)])
+    assert (card.index, card.kind, card.memory, card.pci, card.simulated) == ("7", "Unknown GPU", "unknown", "", True)
+
+
+def test_a_divided_gpu_is_followed_by_its_instances_each_with_its_own_state():
+    parent = replace(DEVICE, mig_enabled=True)
+    instances = [
+        Device(f"MIG-{n}", 0, "NVIDIA A100", 10 * GIB, mig_profile="1g.10gb", parent_uuid="GPU-0") for n in range(2)
+    ]
+    found = seen([parent, *instances], held("maria", uuid="MIG-1"))
+    assert [(card.uuid, card.kind, card.state) for card in found] == [
+        ("GPU-0", "NVIDIA A100", "out"),
+        ("MIG-0", "NVIDIA A100 MIG 1g.10gb", "free"),
+        ("MIG-1", "NVIDIA A100 MIG 1g.10gb", "used"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("holdings", "since"),
+    [([], None), ([held("maria")], EARLY), ([held("maria", LATE), held("ada")], EARLY), ([held("maria", None)], None)],
+)
+def test_since_when_a_card_is_in_use(holdings: list[Holding], since: float | None):
+    assert [card.since for card in seen([DEVICE], *holdings)] == [since]
+
+
+def test_a_session_on_a_card_that_is_gone_makes_no_line():
+    assert seen([DEVICE], held("maria", uuid="GPU-9"))[0].state == "free"
+    assert seen([]) == []
