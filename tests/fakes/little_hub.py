@@ -252,20 +252,21 @@ def main(file: str, port: str, accounts: str) -> None:
         async def get_all_routes(self) -> Mapping[str, Any]:
             return self.routes
 
+    desk = PretendDesk(Path(file))
     c: Any = Config()
     folder = Path(file).parent
     c.JupyterHub.hub_ip, c.JupyterHub.hub_port = "127.0.0.1", int(port)
     c.JupyterHub.db_url = f"sqlite:///{folder / 'hub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(folder / "cookie_secret")
     c.JupyterHub.template_paths = [str(config.HERE / "templates")]
-    c.JupyterHub.template_vars = {"sciencebox_simulated": os.environ.get("SCIENCEBOX_SIMULATED") == "1"}
+    c.JupyterHub.template_vars = {"sciencebox_simulated": lambda _: desk.settings.gpus.simulate > 0}
     c.JupyterHub.proxy_class, c.JupyterHub.spawner_class = NoProxy, PretendSpawner
     c.Authenticator.allow_all, c.Authenticator.admin_users = True, {"admin"}
     c.JupyterHub.authenticator_class = ScienceBoxAuthenticator if accounts == "native" else "dummy"
     c.ScienceBoxAuthenticator.enable_signup = True
     c.ScienceBoxAuthenticator.first_password_file = str(folder / "first_password")
     hub = ScienceBoxHub.instance(config=c)
-    hub.desk = PretendDesk(Path(file))
+    hub.desk = desk
     ScienceBoxHub.launch_instance(argv=[])
 
 

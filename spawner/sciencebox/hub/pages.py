@@ -90,7 +90,7 @@ def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str]
     if device.mig_enabled and not device.mig_profile:
         return "out", "Divided into MIG instances"
     if device.uuid in unfit:
-        reason = unfit[device.uuid]
+        reason = unfit[device.uuid].removeprefix("is ")
         return "out", reason[:1].upper() + reason[1:]
     return "free", "Free"
 

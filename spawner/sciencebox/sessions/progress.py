@@ -29,7 +29,7 @@ class Step(Enum):
         """What happens in this step."""
         return {
             "checking": "Checking your request",
-            "gpu": "Asking for a GPU",
+            "gpu": "Getting a GPU",
             "creating": "Creating the session",
             "starting": "Starting JupyterLab",
             "ready": "Ready",

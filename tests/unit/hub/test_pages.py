@@ -181,7 +181,7 @@ def test_every_card_is_shown_with_what_it_is_and_who_has_it(hub: LittleHub, ada:
     assert "In use by bob" in row(page, 0)
     assert "In use by you" in row(page, 1)
     assert all(part in row(page, 2) for part in ("NVIDIA T4", "16 GiB", "00000000:42:00.0", "GPU-2"))
-    assert "Is in quarantine: 2 uncorrectable memory errors" in row(page, 2)
+    assert "In quarantine: 2 uncorrectable memory errors" in row(page, 2)
 
 
 def test_names_are_hidden_from_others_where_the_settings_say_so(hub: LittleHub, ada: Person):
@@ -210,6 +210,7 @@ def test_simulated_cards_are_called_so(hub: LittleHub, ada: Person):
     hub.show(State(gpus=(gpu(0, simulated=True),), settings="gpus: {simulate: 1}"))
     assert "SIMULATED" in row(ada.get("sciencebox/gpus").text, 0)
     assert "SIMULATED" in ada.get("spawn").text
+    assert "The GPUs of this service are simulated" in ada.get("home").text
 
 
 def test_a_card_s_texts_cannot_bring_markup(hub: LittleHub, ada: Person):
@@ -249,4 +250,5 @@ def test_pages_load_nothing_from_elsewhere(ada: Person):
 def test_an_error_is_said_once_and_leads_back(ada: Person):
     page = ada.get("nothing/here")
     assert page.status_code == 404
-    assert "No such page" in page.text and "Back to your session" in page.text
+    assert "No such page" in page.text and "There is nothing at this address." in page.text
+    assert "Back to your session" in page.text

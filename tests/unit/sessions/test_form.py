@@ -104,8 +104,8 @@ def test_everything_on_offer_can_be_chosen_and_nothing_else():
 
 def test_each_gpu_is_told_with_its_numbers():
     shown = form()
-    assert shown.row("any") == "Any GPU the first that is free, in use by maria 7 of 8 free"
-    assert shown.row("NVIDIA A100") == "NVIDIA A100 80 GiB each, in use by maria 1 of 2 free"
+    assert shown.row("any") == "Any GPU the first that is free · in use by maria 7 of 8 free"
+    assert shown.row("NVIDIA A100") == "NVIDIA A100 80 GiB each · in use by maria 1 of 2 free"
     assert shown.row("NVIDIA T4") == "NVIDIA T4 16 GiB each 6 of 6 free"
     assert "free" not in shown.row("none")
 
@@ -370,7 +370,7 @@ def test_the_open_form_is_told_the_same_as_a_new_one():
     assert [row["gpu"] for row in facts["gpus"]] == form().offered("gpu")[1:]
     for row in facts["gpus"]:
         told = form(user="maria").row(row["gpu"])
-        assert told == f"{row['title']} {row['about']}{', ' if row['in_use'] else ''}{row['in_use']} {row['numbers']}"
+        assert told == f"{row['title']} {row['about']}{' · ' if row['in_use'] else ''}{row['in_use']} {row['numbers']}"
     assert facts["gpus"][1]["in_use"] == "in use by you"
     assert facts["reason"] == ""
 

@@ -36,7 +36,7 @@ function show(facts) {
     numbers.textContent = gpu.numbers;
     numbers.classList.toggle('sb-free', gpu.free > 0);
     numbers.classList.toggle('sb-busy', gpu.free === 0);
-    part('in-use', row).textContent = gpu.in_use && `, ${gpu.in_use}`;
+    part('in-use', row).textContent = gpu.in_use && ` · ${gpu.in_use}`;
     row.querySelector('input').dataset.most = gpu.most;
   }
   part('reason').textContent = facts.reason;

@@ -15,6 +15,12 @@ function at(name) {
   });
 }
 
+/** Say it; where the list of steps shows the same, only to those who listen. */
+function tell(text) {
+  message.textContent = text;
+  message.classList.toggle('visually-hidden', steps.some(step => step.textContent.trim() === text));
+}
+
 function failed(reason) {
   steps.find(step => step.classList.contains('current'))?.classList.add('failed');
   document.getElementById('pending-title').textContent = 'Your session was not started';
@@ -22,7 +28,7 @@ function failed(reason) {
   box.querySelector('[data-part="reason"]').textContent = reason;
   box.hidden = false;
   box.querySelector('a').focus();
-  message.textContent = '';
+  tell('');
   document.getElementById('cancel').hidden = true;
 }
 
@@ -40,14 +46,14 @@ events.onmessage = ({ data }) => {
     location.reload();  // the hub leads on to the session
   } else {
     at(event.step);
-    message.textContent = event.message ?? '';
+    tell(event.message ?? '');
   }
 };
 
 // The browser tries again by itself after a lost connection. It gives up when the hub says no: then the start is over,
 // and the page's address leads on to what came of it.
 events.onerror = () => {
-  message.textContent = 'The connection was lost; trying again …';
+  tell('The connection was lost; trying again …');
   if (events.readyState === EventSource.CLOSED) {
     setTimeout(() => location.reload(), 3000);
   }
@@ -55,13 +61,13 @@ events.onerror = () => {
 
 document.getElementById('cancel').addEventListener('click', async ({ target }) => {
   target.disabled = true;
-  message.textContent = 'Cancelling …';
+  tell('Cancelling …');
   const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
   const response = await fetch(page.dataset.stop, { method: 'DELETE', headers });
   if (response.ok) {
     location.assign(page.dataset.form);
   } else {
     target.disabled = false;
-    message.textContent = 'It cannot be cancelled at this moment; try again in a few seconds.';
+    tell('It cannot be cancelled at this moment; try again in a few seconds.');
   }
 });
