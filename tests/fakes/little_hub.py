@@ -140,8 +140,14 @@ class LittleHub:
 
 
 @contextmanager
-def running(folder: Path, accounts: str = "dummy") -> Iterator[LittleHub]:
+def running(folder: Path, accounts: str = "dummy", first_password: str = "") -> Iterator[LittleHub]:
     """A hub as a process of its own. `accounts`: `dummy`, where any password does, or `native`."""
+    secrets = folder / "secrets"
+    secrets.mkdir()
+    for name, content in (("cookie_secret", "00" * 32), ("proxy_token", "token"), ("first_password", first_password)):
+        if content:
+            secrets.joinpath(name).write_text(content, encoding="utf-8")
+            secrets.joinpath(name).chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     hub = LittleHub(f"http://127.0.0.1:{port}", folder / "state.json")
@@ -207,11 +213,9 @@ def main(file: str, port: str, accounts: str) -> None:
     """Run the hub until it is told to stop."""
     from jupyterhub.proxy import Proxy
     from sciencebox.hub import config
-    from sciencebox.hub.accounts import ScienceBoxAuthenticator
     from sciencebox.hub.app import ScienceBoxHub
     from sciencebox.sessions.docker import GPUDockerSpawner, StartRefused
     from sciencebox.sessions.progress import Progress, Step
-    from traitlets.config import Config
 
     class PretendSpawner(GPUDockerSpawner):
         """The form's hooks and progress of the real spawner, without a container."""
@@ -253,18 +257,13 @@ def main(file: str, port: str, accounts: str) -> None:
             return self.routes
 
     desk = PretendDesk(Path(file))
-    c: Any = Config()
-    folder = Path(file).parent
-    c.JupyterHub.hub_ip, c.JupyterHub.hub_port = "127.0.0.1", int(port)
-    c.JupyterHub.db_url = f"sqlite:///{folder / 'hub.sqlite'}"
-    c.JupyterHub.cookie_secret_file = str(folder / "cookie_secret")
-    c.JupyterHub.template_paths = [str(config.HERE / "templates")]
-    c.JupyterHub.template_vars = {"sciencebox_simulated": lambda _: desk.settings.gpus.simulate > 0}
+    # As it is deployed, but for what would need an engine or a proxy.
+    c: Any = config.build_config(settings_file.parse("", "test"), config.Place(Path(file).parent))
+    c.JupyterHub.hub_ip, c.JupyterHub.hub_connect_ip, c.JupyterHub.hub_port = "127.0.0.1", "127.0.0.1", int(port)
+    c.JupyterHub.template_vars["sciencebox_simulated"] = lambda _: desk.settings.gpus.simulate > 0
     c.JupyterHub.proxy_class, c.JupyterHub.spawner_class = NoProxy, PretendSpawner
-    c.Authenticator.allow_all, c.Authenticator.admin_users = True, {"admin"}
-    c.JupyterHub.authenticator_class = ScienceBoxAuthenticator if accounts == "native" else "dummy"
-    c.ScienceBoxAuthenticator.enable_signup = True
-    c.ScienceBoxAuthenticator.first_password_file = str(folder / "first_password")
+    if accounts == "dummy":
+        c.JupyterHub.authenticator_class = "dummy"
     hub = ScienceBoxHub.instance(config=c)
     hub.desk = desk
     ScienceBoxHub.launch_instance(argv=[])
