@@ -54,7 +54,7 @@ test: venv ## Run every test for which this machine has the parts; lists what wa
 
 test-tools: venv ## Build the parts that tests need and a distribution lacks, into a cache.
 	@tests/tools/build.sh
-	@tests/tools/images.sh
+	@.venv/bin/python -m tests.tools.images
 	@tests/tools/stack.sh
 
 lint: venv ## Check style, types, shell scripts, Dockerfiles and notebooks.

@@ -157,7 +157,7 @@ class Service:
         """Somebody who signed up and was approved by the administrator."""
         if name not in self.people:
             self.sign_up(name)
-            self.admin().ask("GET", f"authorize/{name}").raise_for_status()
+            self.admin().ask("POST", f"authorize/{name}").raise_for_status()
             self.people[name] = self.sign_in(name, NEW_PASSWORD)
         return self.people[name]
 

@@ -25,7 +25,7 @@ Keep = "Callable[[Page, str], None]"
 NAME = "maria"
 # How long training takes: the documentation's pictures are made with `quick`.
 SIZE = os.environ.get("SCIENCEBOX_NOTEBOOK_SIZE", "smoke")
-RUN_S = 600
+RUN_S = 120 if SIZE == "smoke" else 900
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,8 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, ignore_https_errors=True)
     page = context.new_page()
     errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    # Requests of a page that is being left do fail.
+    page.on("pageerror", lambda error: None if "Failed to fetch" in str(error) else errors.append(str(error)))
     yield page
     context.close()
     service.people[NAME].stop()
@@ -69,7 +70,8 @@ def test_start_leads_through_its_steps_to_jupyterlab(page: Page, service: Servic
 
 @pytest.mark.parametrize("name", ["00_your_gpu", "11_classification_2d"])
 def test_a_bundled_notebook_runs_to_its_end(page: Page, service: Service, picture: Any, name: str) -> None:
-    page.get_by_role("tab", name="Welcome").click()
+    page.goto(f"{service.url}/user/{NAME}/lab?reset")
+    page.get_by_role("heading", name="Welcome to ScienceBox").wait_for(timeout=60_000)
     card = page.get_by_role("listitem").filter(has_text=f"{name}.ipynb")
     card.get_by_role("button", name=re.compile("^Open a copy of")).click()
     page.get_by_role("tab", name=f"{name}.ipynb").wait_for(timeout=30_000)
@@ -92,12 +94,9 @@ def _choose_size(page: Page, service: Service, name: str) -> None:
     text = file.read_text()
     assert '\\"quick\\")' in text
     file.write_text(text.replace('\\"quick\\")', f'\\"{SIZE}\\")'))
-    page.get_by_role("menuitem", name="File", exact=True).click()
-    page.get_by_role("menuitem", name=re.compile("^Reload Notebook from Disk")).click()
-    dialog = page.get_by_role("button", name="Reload", exact=True)
-    dialog.wait_for()
-    dialog.click()
-    dialog.wait_for(state="detached")
+    page.goto(f"{service.url}/user/{NAME}/lab/tree/notebooks/{name}.ipynb")
+    page.get_by_role("tab", name=f"{name}.ipynb").wait_for(timeout=60_000)
+    page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
 
 
 def _is_over(page: Page, service: Service, name: str) -> bool:

@@ -13,10 +13,11 @@ from typing import Any
 import bcrypt
 from jupyterhub.utils import url_path_join
 from nativeauthenticator import NativeAuthenticator
-from nativeauthenticator.handlers import LoginHandler
+from nativeauthenticator.handlers import DiscardHandler, LoginHandler, ToggleAuthorizationHandler
 from nativeauthenticator.orm import UserInfo
 from tornado.escape import url_escape
 from tornado.httputil import url_concat
+from tornado.web import HTTPError
 from traitlets import Unicode
 
 
@@ -67,6 +68,35 @@ class SignInHandler(LoginHandler):
         )
 
 
+class ApproveHandler(ToggleAuthorizationHandler):
+    """Approving an account, or withdrawing that: by a form alone, for anybody could send an administrator a link."""
+
+    def get(self, _slug: str) -> None:
+        """Not by a link."""
+        raise HTTPError(405)
+
+    async def post(self, slug: str) -> None:
+        """By the button of the accounts page."""
+        self.log.info("%s changes the approval of the account %s", self.current_user.name, slug)
+        await super().get(slug)
+
+
+class RefuseHandler(DiscardHandler):
+    """Discarding an account that waits for approval; by a form alone, too."""
+
+    def get(self, _user_name: str) -> None:
+        """Not by a link."""
+        raise HTTPError(405)
+
+    async def post(self, user_name: str) -> None:
+        """By the button of the accounts page."""
+        self.log.info("%s discards the account %s", self.current_user.name, user_name)
+        await super().get(user_name)
+
+
+_OURS = {LoginHandler: SignInHandler, ToggleAuthorizationHandler: ApproveHandler, DiscardHandler: RefuseHandler}
+
+
 class ScienceBoxAuthenticator(NativeAuthenticator):
     """NativeAuthenticator with accounts made by the deployment."""
 
@@ -102,9 +132,8 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
         return changed
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:
-        """NativeAuthenticator's pages, with our sign-in."""
-        pages = super().get_handlers(app)
-        return [(path, SignInHandler if handler is LoginHandler else handler) for path, handler in pages]
+        """NativeAuthenticator's pages, with ours in the place of some."""
+        return [(path, _OURS.get(handler, handler)) for path, handler in super().get_handlers(app)]
 
     def _first_password(self) -> str:
         path = Path(self.first_password_file) if self.first_password_file else None

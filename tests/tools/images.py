@@ -1,0 +1,41 @@
+"""Build the service's images on the tests' engine, as `make deploy` builds them: only what changed.
+
+python -m tests.tools.images
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import docker
+from rich.console import Console
+from sciencebox.host import build, images
+from sciencebox.host.compose import network_environment
+from sciencebox.host.steps import Screen, StepError
+from sciencebox.settings import Settings
+
+from tests.engine import rig
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> int:
+    """Build what is missing."""
+    settings = Settings()
+    network = network_environment(settings, os.environ)
+    try:
+        with rig.running(rig.cached()) as engine:
+            client = docker.DockerClient(base_url=engine.url, version="auto", timeout=600)
+            plans = images.plans(ROOT, build.identify_debian(settings))
+            print(build.build_images(client, plans, settings, network, Screen(Console())))
+            client.close()
+    except (rig.RigError, StepError, images.InputsError) as error:
+        print(f"tests/tools: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
