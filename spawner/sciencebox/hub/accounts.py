@@ -35,15 +35,16 @@ class SignInHandler(LoginHandler):
 
     async def post(self) -> None:
         """Sign in, or show the page again with the reason why not."""
-        data = {name: self.get_argument(name, strip=False) for name in self.request.arguments}
+        given = {name: self.get_argument(name, strip=False) for name in self.request.arguments}
+        data = {"username": "", "password": "", **given}
         user = await self.login_user(data)
         if user:
             self._jupyterhub_user = user
             self.redirect(self.get_next_url(user))
             return
-        name = data.get("username", "")
+        name = data["username"]
         self.set_status(403)
-        self.finish(await self._render(login_error=self._why_not(name, data.get("password", "")), username=name))
+        self.finish(await self._render(login_error=self._why_not(name, data["password"]), username=name))
 
     def _why_not(self, name: str, password: str) -> str:
         info = self.authenticator.get_user(name)
@@ -77,8 +78,8 @@ class ApproveHandler(ToggleAuthorizationHandler):
 
     async def post(self, slug: str) -> None:
         """By the button of the accounts page."""
-        self.log.info("%s changes the approval of the account %s", self.current_user.name, slug)
         await super().get(slug)
+        self.log.info("%s changed the approval of the account %s", self.current_user.name, slug)
 
 
 class RefuseHandler(DiscardHandler):
@@ -90,8 +91,8 @@ class RefuseHandler(DiscardHandler):
 
     async def post(self, user_name: str) -> None:
         """By the button of the accounts page."""
-        self.log.info("%s discards the account %s", self.current_user.name, user_name)
         await super().get(user_name)
+        self.log.info("%s discarded the account %s", self.current_user.name, user_name)
 
 
 _OURS = {LoginHandler: SignInHandler, ToggleAuthorizationHandler: ApproveHandler, DiscardHandler: RefuseHandler}
@@ -121,6 +122,15 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
         first = self._first_password()
         info = self.get_user(name) if first and name == self.administrator else None
         return bool(info and info.is_valid_password(first))
+
+    def create_user(self, username: str, password: str, **kwargs: Any) -> UserInfo | None:
+        """An account for somebody who asks for it.
+
+        Not by an administrator's name: NativeAuthenticator would approve that at once, whoever asks first.
+        """
+        if self.normalize_username(username) in self.admin_users:
+            return None
+        return super().create_user(username, password, **kwargs)
 
     def change_password(self, username: str, new_password: str) -> bool | None:
         """Change a password; the one-time password itself is not accepted as the new one."""
