@@ -63,7 +63,6 @@ def configuration(compose: Compose, folder: Path, server: dict[str, Any], *, wit
         places,
         socket=Path("/run/docker.sock"),
         hostname="box.example",
-        proxy_token="token",
         hub_inputs="h",
         caddy_inputs="c",
     )

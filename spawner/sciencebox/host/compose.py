@@ -90,11 +90,10 @@ def env_file(
     *,
     socket: Path,
     hostname: str,
-    proxy_token: str,
     hub_inputs: str,
     caddy_inputs: str,
 ) -> str:
-    """The values that compose.yaml is filled with. Secret: it has the proxy's token."""
+    """The values that compose.yaml is filled with."""
     server = settings.server
     values = {
         "NAME": settings.name,
@@ -109,7 +108,6 @@ def env_file(
         "REDIRECT_PORT": "" if server.https_port == 443 else f":{server.https_port}",
         "TLS_DIRECTIVE": tls_directive(settings),
         "ACME_OPTION": f"email {server.acme_email}" if server.tls == "acme" and server.acme_email else "",
-        "PROXY_TOKEN": proxy_token,
         "HUB_INPUTS": hub_inputs,
         "CADDY_INPUTS": caddy_inputs,
     }

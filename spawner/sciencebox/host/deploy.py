@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 MOUNTINFO = Path("/proc/self/mountinfo")
-CADDY_USER = 999  # of images/proxy
+PROXY_USER = 999  # of images/proxy
 PASSED_TO_STACK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL")
 
 
@@ -133,6 +133,8 @@ class Deployment:
         made = self.secrets.provide(
             self.settings.accounts.demo_users, accounts_exist=(self.places.state / "hub.sqlite").exists()
         )
+        # The proxy is not root; its container is given this one file.
+        os.chown(self.secrets.folder / "proxy_token", PROXY_USER, PROXY_USER)
         screen.log(f"generated: {', '.join(made) or 'nothing'}")
         return f"generated {len(made)}" if made else "kept"
 
@@ -256,7 +258,7 @@ class Deployment:
                     folder.mkdir(parents=True)
                     folder.chmod(mode)
             for folder in private[1:]:
-                os.chown(folder, CADDY_USER, CADDY_USER)
+                os.chown(folder, PROXY_USER, PROXY_USER)
         except OSError as error:
             raise StepError(f"{error.filename} cannot be made: {error.strerror}; see `data_root`.") from error
 
@@ -293,7 +295,6 @@ class Deployment:
             self.places,
             socket=self.socket,
             hostname=self.hostname,
-            proxy_token=self.secrets.proxy_token,
             hub_inputs=digest([deployed, gpu or ""]),
             caddy_inputs=digest([caddyfile, *certificates]),
         )
@@ -314,7 +315,7 @@ class Deployment:
             except OSError as error:
                 raise StepError(f"{source} cannot be read: {error.strerror}; see `server.{name[:3]}...`.") from error
             write_private(target, content.decode("ascii", errors="replace"))
-            os.chown(target, CADDY_USER, CADDY_USER)
+            os.chown(target, PROXY_USER, PROXY_USER)
             contents.append(content)
         return contents
 

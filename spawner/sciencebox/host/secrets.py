@@ -23,11 +23,6 @@ class Secrets:
     folder: Path
 
     @property
-    def proxy_token(self) -> str:
-        """What the hub shows the proxy to change its routes."""
-        return (self.folder / "proxy_token").read_text(encoding="utf-8").strip()
-
-    @property
     def first_password(self) -> str | None:
         """The administrator's one-time password, until it was changed."""
         path = self.folder / "first_password"

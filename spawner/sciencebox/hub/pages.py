@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from jupyterhub.handlers.base import BaseHandler
 from jupyterhub.handlers.pages import SpawnHandler
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from jupyterhub.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
 from sciencebox import explain
 from sciencebox.gpus.device import Health
+from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.sessions.form import gpu_facts
 from sciencebox.sessions.options import FIELDS
 
@@ -104,8 +106,12 @@ class SpawnFormHandler(SpawnHandler):
     link: Mapping[str, Sequence[str]] = {}
 
     async def prepare(self) -> None:
-        """Refuse what is not text before JupyterHub decodes it."""
+        """Refuse what is not text before JupyterHub decodes it; lead to the change of a one-time password first."""
         await super().prepare()
+        user, accounts = self.current_user, self.authenticator
+        if user and isinstance(accounts, ScienceBoxAuthenticator) and accounts.must_change_password(user.name):
+            self.redirect(url_path_join(self.hub.base_url, "change-password"))
+            return
         given = (self.request.query_arguments, self.request.body_arguments)
         try:
             for value in (value for arguments in given for values in arguments.values() for value in values):

@@ -46,7 +46,6 @@ def values(given: Settings) -> dict[str, str]:
         PLACES,
         socket=Path("/run/docker.sock"),
         hostname="box.example",
-        proxy_token="token",
         hub_inputs="h",
         caddy_inputs="c",
     )
