@@ -122,6 +122,7 @@ def test_the_one_time_password_is_for_setting_another_and_is_then_gone(
     admin = visitor()
     answer = admin.sign_in("admin", ONE_TIME, "login?next=%2Fhub%2Fspawn")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/hub/change-password")
+    assert admin.get("spawn").headers["Location"] == "/hub/change-password"
     for old, new, again, why in (
         ("not-the-password", ADMIN, "", "current password was incorrect"),
         (ONE_TIME, ADMIN, "something-else", "didn't match"),
@@ -133,6 +134,7 @@ def test_the_one_time_password_is_for_setting_another_and_is_then_gone(
 
     page = admin.change_password(ONE_TIME, ADMIN)
     assert "changed successfully" in said(page) and "Continue" in page.text
+    assert admin.get("spawn").status_code == 200
     assert not first_password.exists()
     assert visitor().sign_in("admin", ONE_TIME).status_code == 403
     again = visitor().sign_in("admin", ADMIN, "login?next=%2Fhub%2Fspawn")
