@@ -26,6 +26,7 @@ BUSY = State(
     gpus=(gpu(0), gpu(1), gpu(2, "NVIDIA T4", 16), ILL), holdings=(held(0, "bob"), held(1, "maria"), held(2, "ada"))
 )
 NO_DRIVER = State(reason="The NVIDIA driver is not installed.", releases=())
+FIRST_PASSWORD = "one-time-password-as-printed"
 FAILURE = "1 x NVIDIA A100 asked for, none is free: in use by bob. Try again when one of them stops."
 # Every text in view whose contrast is below WCAG's AA (4.5 to 1 for text of ordinary size).
 FAINT = """() => {
@@ -67,6 +68,14 @@ def hub(running_hub: LittleHub) -> LittleHub:
     return running_hub
 
 
+@pytest.fixture(scope="module")
+def accounts_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LittleHub]:
+    """A hub whose people have passwords; its administrator's is still the printed one."""
+    folder = tmp_path_factory.mktemp("hub")
+    with little_hub.running(folder, "native", first_password=FIRST_PASSWORD) as hub:
+        yield hub
+
+
 @pytest.fixture
 def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
     """Open a window in which ada is signed in. An error in any of its pages fails the test."""
@@ -94,6 +103,21 @@ def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
 def row(page: Page, title: str) -> Any:
     """A line of the GPU choice."""
     return page.locator(".sb-gpu").filter(has_text=title)
+
+
+def look(page: Page) -> None:
+    """Ask the server at once, as when the window comes to the front, instead of in a few seconds."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def unreadable(page: Page, width: int) -> list[str]:
+    """What a reader could not read or reach: texts too faint, a page too wide, fields without a label."""
+    faint: list[str] = page.evaluate(FAINT)
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    nameless = page.locator("main input:not([type=hidden]), main select").evaluate_all(
+        "fields => fields.filter(field => !field.labels.length).map(field => `${field.id} has no label`)"
+    )
+    return [*faint, *nameless, *([f"{wide} px wide"] if wide > width else [])]
 
 
 # Links
@@ -132,7 +156,8 @@ def test_numbers_follow_the_server_while_the_form_is_open(hub: LittleHub, window
     assert badge.inner_text() == "2 of 2 free"
     row(page, "NVIDIA A100").click()
     hub.show(replace(TWO_FREE, holdings=(held(0, "bob"),)))
-    row(page, "NVIDIA A100").get_by_text("in use by bob").wait_for(timeout=15_000)
+    look(page)
+    row(page, "NVIDIA A100").get_by_text("in use by bob").wait_for()
     assert badge.inner_text() == "1 of 2 free"
     assert row(page, "NVIDIA A100").get_by_role("radio").is_checked()
     assert "NVIDIA A100: 1 of 2 free" in page.locator("[aria-live]").all_inner_texts()[0]
@@ -141,10 +166,30 @@ def test_numbers_follow_the_server_while_the_form_is_open(hub: LittleHub, window
 def test_a_form_that_can_no_longer_be_refreshed_says_so(hub: LittleHub, window: Callable[..., Page]):
     page = window()
     page.route("**/sciencebox/numbers", lambda route: route.abort())
-    page.get_by_text("The service does not answer at the moment.").wait_for(timeout=15_000)
+    look(page)
+    page.get_by_text("The service does not answer at the moment.").wait_for()
     page.unroute("**/sciencebox/numbers")
     page.route("**/sciencebox/numbers", lambda route: route.fulfill(status=403))
-    page.get_by_text("You are signed out").wait_for(timeout=30_000)
+    look(page)
+    page.get_by_text("You are signed out").wait_for()
+    page.unroute("**/sciencebox/numbers")
+    look(page)
+    page.locator("#freshness").wait_for(state="hidden")
+
+
+def test_a_page_in_the_background_asks_nothing(hub: LittleHub, window: Callable[..., Page]):
+    page = window()
+    page.clock.install()
+    page.goto(f"{hub.url}/hub/spawn")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true, configurable: true })")
+    look(page)
+    page.clock.run_for(60_000)
+    page.evaluate("delete document.hidden")
+    with page.expect_response("**/sciencebox/numbers"):
+        look(page)
+    assert [url.rpartition("/")[2] for url in asked if "favicon" not in url] == ["numbers"]
 
 
 def test_the_gpus_page_follows_the_server(hub: LittleHub, window: Callable[..., Page]):
@@ -203,8 +248,29 @@ def test_a_start_that_fails_says_why_and_leads_back_to_the_form(hub: LittleHub, 
     page.get_by_role("alert").filter(has_text=FAILURE).wait_for()
     back = page.get_by_role("link", name="Back to the form")
     assert back.evaluate("node => node === document.activeElement")
+    assert page.locator("li.failed").inner_text() == "Getting a GPU"
+    assert not page.get_by_role("button", name="Cancel").is_visible()
+    page.reload()  # what was said is not lost with the page
+    page.get_by_role("alert").filter(has_text=FAILURE).wait_for()
     back.click()
     assert row(page, "NVIDIA A100").get_by_role("radio").is_checked()
+
+
+def test_what_a_failure_says_is_text(hub: LittleHub, window: Callable[..., Page]):
+    hub.show(replace(TWO_FREE, failure="<img src=x onerror=alert(1)>"))
+    page = window()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("alert").filter(has_text="<img src=x").wait_for()
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_pending_page_that_loses_the_hub_says_so_and_comes_back(hub: LittleHub, window: Callable[..., Page]):
+    page = window()
+    page.route("**/progress*", lambda route: route.fulfill(status=502))
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("The connection was lost; trying again").wait_for()
+    page.unroute("**/progress*")
+    page.locator("li.current").filter(has_text="Creating the session").wait_for()
 
 
 def test_a_start_is_cancelled(hub: LittleHub, window: Callable[..., Page]):
@@ -224,7 +290,7 @@ def test_every_page_can_be_read_in_both_themes_and_on_a_telephone(
     hub: LittleHub, window: Callable[..., Page], picture: Callable[[Page, str], None], theme: str, width: int
 ):
     page = window(viewport={"width": width, "height": 860}, color_scheme=theme)
-    faint = {}
+    found = {}
     for name, state, path in (
         ("form", BUSY, "spawn?gpu=NVIDIA+T4&stack=none"),
         ("form-without-gpus", NO_DRIVER, "spawn"),
@@ -237,13 +303,57 @@ def test_every_page_can_be_read_in_both_themes_and_on_a_telephone(
         page.goto(f"{hub.url}/hub/{path}")
         page.wait_for_load_state("networkidle")
         picture(page, f"{name}-{theme}-{width}")
-        faint[name] = page.evaluate(FAINT)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-        names = page.locator("main input:not([type=hidden]), main select").evaluate_all(
-            "fields => fields.filter(field => !field.labels.length).map(field => field.id)"
-        )
-        assert names == [], "fields without a label"
-    assert {name: texts for name, texts in faint.items() if texts} == {}
+        found[name] = unreadable(page, width)
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)], ids=str)
+def test_a_start_and_its_failure_can_be_read_in_both_themes_and_on_a_telephone(
+    hub: LittleHub, window: Callable[..., Page], picture: Callable[[Page, str], None], theme: str, width: int
+):
+    page = window(viewport={"width": width, "height": 860}, color_scheme=theme)
+    hub.show(replace(TWO_FREE, start="gpu", failure=FAILURE))
+    page.goto(f"{hub.url}/hub/spawn?gpu=any")
+    page.get_by_role("button", name="Start").click()
+    page.locator("li.current").filter(has_text="Getting a GPU").wait_for()
+    picture(page, f"pending-{theme}-{width}")
+    assert unreadable(page, width) == []
+    page.get_by_role("alert").filter(has_text=FAILURE).wait_for()
+    picture(page, f"failed-{theme}-{width}")
+    assert unreadable(page, width) == []
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)], ids=str)
+def test_the_pages_of_accounts_can_be_read_in_both_themes_and_on_a_telephone(
+    browser: Browser, accounts_hub: LittleHub, picture: Callable[[Page, str], None], theme: str, width: int
+):
+    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme)
+    page = context.new_page()
+
+    def check(name: str) -> None:
+        picture(page, f"{name}-{theme}-{width}")
+        assert unreadable(page, width) == [], name
+
+    page.goto(f"{accounts_hub.url}/hub/signup")
+    check("sign-up")
+    page.get_by_label("User name").fill(f"eva-{theme}")
+    page.get_by_label("Password", exact=True).fill(FIRST_PASSWORD)
+    page.get_by_label("The same password again").fill(FIRST_PASSWORD)
+    page.get_by_role("button", name="Ask for an account").click()
+    page.get_by_role("alert").wait_for()
+    check("signed-up")
+    page.get_by_role("link", name="Back to signing in").click()
+    for password in ("a-wrong-password", FIRST_PASSWORD):
+        check("sign-in")
+        page.get_by_label("User name").fill("admin")
+        page.get_by_label("Password", exact=True).fill(password)
+        page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="Change your password").wait_for()
+    check("change-password")
+    page.goto(f"{accounts_hub.url}/hub/authorize")
+    page.get_by_role("row").filter(has_text=f"eva-{theme}").get_by_role("button", name="Approve").wait_for()
+    check("accounts")
+    context.close()
 
 
 def test_the_theme_is_switched_by_its_button(hub: LittleHub, window: Callable[..., Page]):
