@@ -6,6 +6,7 @@ With CI=true a skipped test is a failure: there, every part has to be present.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,13 @@ from tests.fakes.driver.fake import FakeDriver, buildable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).parents[1]
 # Tests that need the most come last, so that a mistake in a unit is told first.
-ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser")
+ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser", "distribution")
+
+CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 _skipped = pytest.StashKey[dict[str, int]]()
 
@@ -82,3 +87,16 @@ def cdi_engine(driver: FakeDriver) -> Iterator[rig.Engine]:
             yield engine
     except rig.RigError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium of the system."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no Chromium (Debian: apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()

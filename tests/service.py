@@ -36,6 +36,10 @@ class Person:
         headers = {"X-XSRFToken": self.http.cookies.get("_xsrf", path="/hub/", default="")}
         return self.http.request(method, f"{self.url}/hub/{path}", headers=headers, timeout=30, **options)
 
+    def reach(self, path: str) -> requests.Response:
+        """A request to this person's own server, through the proxy."""
+        return self.http.get(f"{self.url}/user/{self.name}/{path}", timeout=30)
+
     def page(self, path: str) -> str:
         """The HTML of a page of the hub."""
         answer = self.ask("GET", path)

@@ -68,7 +68,7 @@ def stack() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(
     cdi_engine: Engine, driver: FakeDriver, stack: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:

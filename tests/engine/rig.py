@@ -196,15 +196,17 @@ def stop(engine: Engine) -> None:
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(engine.connect()) as client:
         for container in client.containers():
             client.kill(container["Id"])
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + STOP_S
-    child = _started.pop(engine.socket, None)
-    while child.poll() is None if child else _alive(pid):
-        if time.monotonic() > deadline:
-            raise RigError(f"{engine.program} (process {pid}) did not stop within {STOP_S} s")
-        time.sleep(POLL_S)
+    _terminate(engine, pid)
     if engine.bridge:
         subprocess.run(["ip", "link", "delete", engine.bridge[0]], check=False, capture_output=True)
+
+
+def restart(engine: Engine) -> None:
+    """As a restart of the engine's service: it stops the containers itself, and starts again those that it should."""
+    pid = _pid(engine)
+    if pid is not None:
+        _terminate(engine, pid)
+    start(engine)
 
 
 def save_image(tag: str, source: Engine, archive: Path) -> None:
@@ -266,6 +268,16 @@ def write_runtime(driver_root: Path) -> Path:
     )
     program.chmod(0o755)
     return program
+
+
+def _terminate(engine: Engine, pid: int) -> None:
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    child = _started.pop(engine.socket, None)
+    while child.poll() is None if child else _alive(pid):
+        if time.monotonic() > deadline:
+            raise RigError(f"{engine.program} (process {pid}) did not stop within {STOP_S} s")
+        time.sleep(POLL_S)
 
 
 def _cache() -> Path:

@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import docker
+import docker.errors
 import pytest
+from sciencebox.host import images
 
 from tests.fakes import hub_api
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+    from tests.engine import rig
+
 UID = 20001
 HOME = "/home/ada"
 ANSWER_S = 60
@@ -30,14 +35,9 @@ UNPRIVILEGED: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-pr
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[DockerClient]:
-    """The container engine that DOCKER_HOST names."""
-    docker = pytest.importorskip("docker")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no container engine: {error}")
+def engine(cdi_engine: rig.Engine) -> Iterator[DockerClient]:
+    """The container engine of `make test-tools`."""
+    client = docker.DockerClient(base_url=cdi_engine.url, version="auto", timeout=120)
     yield client
     client.close()
 
@@ -45,14 +45,13 @@ def engine() -> Iterator[DockerClient]:
 @pytest.fixture(scope="session")
 def image(engine: DockerClient) -> Callable[[str], str]:
     """A function from an image's short name to its tag; skips when it is not built."""
-    import docker
 
     def tag(name: str) -> str:
-        found = f"sciencebox/{name}:0.1.0"
+        found = images.tag(name)
         try:
             engine.images.get(found)
         except docker.errors.ImageNotFound:
-            pytest.skip(f"{found} is not built")
+            pytest.skip(f"{found} is not built; run `make test-tools`")
         return found
 
     return tag

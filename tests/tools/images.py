@@ -1,6 +1,6 @@
 """Build the service's images on the tests' engine, as `make deploy` builds them: only what changed.
 
-python -m tests.tools.images
+python -m tests.tools.images [--rebuild]
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ def main() -> int:
         with rig.running(rig.cached()) as engine:
             client = docker.DockerClient(base_url=engine.url, version="auto", timeout=600)
             plans = images.plans(ROOT, build.identify_debian(settings))
-            print(build.build_images(client, plans, settings, network, Screen(Console())))
+            rebuild = "--rebuild" in sys.argv[1:]
+            screen = Screen(Console())
+            with screen.working("Images"):
+                outcome = build.build_images(client, plans, settings, network, screen, rebuild=rebuild)
+            screen.finished("Images", outcome)
             client.close()
     except (rig.RigError, StepError, images.InputsError) as error:
         print(f"tests/tools: {error}", file=sys.stderr)

@@ -27,6 +27,17 @@ if TYPE_CHECKING:
 
 BOOTSTRAPPED = "sciencebox/debian:bookworm"
 SUITE = "bookworm"
+# What Debian's own slim images leave out, too, and what is anybody's cache. Licences stay.
+LEFT_OUT = (
+    "usr/share/doc/*/[!c]*",
+    "usr/share/doc/*/changelog*",
+    "usr/share/info/*",
+    "usr/share/locale/*",
+    "usr/share/man/*",
+    "var/cache/apt/*",
+    "var/lib/apt/lists/*",
+    "var/log/*",
+)
 PULL_TIMEOUT_S = 60
 KEEP_FOR = "168h"
 BUILD_TIMEOUT_S = 1800  # between two lines of a build
@@ -114,7 +125,9 @@ def _add_updates(sources: Path, screen: Screen) -> None:
 
 
 def _import(client: Any, root: Path) -> None:
-    with subprocess.Popen(["tar", "-C", str(root), "--numeric-owner", "-c", "."], stdout=subprocess.PIPE) as tar:
+    left_out = [f"--exclude=./{pattern}" for pattern in LEFT_OUT]
+    command = ["tar", "-C", str(root), "--numeric-owner", *left_out, "-c", "."]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
         repository, version = BOOTSTRAPPED.split(":")
         client.api.import_image_from_data(tar.stdout, repository=repository, tag=version)
     if tar.returncode:
