@@ -212,7 +212,7 @@ def test_guessing_is_stopped_after_five_tries(visitor: Callable[[], Visitor], ad
 def test_who_asked_for_an_account_is_let_in_after_approval(visitor: Callable[[], Visitor], admin: Visitor, name: str):
     one = visitor()
     asked = one.sign_up(name)
-    assert "sent to the admin" in said(asked)
+    assert "has to approve your account" in said(asked)
     early = one.sign_in(name, PASSWORD)
     assert (early.status_code, said(early)) == (403, "The administrator has not approved your account yet.")
     assert said(one.sign_in(name, "a-wrong-password")) == "Invalid user name or password."
@@ -246,7 +246,7 @@ def test_who_is_discarded_can_ask_again(visitor: Callable[[], Visitor], admin: V
     visitor().sign_up(name)
     assert admin.send(f"discard/{name}", at="authorize").status_code == 302
     assert f'<th scope="row">{name}</th>' not in admin.get("authorize").text
-    assert "sent to the admin" in said(visitor().sign_up(name))
+    assert "has to approve your account" in said(visitor().sign_up(name))
 
 
 def test_whose_approval_was_withdrawn_is_not_let_in_again(visitor: Callable[[], Visitor], admin: Visitor, name: str):
