@@ -241,6 +241,19 @@ def test_style_and_scripts_are_served_and_nothing_beside_them(hub: LittleHub):
     assert static("%2e%2e/pages.py").status_code in {403, 404}
 
 
+def test_style_and_scripts_are_kept_by_the_browser_until_they_change(hub: LittleHub, ada: Person):
+    addresses = re.findall(r'(?:src|href)="(/hub/sciencebox/static/[^"]*)"', ada.get("spawn").text)
+    assert len(addresses) == 2
+    for address in addresses:
+        kept = requests.get(hub.url + address, timeout=10)
+        assert kept.ok and re.search(r"max-age=\d{5,}", kept.headers["Cache-Control"]), address
+    looked_at = requests.get(f"{hub.url}/hub/sciencebox/static/refresh.js", timeout=10)  # imported by the others
+    assert looked_at.headers["Cache-Control"] == "no-cache"
+    when = {"If-Modified-Since": looked_at.headers["Last-Modified"]}
+    again = requests.get(f"{hub.url}/hub/sciencebox/static/refresh.js", headers=when, timeout=10)
+    assert (again.status_code, again.content) == (304, b"")
+
+
 def test_pages_load_nothing_from_elsewhere(ada: Person):
     for path in ("home", "spawn", "sciencebox/gpus"):
         sources = re.findall(r'(?:src|href)="([^"]*)"', ada.get(path).text)
