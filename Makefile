@@ -9,7 +9,7 @@ export SETTINGS
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
 DOCKERFILES := $(shell git ls-files '*Dockerfile')
-SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run images/session/jupyterhub-singleuser 2>/dev/null)
+SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
 
 .PHONY: help
 help: ## List the targets.

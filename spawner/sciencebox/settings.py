@@ -96,7 +96,9 @@ class Section(BaseModel):
 class Server(Section):
     """Under which address the service is reached."""
 
-    hostname: HostName = Field("auto", description="Name that users type; `auto`: this server's full name, else its address.")
+    hostname: HostName = Field(
+        "auto", description="Name that users type; `auto`: this server's full name, else its address."
+    )
     https_port: Port = Field(443, description="Port of the service.")
     http_port: Port = Field(80, description="Port that redirects to https.")
     tls: Literal["internal", "acme", "files"] = Field(

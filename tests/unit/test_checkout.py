@@ -49,3 +49,8 @@ def test_notebooks_carry_no_outputs(tracked: list[Path]) -> None:
     for path in (path for path in tracked if path.suffix == ".ipynb"):
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
         assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells), path
+
+
+def test_the_checkers_of_style_and_types_have_nothing_to_say() -> None:
+    done = subprocess.run(["make", "lint"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
