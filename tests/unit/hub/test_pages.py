@@ -99,6 +99,36 @@ def test_an_unknown_field_is_told_at_the_top(ada: Person):
     assert "There is no such field" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cores": 64}, "cores: Choose 1, 2, 4 or 8."),
+        ({"gpu": "any", "gpu_count": 9}, "gpu_count: Choose a whole number from 1 to 2: this server has 2."),
+        ({"memory": ["4 GiB", "8 GiB"]}, "memory: Give one text or one whole number."),
+        ({"image": "evil:latest"}, "image: There is no such field"),
+    ],
+)
+def test_the_api_is_told_the_same_and_starts_nothing(ada: Person, options: dict[str, object], says: str):
+    ada.get("home")
+    headers = {"X-XSRFToken": ada.http.cookies.get("_xsrf", path="/hub/")}
+    answer = ada.http.post(f"{ada.url}/hub/api/users/ada/server", json=options, headers=headers, timeout=10)
+    assert answer.status_code == 400 and answer.json()["message"].startswith(says)
+    assert "Nothing is running" in ada.get("home").text
+
+
+def test_a_link_to_the_form_leads_to_the_session_that_is_there_already(ada: Person):
+    ada.send_form(gpu="none")
+    answer = ada.get("spawn?gpu=any&cores=4", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/hub/spawn-pending/ada")
+
+
+def test_only_an_administrator_sees_the_form_of_somebody_else(hub: LittleHub, ada: Person):
+    hub.show(replace(TWO_FREE, holdings=(held(0, "ada"),)))
+    page = hub.sign_in("admin").get("spawn/ada?gpu=any").text
+    assert "For ada" in page and checked(page)[-1] == "any"
+    assert ada.get("spawn/admin").status_code == 404
+
+
 def test_what_was_refused_is_not_shown_to_the_next_visit(ada: Person):
     ada.send_form(cores="64")
     assert "cores-error" not in ada.get("spawn").text
