@@ -62,13 +62,13 @@ lint: venv ## Check style, types, shell scripts, Dockerfiles and notebooks.
 	@.venv/bin/ruff format --check $(PYTHON_SOURCES)
 	@.venv/bin/mypy
 	@.venv/bin/shellcheck $(SHELL_SOURCES)
-	@.venv/bin/nbstripout --verify notebooks/*.ipynb
+	@.venv/bin/nbstripout --keep-id --verify notebooks/*.ipynb
 	@.venv/bin/hadolint $(DOCKERFILES)
 
 format: venv ## Format the Python sources and strip notebooks' outputs.
 	@.venv/bin/ruff check --fix $(PYTHON_SOURCES)
 	@.venv/bin/ruff format $(PYTHON_SOURCES)
-	@.venv/bin/nbstripout notebooks/*.ipynb
+	@.venv/bin/nbstripout --keep-id notebooks/*.ipynb
 
 bench: venv ## Measure click-to-ready and more, in pairs; writes docs/benchmarks.md.
 	@.venv/bin/python -m tests.bench $(ARGS)

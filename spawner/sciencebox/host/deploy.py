@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -131,7 +132,8 @@ class Deployment:
     def provide_secrets(self, screen: Screen) -> str:
         """Generate what is missing."""
         made = self.secrets.provide(
-            self.settings.accounts.demo_users, accounts_exist=(self.places.state / "hub.sqlite").exists()
+            self.settings.accounts.demo_users,
+            accounts_exist=has_account(self.places.state / "hub.sqlite", self.settings.accounts.administrator),
         )
         # The proxy is not root; its container is given this one file.
         os.chown(self.secrets.folder / "proxy_token", PROXY_USER, PROXY_USER)
@@ -318,6 +320,17 @@ class Deployment:
             os.chown(target, PROXY_USER, PROXY_USER)
             contents.append(content)
         return contents
+
+
+def has_account(database: Path, name: str) -> bool:
+    """Whether the hub's database has an account of this name; one that cannot be read is taken to have it."""
+    if not database.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM users_info WHERE username = ?", (name,)).fetchone() is not None
+    except sqlite3.Error:
+        return True
 
 
 def mounted_below(folder: Path, mountinfo: str) -> list[str]:

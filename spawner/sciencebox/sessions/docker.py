@@ -113,7 +113,13 @@ class GPUDockerSpawner(DockerSpawner):
     async def _apply(self, user_options: dict[str, Any]) -> None:
         """Check what was asked for, whether it came from the form or from the API."""
         await self.desk.refresh()
-        self.options = self._parse(user_options)
+        try:
+            self.options = self._parse(user_options)
+        except RefusedOptionsError:
+            # JupyterHub has stored them already, and would take them again for a start without options.
+            self.orm_spawner.user_options = {}
+            self.db.commit()
+            raise
 
     def _parse(self, raw: dict[str, Any]) -> SessionOptions:
         try:
