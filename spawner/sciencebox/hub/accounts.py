@@ -132,11 +132,11 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
             return None
         return super().create_user(username, password, **kwargs)
 
-    async def pre_spawn_start(self, user: Any, spawner: Any) -> None:
+    def pre_spawn_start(self, user: Any, spawner: Any) -> Any:
         """No session for a one-time password, whichever way it is asked for."""
         if self.must_change_password(user.name):
             raise HTTPError(403, "Sign in and change your one-time password first.")
-        await super().pre_spawn_start(user, spawner)
+        return super().pre_spawn_start(user, spawner)
 
     def change_password(self, username: str, new_password: str) -> bool | None:
         """Change a password; the one-time password itself is not accepted as the new one."""
