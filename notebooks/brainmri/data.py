@@ -146,10 +146,12 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
     return Dataset(root, slices, grouping, source)
 
 
-def read_figshare(environ: Mapping[str, str] = os.environ) -> Dataset | None:
-    """The figshare slices that the administrator put below SCIENCEBOX_DATA; None where there are none."""
-    folder = Path(environ.get("SCIENCEBOX_DATA") or "/data") / "figshare"
-    return read_folder(folder, FIGSHARE) if (folder / "labels.csv").is_file() else None
+def read_site(environ: Mapping[str, str] = os.environ) -> Dataset | None:
+    """What the administrator put below SCIENCEBOX_DATA: the figshare slices, else a folder `synthetic`; else None."""
+    root = Path(environ.get("SCIENCEBOX_DATA") or "/data")
+    if (root / "figshare/labels.csv").is_file():
+        return read_folder(root / "figshare", FIGSHARE)
+    return read_folder(root / "synthetic") if (root / "synthetic/labels.csv").is_file() else None
 
 
 def load(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -15,9 +14,11 @@ from rich.console import Console
 
 from sciencebox import explain
 from sciencebox.host import doctor as checks
+from sciencebox.host import gpus as host_gpus
 from sciencebox.host import show
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
+from sciencebox.host.engine import choose_socket
 from sciencebox.host.facts import read_host
 from sciencebox.host.steps import Screen, Step, StepError, run_steps
 from sciencebox.settings import Settings, SettingsError, load
@@ -100,12 +101,17 @@ def doctor(settings: File = EXAMPLE) -> None:
 
 @commands.command()
 def gpus(settings: File = EXAMPLE, as_json: AsJson = False) -> None:
-    """Show the GPUs of this server as the service sees them."""
-    inventory = read_driver(load(settings), os.environ).inventory
+    """Show the GPUs of this server, their health and who uses them."""
+    loaded = load(settings)
+    inventory = read_driver(loaded, os.environ).inventory
+    socket = choose_socket(loaded.engine.socket, os.environ.get("DOCKER_HOST"))
+    holdings, fault = host_gpus.read_holdings(socket)
+    found = host_gpus.cards(inventory, holdings)
     if as_json:
-        sys.stdout.write(json.dumps(dataclasses.asdict(inventory), indent=2, default=str) + "\n")
+        facts = host_gpus.as_dictionary(inventory, found, fault)
+        sys.stdout.write(json.dumps(facts, indent=2, default=lambda value: value.value) + "\n")
     else:
-        show.inventory(inventory, Console())
+        show.gpus(inventory, found, fault, Console())
     if not inventory.readable:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""A deployment of its own on the engine of DOCKER_HOST, made and unmade by the command that administrators use."""
+"""A deployment of its own, made and unmade by the command that administrators use."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import docker
 import pytest
 import yaml
+
+from tests.deployed.conftest import stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from docker import DockerClient
+    from tests.engine import rig
+
+__all__ = ["stack"]
 
 NAME = "sb-pytest"
 COMMAND = [sys.executable, "-c", "from sciencebox.cli import app; app()"]
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[DockerClient]:
-    """The container engine."""
-    docker = pytest.importorskip("docker")
-    if os.geteuid() != 0:
-        pytest.skip("a deployment is root's work")
-    try:
-        client = docker.from_env()
-        client.ping()
-    except docker.errors.DockerException as error:
-        pytest.skip(f"no container engine: {error}")
+def client(cdi_engine: rig.Engine) -> Iterator[docker.DockerClient]:
+    """The container engine of `make test-tools`."""
+    client = docker.DockerClient(base_url=cdi_engine.url, version="auto", timeout=60)
     yield client
     client.close()
 
@@ -43,7 +41,7 @@ class Deployment:
     """A settings file, and the command for it."""
 
     folder: Path
-    client: DockerClient
+    client: docker.DockerClient
     values: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -75,22 +73,23 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(engine: DockerClient) -> Iterator[Deployment]:
+def deployment(cdi_engine: rig.Engine, client: docker.DockerClient, stack: Path) -> Iterator[Deployment]:
     """A deployment that is not up yet. Nothing of it is left after the tests."""
     folder = Path("/var/tmp") / f"{NAME}-{os.getpid()}"
     folder.mkdir()
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-    assert host.startswith("unix://"), host
+    (folder / "data/cvmfs").mkdir(parents=True)
+    (folder / "data/cvmfs/sciencebox.local").symlink_to(stack)
     https, http = free_ports()
     made = Deployment(
         folder,
-        engine,
+        client,
         {
             "name": NAME,
             "data_root": str(folder / "data"),
             "server": {"https_port": https, "http_port": http, "hostname": "localhost"},
-            "engine": {"socket": host.removeprefix("unix://")},
+            "engine": {"socket": str(cdi_engine.socket)},
             "gpus": {"simulate": 1},
+            "stack": {"variant": "cpu"},
             "accounts": {"demo_users": ["ada"]},
         },
     )

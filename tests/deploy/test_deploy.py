@@ -20,8 +20,8 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def up(deployment: Deployment) -> Deployment:
-    """The deployment, up. The software stack has tests of its own."""
-    done = deployment.run("deploy", "--no-stack")
+    """The deployment, up."""
+    done = deployment.run("deploy")
     assert done.returncode == 0, done.stdout
     passwords = json.loads((deployment.data_root / "state/secrets/demo_passwords.json").read_text())
     assert passwords["ada"] in done.stdout
@@ -50,7 +50,7 @@ def test_a_taken_port_is_a_sentence(deployment: Deployment) -> None:
     with socket.socket() as other:
         other.bind(("", deployment.values["server"]["https_port"]))
         other.listen()
-        refused = deployment.run("deploy", "--no-stack")
+        refused = deployment.run("deploy")
     assert refused.returncode == 1
     assert f"{deployment.values['server']['https_port']} is taken by" in refused.stdout
     assert "set another `server.https_port`" in refused.stdout
@@ -65,6 +65,13 @@ def test_it_answers_by_tls_and_leads_there(up: Deployment) -> None:
     assert fetch(f"http://localhost:{server['http_port']}/hub/login?next=x") == (308, there)
 
 
+def test_a_demonstration_has_data_that_say_that_they_are_synthetic(up: Deployment) -> None:
+    folder = up.data_root / "data/synthetic"
+    assert len((folder / "labels.csv").read_text().splitlines()) == 1 + 120 * 6
+    assert json.loads((folder / "source.json").read_text())["synthetic"] is True
+    assert folder.stat().st_mode & 0o005 == 0o005, "every session may read it"
+
+
 def test_the_status_is_told(up: Deployment) -> None:
     told = up.run("status")
     assert told.returncode == 0
@@ -75,7 +82,7 @@ def test_the_status_is_told(up: Deployment) -> None:
 def test_again_it_changes_nothing(up: Deployment) -> None:
     containers, images = up.containers(), up.images()
     began = time.monotonic()
-    done = up.run("deploy", "--no-stack")
+    done = up.run("deploy")
     assert done.returncode == 0, done.stdout
     assert "Images: all up to date" in done.stdout
     assert "Services: unchanged" in done.stdout
@@ -86,7 +93,7 @@ def test_again_it_changes_nothing(up: Deployment) -> None:
 def test_new_settings_replace_the_hub_alone(up: Deployment) -> None:
     before = up.containers()
     up.values["gpus"] = {"simulate": 2}
-    done = up.run("deploy", "--no-stack")
+    done = up.run("deploy")
     assert done.returncode == 0, done.stdout
     after = up.containers()
     assert {name for name in after if after[name] != before[name]} == {"hub"}
@@ -124,7 +131,7 @@ def test_down_keeps_the_data_and_destroy_asks(up: Deployment) -> None:
     assert refused.returncode == 1
     assert "Nothing was removed." in refused.stderr
     assert mark.exists()
-    again = up.run("deploy", "--no-stack")
+    again = up.run("deploy")
     assert again.returncode == 0, again.stdout
     assert mark.read_text() == "results"
     assert up.run("destroy", answer="sb-pytest\n").returncode == 0

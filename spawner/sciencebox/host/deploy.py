@@ -28,6 +28,7 @@ from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.secrets import Secrets, write_private
 from sciencebox.host.steps import Screen, Step, StepError
+from sciencebox.sessions.stack import published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,7 @@ class Deployment:
             Step("Images", self.build_images),
             Step("Secrets", self.provide_secrets),
             Step("Software stack", self.build_stack),
+            *([Step("Demo data", self.draw_demo_data)] if self.settings.accounts.demo_users else []),
             Step("Services", self.bring_up),
             Step("Ready", self.wait),
         ]
@@ -149,7 +151,17 @@ class Deployment:
             return "left out; this checkout has no builder"
         passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}
         wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed)
-        return stack.build_stack(self.client, wanted, screen)
+        return stack.run(self.client, wanted, screen, "The software stack could not be built")
+
+    def draw_demo_data(self, screen: Screen) -> str:
+        """Synthetic heads for the classification notebook, so that a demonstration has data at once."""
+        if (self.settings.data_root / "data/synthetic").exists():
+            return "there already"
+        views = published(self._repository(), self.settings.stack.repository)
+        if not views:
+            return "left out; it needs the software stack"
+        wanted = stack.demo_data(self.settings, self._repository(), views[0].path)
+        return stack.run(self.client, wanted, screen, "The demonstration's data could not be drawn")
 
     def variant(self) -> str:
         """Which libraries the stack gets: those for GPUs where a driver is."""
@@ -187,7 +199,8 @@ class Deployment:
             raise StepError(f"The container engine does not answer: {state.fault}. Start it, then run this again.")
         self.client = engine.connect(self.socket)
         ended = self._end_sessions()
-        stack.remove(self.client, f"{self.settings.name}-stack")
+        for job in ("stack", "demo-data"):
+            stack.remove(self.client, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
         if self.places.env_file.exists() and compose:
             command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]

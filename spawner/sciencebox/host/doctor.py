@@ -160,7 +160,7 @@ def gpus(host: Host, settings: Settings) -> list[Row]:
     inventory = driver.inventory
     if not inventory.readable or not inventory.devices:
         return [Row("Driver", State.FAILED, inventory.reason, "See what `nvidia-smi` says, and `dmesg`.")]
-    return [_driver(host), *_models(host), *_toolkit(host), _mode(host)]
+    return [_driver(host), *_models(host), *_absent(host, settings), *_toolkit(host), _mode(host)]
 
 
 def _no_driver(host: Host) -> Row:
@@ -185,6 +185,15 @@ def _models(host: Host) -> Iterator[Row]:
             found = f"{device.kind} {device.uuid}: {device.health_reason}"
             yield Row("GPU", State.WARNING, found, "It is not offered until that is mended.")
     yield Row("GPUs", State.OK, ", ".join(f"{count} x {kind}" for kind, count in kinds.items()))
+
+
+def _absent(host: Host, settings: Settings) -> Iterator[Row]:
+    """Models that the settings offer and the server does not have."""
+    there = sorted({device.model or "" for device in host.driver.inventory.devices})
+    for model in settings.gpus.models:
+        if model not in there:
+            advice = f"`gpus.models` may name {' or '.join(there)}; an empty list offers every model."
+            yield Row("GPUs", State.WARNING, f"no {model} is here, though the settings offer it", advice)
 
 
 def _toolkit(host: Host) -> Iterator[Row]:

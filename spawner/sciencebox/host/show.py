@@ -14,12 +14,13 @@ from sciencebox.host.compose import SERVICES
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from rich.console import Console
 
     from sciencebox.gpus.device import Inventory
     from sciencebox.host.deploy import Deployment
+    from sciencebox.host.gpus import Card
 
 _STYLES = {doctor.State.OK: "green", doctor.State.WARNING: "yellow", doctor.State.FAILED: "bold red"}
 
@@ -106,14 +107,27 @@ def checks(rows: Iterable[doctor.Row], console: Console) -> None:
     console.print(table, highlight=False)
 
 
-def inventory(found: Inventory, console: Console) -> None:
-    """Every device with its health."""
-    if not found.devices:
-        console.print(found.reason, highlight=False, soft_wrap=True)
+def gpus(inventory: Inventory, found: Sequence[Card], fault: str, console: Console) -> None:
+    """Every device with its health and its use."""
+    if not found:
+        console.print(inventory.reason, highlight=False, soft_wrap=True)
         return
-    table = Table("GPU", "model", "memory", "UUID", "health", box=None)
-    for device in found.devices:
+    table = Table("GPU", "model", "memory", "PCI address", "UUID", "health", "used by", box=None)
+    for card in found:
+        device = card.device
         memory = explain.size(device.memory_bytes) if device.memory_bytes else "unknown"
         health = device.health_reason or device.health.value
-        table.add_row(str(device.index), device.kind, memory, device.uuid, health)
+        kind = f"{device.kind} (SIMULATED)" if device.simulated else device.kind
+        table.add_row(str(device.index), kind, memory, device.pci_id or "", device.uuid, health, _used_by(card))
     console.print(table, highlight=False)
+    for device in inventory.devices:
+        for name, why in device.unknown.items():
+            console.print(f"GPU {device.index}: {name} is not known: {why}", highlight=False, soft_wrap=True)
+    if fault:
+        console.print(f"Who holds them is not known: {fault}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def _used_by(card: Card) -> str:
+    users = [holding.user for holding in card.holders]
+    others = [f"process {process.pid}, not of this service" for process in card.outside]
+    return ", ".join([*users, *others])

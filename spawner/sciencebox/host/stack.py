@@ -1,4 +1,4 @@
-"""Building the software stack into the data root, in a container that sees it at the path where sessions will."""
+"""What is built in containers that see the stack where sessions will: the stack itself, and a demonstration's data."""
 
 from __future__ import annotations
 
@@ -35,8 +35,24 @@ def arguments(settings: Settings, repository: Path, variant: str, network: Mappi
     }
 
 
-def build_stack(client: Any, wanted: Mapping[str, Any], screen: Screen) -> str:
-    """Build the release, or find that it is published already. Returns the builder's last line."""
+def demo_data(settings: Settings, repository: Path, view: str) -> dict[str, Any]:
+    """The container that draws synthetic heads into the data folder, with the published stack. Pure."""
+    return {
+        "image": images.tag("session"),
+        "command": [f"{view}/bin/brainmri", "synthetic", "/data/synthetic", "--patients", "120"],
+        "name": f"{settings.name}-demo-data",
+        "user": "0:0",
+        "network_mode": "none",
+        "volumes": {
+            str(repository): {"bind": f"/cvmfs/{settings.stack.repository}", "mode": "ro"},
+            str(settings.data_root / "data"): {"bind": "/data", "mode": "rw"},
+        },
+        "labels": {ROLE_LABEL: "demo-data"},
+    }
+
+
+def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) -> str:
+    """Run a container to its end, showing what it says. Returns its last line; raises StepError with `failure`."""
     remove(client, wanted["name"])
     container = client.containers.create(**wanted)
     last = ""
@@ -49,7 +65,7 @@ def build_stack(client: Any, wanted: Mapping[str, Any], screen: Screen) -> str:
     finally:
         remove(client, wanted["name"])
     if status:
-        raise StepError(f"The software stack could not be built: {last or f'status {status}'}")
+        raise StepError(f"{failure}: {last or f'status {status}'}")
     return last
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from brainmri import data
+from brainmri import data, synthetic
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -155,14 +155,21 @@ def test_deep_grey_values_are_scaled_not_cut_off(make_folder: Callable[..., Path
     assert pixels[0] == pytest.approx(np.arange(8) / 7, abs=0.01)
 
 
-def test_figshare_is_found_only_where_it_is(tmp_path: Path) -> None:
-    assert data.read_figshare({"SCIENCEBOX_DATA": str(tmp_path)}) is None
+def test_a_site_without_data_has_none(tmp_path: Path) -> None:
+    assert data.read_site({"SCIENCEBOX_DATA": str(tmp_path)}) is None
+
+
+def test_a_demonstrations_heads_are_found_and_stay_synthetic(tmp_path: Path) -> None:
+    synthetic.make(tmp_path / "synthetic", patients=2, slices=1)
+    dataset = data.read_site({"SCIENCEBOX_DATA": str(tmp_path)})
+    assert dataset is not None
+    assert dataset.source.synthetic
 
 
 @pytest.mark.data
 def test_real_slices_lie_as_their_masks_do_when_transposed(real_data: Path) -> None:
     """The masks are stored transposed against the slices: rows of one are columns of the other."""
-    dataset = data.read_figshare({"SCIENCEBOX_DATA": str(real_data)})
+    dataset = data.read_site({"SCIENCEBOX_DATA": str(real_data)})
     assert dataset is not None
     by_name = {item.image.stem: item for item in dataset}
     number = next(path.stem for path in sorted((real_data / "figshare" / "masks").iterdir()) if path.stem in by_name)

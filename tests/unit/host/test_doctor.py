@@ -14,7 +14,7 @@ from sciencebox.host.engine import Compose, EngineState
 from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name
 from sciencebox.host.ports import PortUse
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
-from sciencebox.settings import Settings
+from sciencebox.settings import Settings, parse
 
 SOCKET = Path("/var/run/docker.sock")
 ENGINE = EngineState(SOCKET, installed=True, version="28.5.2", versions={"Version": "28.5.2"})
@@ -129,6 +129,13 @@ def test_a_server_without_a_card_is_no_failure() -> None:
     host = replace(HEALTHY, driver=Driver(), mode=ModeChoice(None, "There is no GPU to attach."))
     assert failures(rows(host, Settings())) == []
     assert row(host, "Driver", State.OK).found == "no NVIDIA card; sessions have no GPU"
+
+
+def test_an_offered_model_that_is_not_there_is_told() -> None:
+    settings = parse("gpus: {models: [NVIDIA H300]}", "sciencebox.yaml")
+    (warning,) = [row for row in rows(HEALTHY, settings) if row.state is State.WARNING]
+    assert warning.found == "no NVIDIA H300 is here, though the settings offer it"
+    assert "an empty list offers every model" in warning.advice
 
 
 def test_simulated_gpus_are_told_as_such() -> None:

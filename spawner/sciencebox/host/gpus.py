@@ -1,0 +1,72 @@
+"""The GPUs of this server with who holds them, for the administrator's terminal and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from docker.errors import DockerException
+from requests import RequestException
+
+from sciencebox.gpus.broker import outside
+from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
+from sciencebox.host import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sciencebox.gpus.broker import Holding
+    from sciencebox.gpus.device import Device, Inventory, Process
+
+
+@dataclass(frozen=True)
+class Card:
+    """A device, whose sessions hold it, and the programs on it that no session started."""
+
+    device: Device
+    holders: tuple[Holding, ...]
+    outside: tuple[Process, ...]
+
+
+def cards(inventory: Inventory, holdings: Sequence[Holding]) -> list[Card]:
+    """Every device with what is known of its use. Pure."""
+    foreign = outside(inventory, {holding.uuid for holding in holdings})
+    return [
+        Card(device, tuple(h for h in holdings if h.uuid == device.uuid), tuple(foreign.get(device.uuid, ())))
+        for device in inventory.devices
+    ]
+
+
+def as_dictionary(inventory: Inventory, found: Sequence[Card], fault: str) -> dict[str, Any]:
+    """For programs. `fault` says why holders are not known."""
+    return {
+        **{name: value for name, value in dataclasses.asdict(inventory).items() if name != "devices"},
+        "holders_unknown": fault,
+        "devices": [
+            {
+                **dataclasses.asdict(card.device),
+                "kind": card.device.kind,
+                "holders": [dataclasses.asdict(holding) for holding in card.holders],
+                "outside": [dataclasses.asdict(process) for process in card.outside],
+            }
+            for card in found
+        ],
+    }
+
+
+def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:
+    """Who holds what on this engine, of every deployment; or nobody and why that is not known."""
+    state = engine.look(socket)
+    if not state.answers:
+        return (), f"the container engine does not answer: {state.fault}"
+    try:
+        found = engine.connect(socket).api.containers(all=True, filters={"label": GPUS_LABEL})
+    except (DockerException, RequestException) as error:
+        return (), f"the container engine does not answer: {error}"
+    facts = [
+        ContainerFacts(item["Id"], (item["Names"] or ["/"])[0].lstrip("/"), item["Labels"] or {}, item["State"])
+        for item in found
+    ]
+    return reconcile(facts, "", ()).holdings, ""
