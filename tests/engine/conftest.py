@@ -18,25 +18,19 @@ if TYPE_CHECKING:
 BASE = "sciencebox/base:0.1.0"
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[rig.Engine]:
+@pytest.fixture(scope="package")
+def engine(cdi_engine: rig.Engine) -> rig.Engine:
     """The engine of the test tools, running."""
-    try:
-        started = rig.start(rig.cached())
-    except rig.RigError as error:
-        pytest.skip(str(error))
-    yield rig.cached()
-    if started:
-        rig.stop(rig.cached())
+    return cdi_engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(engine: rig.Engine) -> Iterator[docker.APIClient]:
     with contextlib.closing(engine.connect()) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def base(client: docker.APIClient) -> str:
     """The image that all others stand on; it has Python."""
     try:
@@ -46,7 +40,7 @@ def base(client: docker.APIClient) -> str:
     return BASE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def debian_client(
     engine: rig.Engine,
     client: docker.APIClient,
