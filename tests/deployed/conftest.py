@@ -58,11 +58,16 @@ def deployed(engine: Engine, driver: FakeDriver, data_root: Path, stack: Path) -
         make("destroy", settings, "--yes")
 
 
+def stack_folder() -> Path:
+    """Where `make test-tools` publishes the software stack."""
+    done = subprocess.run([ROOT / "tests/tools/stack.sh", "--path"], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
 @pytest.fixture(scope="session")
 def stack() -> Path:
     """The software stack of `make test-tools`."""
-    done = subprocess.run([ROOT / "tests/tools/stack.sh", "--path"], capture_output=True, text=True, check=True)
-    folder = Path(done.stdout.strip())
+    folder = stack_folder()
     if not (folder / "lcg/views/SB_1").exists():
         pytest.skip("the software stack is not built; run `make test-tools`")
     return folder
