@@ -127,11 +127,10 @@ def _machine(client: docker.DockerClient) -> str:
         platform.machine(),
     )
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3
-    return (
-        f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {platform.release().split('-')[0]}, "
-        f"Docker {info['ServerVersion']} ({info['Driver']}, cgroup v{info.get('CgroupVersion', '1')}), no GPU: the cards are "
-        "those of the tests' driver"
-    )
+    engine = f"Docker {info['ServerVersion']} ({info['Driver']}, cgroup v{info.get('CgroupVersion', '1')})"
+    kernel = platform.release().split("-")[0]
+    cards = "no GPU: the cards are those of the tests' driver"
+    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {kernel}, {engine}, {cards}"
 
 
 @contextlib.contextmanager
