@@ -136,6 +136,8 @@ def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> 
         assert "kernel module of the NVIDIA driver is not loaded" in _refusal(service.person("eva"), **ONE)
         with service.session("maria"):
             pass
+    numbers = service.person("eva")
+    wait_until(lambda: numbers.ask("GET", "sciencebox/numbers").json()["gpus"], "the driver's recovery is seen")
 
 
 FORGED: list[tuple[dict[str, Any], str]] = [
