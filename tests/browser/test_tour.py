@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.notebooks]
 
-Keep = "Callable[[Page, str], None]"
 NAME = "maria"
+# The part of each notebook that its picture shows.
+SHOWN = {"00_your_gpu": "CPU against GPU", "11_classification_2d": "The test"}
 # How long training takes: the documentation's pictures are made with `quick`.
 SIZE = os.environ.get("SCIENCEBOX_NOTEBOOK_SIZE", "smoke")
 RUN_S = 120 if SIZE == "smoke" else 900
@@ -80,6 +81,7 @@ def test_a_bundled_notebook_runs_to_its_end(page: Page, service: Service, pictur
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     wait_until(lambda: _is_over(page, service, name), f"{name} has run to its end", seconds=RUN_S)
+    _show(page, SHOWN[name])
     picture(page, name)
 
     cells = [cell for cell in _notebook(page, service, name)["cells"] if cell["cell_type"] == "code"]
@@ -97,6 +99,13 @@ def _choose_size(page: Page, service: Service, name: str) -> None:
     page.goto(f"{service.url}/user/{NAME}/lab/tree/notebooks/{name}.ipynb")
     page.get_by_role("tab", name=f"{name}.ipynb").wait_for(timeout=60_000)
     page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
+
+
+def _show(page: Page, heading: str) -> None:
+    """Go to a part of the notebook by its table of contents."""
+    page.get_by_role("tab", name=re.compile("^Table of Contents")).click()
+    page.locator(".jp-TableOfContents-tree").get_by_text(heading, exact=True).click()
+    page.locator(".jp-Notebook img").first.wait_for()
 
 
 def _is_over(page: Page, service: Service, name: str) -> bool:
