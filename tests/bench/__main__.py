@@ -1,19 +1,17 @@
 """`make bench`: measure, record in tests/bench/results.json, and write docs/benchmarks.md from what is recorded.
 
-make bench                     everything that takes minutes
-make bench ARGS=--quick        three rounds, to see that it works
-make bench ARGS=--cold         `make deploy` with every image built anew, too
-make bench ARGS=--report       only write the page again
+make bench                            everything that takes minutes
+make bench ARGS=--quick               three rounds, to see that it works
+make bench ARGS="--only form images"  some figures; the others keep theirs
+make bench ARGS=--cold                besides, the first `make deploy` on an engine without images: half an hour
+make bench ARGS=--report              only write the page again
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import json
-import os
-import platform
+import dataclasses
 import shutil
 import sys
 import tempfile
@@ -22,121 +20,141 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
-from sciencebox.host import build, images
-from sciencebox.host.compose import network_environment
-from sciencebox.settings import Settings
+from sciencebox.host.steps import StepError
 
-from tests.bench import measure, report, service_under_test
+from tests.bench import cards, hubs, machine, measure, picture, report
+from tests.bench import results as records
 from tests.deployed.conftest import deployed, make, stack_folder
 from tests.engine import rig
-from tests.fakes.driver.fake import FakeDriver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.service import Service
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURE = ROOT / "docs/images/bench-breakdown.svg"
 
+NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
+PARTS = ("click_to_ready", "breakdown", "form", "deploy_again", "images")
+ROUNDS, QUICK_ROUNDS = 15, 3
+
 
 def main() -> int:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the service; see the head of this file.")
-    for option in ("quick", "cold", "report"):
-        parser.add_argument(f"--{option}", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="three rounds; never replaces a full measurement")
+    parser.add_argument("--cold", action="store_true", help="measure the first deployment, too")
+    parser.add_argument("--report", action="store_true", help="only write the page again")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="FIGURE", help=", ".join(PARTS))
     chosen = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if not chosen.report:
         try:
-            with rig.running(rig.cached()) as engine:
-                _measure(engine, results, rounds=3 if chosen.quick else 15, cold=chosen.cold)
-        except rig.RigError as error:
+            Bench(quick=chosen.quick).run(chosen.only, cold=chosen.cold)
+        except (rig.RigError, StepError) as error:
             print(f"make bench: {error}", file=sys.stderr)
             return 1
-        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    PAGE.write_text(report.page(results))
-    report.draw(results["breakdown"], PICTURE)
-    print(f"written: {PAGE.relative_to(ROOT)}")
+    _write_page()
     return 0
 
 
-def _measure(engine: rig.Engine, results: dict[str, Any], rounds: int, *, cold: bool) -> None:
-    with contextlib.closing(docker.DockerClient(base_url=engine.url, version="auto", timeout=600)) as client:
-        about = _machine(client)
+class Bench:
+    """One run of the benchmarks. Each figure is recorded as soon as it is there."""
 
-        def record(name: str, values: Any, **more: Any) -> None:
-            today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-            results[name] = {"date": today, "machine": about, "values": values, **more}
+    def __init__(self, *, quick: bool) -> None:
+        self.quick = quick
+        self.rounds = QUICK_ROUNDS if quick else ROUNDS
+        self.conditions: dict[str, str] = {}
 
-        if cold:
-            _forget_images(client)
-        with _folder() as folder:
-            driver = FakeDriver.build(folder / "driver", gpus=2)
-            rig.write_cdi_spec(driver.root, engine.cdi)
+    def run(self, parts: tuple[str, ...], *, cold: bool) -> None:
+        """Measure these figures, the cold one first: it needs an engine of its own, and no other beside it."""
+        seconds = _cold_deployment() if cold else None
+        with rig.running(rig.cached()) as engine, contextlib.closing(_client(engine)) as client:
+            self.conditions = machine.conditions(client)
+            with _folder() as folder, cards.driver(engine, folder) as driver:
+                _say(f"deploying {NAME}")
+                with deployed(engine, driver, folder / "box", stack_folder(), NAME, PORTS) as service:
+                    hubs.provide_plain_image(client)
+                    self.conditions["versions"] = machine.versions(client)
+                    if seconds is not None:
+                        self._record("deploy_cold", [seconds], rounds=1, quick=False)
+                    self._measure(client, engine, service, parts)
+
+    def _measure(
+        self, client: docker.DockerClient, engine: rig.Engine, service: Service, parts: tuple[str, ...]
+    ) -> None:
+        rounds = self.rounds
+        with contextlib.closing(hubs.ours(service)) as ours:
+            if "click_to_ready" in parts:
+                _say("click to ready")
+                with hubs.plain(client, str(engine.socket)) as plain, contextlib.closing(plain):
+                    self._record("click_to_ready", measure.click_to_ready(ours, plain, rounds, _say))
+            if "breakdown" in parts:
+                _say("breakdown")
+                session = f"{NAME}-session-{measure.USER}"
+                self._record("breakdown", measure.breakdown(ours, client, session, rounds, _say))
+        if "form" in parts:
+            _say("form")
+            self._record("form", measure.form_with_users(service, rounds, _say))
+        if "deploy_again" in parts:
+            _say("make deploy, again")
+            again = measure.deploy_again(lambda: make("deploy", service.settings), rounds, _say)
+            self._record("deploy_again", again)
+        if "images" in parts:
+            self._record("images", measure.image_sizes(client), rounds=1, quick=False)
+
+    def _record(self, name: str, values: Any, *, rounds: int | None = None, quick: bool | None = None) -> None:
+        """`rounds` and `quick` of a figure that is the same however often it is taken."""
+        figure = {
+            "values": values,
+            "rounds": self.rounds if rounds is None else rounds,
+            "quick": self.quick if quick is None else quick,
+            "run": self.conditions,
+        }
+        before = records.read(RESULTS)
+        after = records.with_figure(before, name, figure)
+        if after is before:
+            _say(f"{name}: the page keeps its full measurement; this trial is not recorded")
+        records.write(RESULTS, after)
+
+
+def _cold_deployment() -> float:
+    """Seconds of `make deploy` on an engine that has nothing."""
+    with _folder() as folder:
+        run = folder / "run"
+        options = (f"--cdi-spec-dir={run / 'cdi'}",)
+        engine = dataclasses.replace(rig.cached(), run=run, images=folder / "images", arguments=options)
+        with rig.running(engine), cards.driver(engine, folder) as driver:
+            _say("deploying with every image built; this takes long")
             began = time.monotonic()
-            with deployed(engine, driver, folder / "box", stack_folder()) as service:
-                first = time.monotonic() - began
-                began = time.monotonic()
-                make("deploy", service.settings)
-                times = {"again, nothing changed": time.monotonic() - began}
-                if cold:
-                    times = {"cold, every image built": first, **times}
-                earlier = results.get("deploy", {}).get("values", {})
-                record("deploy", {**earlier, **times})
-                _plain_image(client)
-                with service_under_test.plain(client, str(engine.socket)) as plain:
-                    ours = service_under_test.ours(service)
-                    record("click_to_ready", measure.click_to_ready(ours, plain, rounds, print))
-                    record("breakdown", measure.breakdown(ours, client, rounds))
-                    ours.http.close()
-                    plain.http.close()
-                record("form", measure.form_with_users(service, 200, 10 * rounds), users=200)
-                record("images", measure.image_sizes(client))
+            with deployed(engine, driver, folder / "box", stack_folder(), NAME, PORTS):
+                return time.monotonic() - began
 
 
-def _plain_image(client: docker.DockerClient) -> None:
-    """The image that ours is measured against."""
-    with contextlib.suppress(docker.errors.ImageNotFound):
-        client.images.get(service_under_test.PLAIN_IMAGE)
-        return
-    print("building the plain image")
-    network = network_environment(Settings(), os.environ)
-    client.images.build(
-        path=str(ROOT / "tests/images/plain"), tag=service_under_test.PLAIN_IMAGE, rm=True,
-        buildargs=images.build_arguments(network, ""),
-    )  # fmt: skip
+def _write_page() -> None:
+    results = records.read(RESULTS)
+    if "breakdown" in results:
+        picture.draw(results["breakdown"], PICTURE)
+    PAGE.write_text(report.page(results))
+    for goal in report.goals(results):
+        print(goal)
+    print(f"written: {PAGE.relative_to(ROOT)}")
 
 
-def _forget_images(client: docker.DockerClient) -> None:
-    for tag in (*map(images.tag, reversed(images.NAMES)), build.BOOTSTRAPPED):
-        with contextlib.suppress(docker.errors.ImageNotFound):
-            client.images.remove(tag, force=True)
-    client.api.prune_builds()
-    client.images.prune(filters={"dangling": True})
+def _client(engine: rig.Engine) -> docker.DockerClient:
+    return docker.DockerClient(base_url=engine.url, version="auto", timeout=600)
 
 
-def _machine(client: docker.DockerClient) -> str:
-    info = client.info()
-    model = next(
-        (
-            line.split(":", 1)[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3
-    engine = f"Docker {info['ServerVersion']} ({info['Driver']}, cgroup v{info.get('CgroupVersion', '1')})"
-    kernel = platform.release().split("-")[0]
-    cards = "no GPU: the cards are those of the tests' driver"
-    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {kernel}, {engine}, {cards}"
+def _say(line: str) -> None:
+    print(f"  {line}", flush=True)
 
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="sciencebox-bench-"))
-    folder.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="sciencebox-bench-", dir="/var/tmp"))
+    folder.chmod(0o755)  # sessions read the driver's files as users of their own
     try:
         yield folder
     finally:

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import requests
 from sciencebox.host import images
 
-from tests.bench.service_under_test import PLAIN_IMAGE, Hub
+from tests.bench.hubs import PLAIN_IMAGE, Hub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import docker
 
     from tests.service import Person, Service
 
+    Say = Callable[[str], None]
+
 STEPS = ("grant", "create", "start", "import", "first 200")
-CPU = {"gpu": "none", "cores": 1}
-GPU = {"gpu": "any", "gpu_count": 1, "cores": 1}
+CPU = {"gpu": "none"}
+GPU = {"gpu": "any", "gpu_count": 1}
 OURS_GPU, OURS_CPU, PLAIN_OURS, PLAIN_PLAIN = "ours, 1 GPU", "ours, no GPU", "plain, our image", "plain, plain image"
+USER = "bench"
+USERS, READERS = 200, 20
+ALONE, TOGETHER = "one reader", f"one reader and {READERS} others at the same moment"
+FOLLOW_S = 20
+FOLLOW_POLL_S = 0.01
 
 
-def click_to_ready(ours: Hub, plain: Hub, pairs: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+def click_to_ready(ours: Hub, plain: Hub, rounds: int, say: Say) -> dict[str, list[float]]:
     """Seconds from the request for a session to the first answer of its server, the kinds in turn.
 
     The first round warms the engine's and the disk's caches and is not counted.
@@ -38,49 +47,91 @@ def click_to_ready(ours: Hub, plain: Hub, pairs: int, say: Callable[[str], None]
         PLAIN_PLAIN: (plain, {"image": PLAIN_IMAGE}),
     }
     for hub in (ours, plain):
-        hub.ask("POST", "users/bench")
+        hub.add(USER)
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for pair in range(pairs + 1):
-        for kind, (hub, options) in kinds.items():
-            asked, answered = hub.start("bench", options)
-            hub.stop("bench")
-            if pair:
-                found[kind].append(answered - asked)
-        say(f"round {pair} of {pairs}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in found.items() if v))
+    for number in range(rounds + 1):
+        took = {}
+        for kind in in_turn(tuple(kinds), number):
+            hub, options = kinds[kind]
+            asked, answered = hub.start(USER, options)
+            hub.stop(USER)
+            took[kind] = answered - asked
+        if number:
+            for kind, seconds in took.items():
+                found[kind].append(seconds)
+        times = ", ".join(f"{kind} {took[kind]:.2f} s" for kind in kinds)
+        say(f"{f'round {number} of {rounds}' if number else 'not counted'}: {times}")
     return found
 
 
-def breakdown(hub: Hub, client: docker.DockerClient, rounds: int) -> dict[str, list[float]]:
-    """Where the time of our session with a GPU goes, by the events of the hub and of the engine."""
+def in_turn(kinds: Sequence[str], number: int) -> list[str]:
+    """The order of a round: forth and back, so that none always comes after the same one, or first."""
+    return list(kinds) if number % 2 else list(reversed(kinds))
+
+
+def breakdown(hub: Hub, client: docker.DockerClient, session: str, rounds: int, say: Say) -> dict[str, list[float]]:
+    """Where the time of our session with a GPU goes, as the engine and the hub tell it."""
     found: dict[str, list[float]] = {step: [] for step in STEPS}
-    for _ in range(rounds):
+    hub.add(USER)
+    for number in range(rounds + 1):
         seen: dict[str, float] = {}
         began = time.time()
-        follower = threading.Thread(target=_follow, args=(hub, "bench", seen))
+        follower = threading.Thread(target=_told_ready, args=(hub, USER, seen))
         follower.start()
-        asked, answered = hub.start("bench", GPU)
+        asked, answered = hub.start(USER, GPU)
         follower.join()
-        since, until = int(began), int(time.time()) + 1
-        for event in client.events(since=since, until=until, filters={"type": "container"}, decode=True):
-            if event["Action"] in {"create", "start"} and "session-bench" in event["Actor"]["Attributes"]["name"]:
-                seen[event["Action"]] = event["timeNano"] / 1e9
-        hub.stop("bench")
-        moments = [asked, seen["creating"], seen["create"], seen["start"], seen["ready"], answered]
-        for step, begin, end in zip(STEPS, moments, moments[1:], strict=False):
-            found[step].append(max(0.0, end - begin))
+        seen |= _told_by_engine(client, session, began)
+        hub.stop(USER)
+        parts = steps(asked, seen, answered)
+        if number:  # the first warms the caches
+            for step, seconds in parts.items():
+                found[step].append(seconds)
+        told = ", ".join(f"{step} {1000 * seconds:.0f} ms" for step, seconds in parts.items())
+        say(f"{f'start {number} of {rounds}' if number else 'not counted'}: {told}")
     return found
 
 
-def form_with_users(service: Service, users: int, requests_each: int) -> dict[str, list[float]]:
-    """Answer times of the spawn form with many users in the hub: one reader, then 20 at once."""
-    admin = service.admin()
-    names = [f"reader{number}" for number in range(users)]
-    admin.ask("POST", "api/users", json={"usernames": names}).raise_for_status()
-    reader = service.person("maria")
-    alone = [_form(reader) for _ in range(requests_each)]
-    with ThreadPoolExecutor(20) as threads:
-        together = list(threads.map(lambda _: _form(reader), range(max(20, requests_each))))
-    return {"one reader": alone, "20 readers at once": together}
+def steps(asked: float, seen: dict[str, float], answered: float) -> dict[str, float]:
+    """From moments to the length of each step. What a thread noted after it was so is cut, so that they add up."""
+    moments = [asked, seen["begun"], seen["created"], seen["started"], seen["ready"], answered]
+    for place in range(1, len(moments)):
+        moments[place] = min(max(moments[place], moments[place - 1]), answered)
+    return {step: end - begin for step, begin, end in zip(STEPS, moments, moments[1:], strict=False)}
+
+
+def moment(stamp: str) -> float:
+    """Seconds since the epoch, of a time as the engine writes it, which has nine digits after the point."""
+    whole, _, fraction = stamp.removesuffix("Z").partition(".")
+    began = datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
+    return began.timestamp() + float(f"0.{fraction or 0}")
+
+
+def form_with_users(service: Service, rounds: int, say: Say) -> dict[str, list[float]]:
+    """Answer times of the spawn form with many users in the hub: one reader alone, then one among others."""
+    names = [f"student{number:03}" for number in range(USERS)]
+    service.admin().ask("POST", "api/users", json={"usernames": names}).raise_for_status()
+    say(f"{READERS + 1} people sign up")
+    readers = [service.person(f"reader{number:02}") for number in range(READERS + 1)]
+    for reader in readers:
+        _form(reader)  # connects, and fills the caches
+    alone = [_form(readers[0]) for _ in range(20 * rounds)]
+    together: list[float] = []
+    with ThreadPoolExecutor(len(readers)) as threads:
+        for _ in range(rounds):
+            gate = threading.Barrier(len(readers), timeout=FOLLOW_S)
+            together += threads.map(_form_after, [gate] * len(readers), readers)
+    return {ALONE: alone, TOGETHER: together}
+
+
+def deploy_again(deploy: Callable[[], object], rounds: int, say: Say) -> list[float]:
+    """Seconds of `make deploy` where nothing changed."""
+    found = []
+    for number in range(rounds):
+        began = time.monotonic()
+        deploy()
+        found.append(time.monotonic() - began)
+        say(f"deployment {number + 1} of {rounds}: {found[-1]:.1f} s")
+    return found
 
 
 def image_sizes(client: docker.DockerClient) -> dict[str, int]:
@@ -88,26 +139,39 @@ def image_sizes(client: docker.DockerClient) -> dict[str, int]:
     return {name: client.images.get(images.tag(name)).attrs["Size"] for name in images.NAMES}
 
 
+def _form_after(gate: threading.Barrier, person: Person) -> float:
+    gate.wait()
+    return _form(person)
+
+
 def _form(person: Person) -> float:
     began = time.perf_counter()
     answer = person.http.get(f"{person.url}/hub/spawn", timeout=30)
     took = time.perf_counter() - began
-    assert answer.ok
+    assert answer.ok, f"the form of {person.name}: {answer.status_code}"
+    assert "gpu_count" in answer.text, f"what {person.name} got is not the form"
     return took
 
 
-def _follow(hub: Hub, name: str, seen: dict[str, float]) -> None:
-    """Note when each step of the start under way is told."""
-    deadline = time.monotonic() + 10
+def _told_by_engine(client: docker.DockerClient, session: str, since: float) -> dict[str, float]:
+    """When the engine began with the session's container, when it had created it, and when it had started it."""
+    container = client.api.inspect_container(session)
+    assert container["HostConfig"]["DeviceRequests"], f"{session} was given no card by CDI"
+    wanted = {"type": "container", "container": session, "event": ["create", "start"]}
+    events = client.events(since=int(since), until=int(time.time()) + 1, filters=wanted, decode=True)
+    with closing(events):
+        told = {event["Action"]: event["timeNano"] / 1e9 for event in events}  # the last of each is that of this start
+    return {"begun": moment(container["Created"]), "created": told["create"], "started": told["start"]}
+
+
+def _told_ready(hub: Hub, name: str, seen: dict[str, float]) -> None:
+    """Note when the hub tells who waits that the session is ready."""
+    deadline = time.monotonic() + FOLLOW_S
+    url, headers = f"{hub.url}/hub/api/users/{name}/server/progress", {"Authorization": f"token {hub.token}"}
     with requests.Session() as http:
-        headers = {"Authorization": f"token {hub.token}"}
-        url = f"{hub.url}/hub/api/users/{name}/server/progress"
-        while time.monotonic() < deadline:
-            with http.get(url, headers=headers, stream=True, timeout=30) as answer:
-                if not answer.ok:
-                    continue  # not begun yet
-                for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                    if line.startswith("data:"):
-                        event = json.loads(line.removeprefix("data:"))
-                        seen.setdefault("ready" if event.get("ready") else event.get("step", ""), time.time())
-                return
+        while "ready" not in seen and time.monotonic() < deadline:
+            time.sleep(FOLLOW_POLL_S)  # the first time, too: the start has to be asked for
+            with http.get(url, headers=headers, stream=True, timeout=FOLLOW_S) as answer:
+                for line in answer.iter_lines(chunk_size=1) if answer.ok else ():
+                    if line.startswith(b"data:") and json.loads(line.removeprefix(b"data:")).get("ready"):
+                        seen["ready"] = time.time()

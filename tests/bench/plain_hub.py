@@ -4,11 +4,11 @@ import os
 
 c = get_config()  # noqa: F821
 c.JupyterHub.hub_ip = "0.0.0.0"
-c.JupyterHub.hub_connect_ip = "bench-hub"
+c.JupyterHub.hub_connect_ip = os.environ["HUB"]
 c.JupyterHub.db_url = "sqlite:////tmp/hub.sqlite"
 c.JupyterHub.cookie_secret_file = "/tmp/cookie_secret"
 c.ConfigurableHTTPProxy.should_start = False
-c.ConfigurableHTTPProxy.api_url = "http://bench-proxy:8001"
+c.ConfigurableHTTPProxy.api_url = f"http://{os.environ['PROXY']}:8001"
 c.ConfigurableHTTPProxy.auth_token = os.environ["TOKEN"]
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True

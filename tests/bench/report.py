@@ -1,50 +1,97 @@
-"""From the recorded figures to docs/benchmarks.md and its picture. Pure but for the writing of the two files."""
+"""From the recorded figures to docs/benchmarks.md. Pure; `picture` draws."""
 
 from __future__ import annotations
 
+import itertools
 import statistics
-from typing import TYPE_CHECKING, Any
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tests.bench.measure import OURS_CPU, PLAIN_OURS, PLAIN_PLAIN, STEPS
+from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
-Recorded = dict[str, Any]
+    from tests.bench.results import Figure, Results
+
+SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
+FORM_MS = 100
+IMAGE_MB = {"session": 700, "hub": 500}
 
 HEAD = """# Benchmarks
 
-Measured by `make bench`, never written by hand: this page is made from `tests/bench/results.json`. Figures of a shared
-machine vary; what compares is measured in turn, pair by pair, in one run. A figure is a median with the 10th and the
-90th percentile.
-"""
+Made by `make bench` from `tests/bench/results.json`; not a figure is typed. What is compared is measured in turn on the
+same engine, and a ratio is the median of the ratios round by round, so that it holds on a machine whose speed drifts. A
+figure is the median, in brackets the 10th and the 90th percentile."""
 
 
-def page(results: Mapping[str, Recorded]) -> str:
-    """The document."""
-    parts = [HEAD]
-    if found := results.get("click_to_ready"):
-        parts += _click(found)
-    if found := results.get("breakdown"):
-        parts += _breakdown(found)
-    if found := results.get("form"):
-        parts += _form(found)
-    if found := results.get("deploy"):
-        parts += _deploy(found)
-    if found := results.get("images"):
-        parts += _images(found)
-    return "\n".join(parts)
+@dataclass(frozen=True)
+class Goal:
+    """What was aimed at, what was measured, and whether that is enough."""
+
+    what: str
+    measured: float
+    limit: float
+    digits: int = 2
+
+    @property
+    def met(self) -> bool:
+        """By the numbers as measured, not as rounded."""
+        return self.measured <= self.limit
+
+    def __str__(self) -> str:
+        """For the terminal."""
+        verdict = "met" if self.met else "NOT MET"
+        return f"{verdict:7} {self.what}: {self.measured:.{self.digits}f}, at most {self.limit:g}"
+
+    def row(self) -> str:
+        """A line of the table."""
+        numbers = f"{self.measured:.{self.digits}f} | {self.limit:.{self.digits}f}"
+        return f"| {self.what} | {numbers} | {'met' if self.met else '**not met**'} |"
 
 
-def goal(value: float, limit: float) -> str:
-    """Whether a goal is reached, with both numbers."""
-    return f"{'reached' if value <= limit else 'not reached'}: {value:.2f}, the goal is at most {limit:.2f}"
+def page(results: Results) -> str:
+    """The document, with a section for each figure that there is."""
+    runs = distinct_runs(results)
+    parts = [HEAD, *_goals(goals(results))]
+    sections: tuple[tuple[str, Callable[[Figure], list[str]]], ...] = (
+        ("click_to_ready", _click),
+        ("breakdown", _breakdown),
+        ("form", _form),
+        ("deploy_again", _deploy_again),
+        ("deploy_cold", _deploy_cold),
+        ("images", _images),
+    )
+    for name, section in sections:
+        if name in results:
+            figure = results[name]
+            parts += [*section(figure), f"\n*{_origin(figure, runs.index(figure['run']) + 1)}*\n"]
+    return "\n".join([*parts, *_runs(runs)])
 
 
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Median of the ratios pair by pair."""
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+def goals(results: Results) -> list[Goal]:
+    """Every goal for which there is a figure."""
+    found = []
+    if figure := results.get("click_to_ready"):
+        times = figure["values"]
+        against = ((PLAIN_OURS, SAME_IMAGE), (PLAIN_PLAIN, PLAIN_IMAGE))
+        for ours, (theirs, limit) in itertools.product((OURS_GPU, OURS_CPU), against):
+            ratio = statistics.median(ratios(times[ours], times[theirs]))
+            found.append(Goal(f"Click to ready: {ours} / {theirs}", ratio, limit))
+    if figure := results.get("form"):
+        for kind in (ALONE, TOGETHER):
+            slow = 1000 * percentile(figure["values"][kind], 95)
+            found.append(Goal(f"Form, {USERS} users, {kind}: 95th percentile, ms", slow, FORM_MS, 0))
+    if figure := results.get("images"):
+        for name, limit in IMAGE_MB.items():
+            found.append(Goal(f"Image {name}, MB", figure["values"][name] / 1e6, limit, 0))
+    return found
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
@@ -62,91 +109,121 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def _click(recorded: Recorded) -> list[str]:
-    times: dict[str, list[float]] = recorded["values"]
-    same = ratios(times[OURS_CPU], times[PLAIN_OURS])
-    other = ratios(times[OURS_CPU], times[PLAIN_PLAIN])
+def distinct_runs(results: Results) -> list[Mapping[str, str]]:
+    """The runs that figures come from, the oldest first."""
+    found: list[Mapping[str, str]] = []
+    for figure in results.values():
+        if figure["run"] not in found:
+            found.append(figure["run"])
+    return sorted(found, key=lambda run: run["time"])
+
+
+def in_words(breakdown: Figure) -> str:
+    """What the picture of the breakdown shows, for who does not see it."""
+    parts = [f"{step} {1000 * statistics.median(breakdown['values'][step]):.0f} ms" for step in STEPS]
+    return f"One bar from the request to the first answer, divided into {', '.join(parts)}"
+
+
+def _goals(found: Sequence[Goal]) -> list[str]:
+    if not found:
+        return []
+    met = sum(goal.met for goal in found)
+    head = f"\n## Goals\n\n{met} of {len(found)} are met.\n\n| | measured | at most | |\n|---|--:|--:|---|"
+    return [head, *(goal.row() for goal in found), ""]
+
+
+def _click(figure: Figure) -> list[str]:
+    times: dict[str, list[float]] = figure["values"]
     rows = [f"| {kind} | {spread(values)} |" for kind, values in times.items()]
+    compared = [
+        f"| {ours} / {plain} | {spread(ratios(times[ours], times[plain]))} |"
+        for ours in (OURS_GPU, OURS_CPU)
+        for plain in (PLAIN_OURS, PLAIN_PLAIN)
+    ]
     return [
-        "\n## From click to ready\n",
-        "Seconds from the request for a session to the first answer of its server, through the routing proxy. *Plain* "
-        "is JupyterHub with DockerSpawner as its documentation has it, on the same engine; the *plain image* is "
-        "`pip install jupyterhub jupyterlab`, in the same versions.\n",
-        f"| session | seconds, {len(times[OURS_CPU])} rounds |\n|---|---|",
+        "## From click to ready\n",
+        _prose(
+            "Seconds from the request for a session (`POST /hub/api/users/NAME/server`) to the first answer 200 of its "
+            "server (`/user/NAME/api`), through the routing proxy, with the form's defaults. *Plain* is JupyterHub "
+            "with DockerSpawner as it comes, in the same hub and proxy images on the same engine; the *plain image* is "
+            "`pip install jupyterhub jupyterlab`. The card is one of the tests' driver: its files and device nodes are "
+            "attached as those of a real one, and nothing is computed with it."
+        ),
+        "",
+        "| session | seconds |\n|---|---|",
         *rows,
-        f"\n- Against plain DockerSpawner with our image: ratio {goal(same, 1.05)}.",
-        f"- Against plain DockerSpawner with the plain image: ratio {goal(other, 0.4)}.",
-        _where(recorded),
+        "\n| round by round | ratio |\n|---|---|",
+        *compared,
     ]
 
 
-def _breakdown(recorded: Recorded) -> list[str]:
-    times: dict[str, list[float]] = recorded["values"]
-    rows = [f"| {step} | {spread(times[step], 3)} |" for step in STEPS]
+def _breakdown(figure: Figure) -> list[str]:
     return [
-        "\n## Where the time goes\n",
-        "![The steps of a session's start as parts of a bar](images/bench-breakdown.svg)\n",
+        "## Where the time goes\n",
+        f"![{in_words(figure)}](images/bench-breakdown.svg)\n",
         "| step | seconds |\n|---|---|",
-        *rows,
-        "\n*grant*: request checked, GPU granted, home prepared; *create* and *start*: the engine; *import*: the "
-        "server's program until the hub has seen it answer; *first 200*: until the client sees it.",
-        _where(recorded),
+        *(f"| {step} | {spread(figure['values'][step], 3)} |" for step in STEPS),
+        "",
+        _prose(
+            "*grant*: the request is checked, a GPU granted, the home prepared, the engine asked. *create* and "
+            "*start*: the engine makes the container and runs it. *import*: the server's program loads, until the hub "
+            "has seen it answer. *first 200*: until the client sees it."
+        ),
     ]
 
 
-def _form(recorded: Recorded) -> list[str]:
-    rows = [
+def _form(figure: Figure) -> list[str]:
+    rows = (
         f"| {kind} | {1000 * statistics.median(values):.0f} | {1000 * percentile(values, 95):.0f} | {len(values)} |"
-        for kind, values in recorded["values"].items()
-    ]
-    alone = percentile(recorded["values"]["one reader"], 95)
-    return [
-        f"\n## The spawn form with {recorded['users']} users in the hub\n",
-        "| | median, ms | 95th percentile, ms | requests |\n|---|---|---|---|",
-        *rows,
-        f"\nThe 95th percentile of one reader in seconds: {goal(alone, 0.1)}.",
-        _where(recorded),
-    ]
-
-
-def _deploy(recorded: Recorded) -> list[str]:
-    rows = [f"| {kind} | {seconds:.1f} |" for kind, seconds in recorded["values"].items()]
-    return [
-        "\n## `make deploy`\n",
-        "The software stack was published before; images of a cold run are built from nothing but package indexes.\n",
-        "| run | seconds |\n|---|---|",
-        *rows,
-        _where(recorded),
-    ]
-
-
-def _images(recorded: Recorded) -> list[str]:
-    limits = {"session": 700, "hub": 500}
-    rows = [f"| {name} | {size / 1e6:.0f} | {limits.get(name, '')} |" for name, size in recorded["values"].items()]
-    return ["\n## Sizes of the images\n", "| image | MB | at most |\n|---|---|---|", *rows, _where(recorded)]
-
-
-def _where(recorded: Recorded) -> str:
-    return f"\n*{recorded['date']}, {recorded['machine']}.*"
-
-
-def draw(recorded: Recorded, file: Path) -> None:
-    """The breakdown as one stacked bar."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams["svg.hashsalt"] = "sciencebox"  # the same figures draw the same file
-    medians = [statistics.median(recorded["values"][step]) for step in STEPS]
-    figure = Figure(figsize=(9, 1.9), layout="constrained")
-    axes = figure.subplots()
-    left = 0.0
-    for step, width in zip(STEPS, medians, strict=True):
-        axes.barh([0], [width], left=left, label=f"{step} {1000 * width:.0f} ms")
-        left += width
-    axes.set_yticks([])
-    axes.set_xlabel("seconds after the request")
-    axes.set_title(
-        f"A session with one GPU, {len(recorded['values']['grant'])} starts\n{recorded['machine']}", fontsize=9
+        for kind, values in figure["values"].items()
     )
-    axes.legend(ncols=len(STEPS), loc="upper center", bbox_to_anchor=(0.5, -0.55), fontsize=8, frameon=False)
-    figure.savefig(file, metadata={"Date": None})
+    return [
+        f"## The spawn form with {USERS} users in the hub\n",
+        _prose(
+            "`GET /hub/spawn` of people who are signed in, over HTTPS as from a browser. The program that asks runs on "
+            "the same cores."
+        ),
+        "",
+        "| | median, ms | 95th percentile, ms | requests |\n|---|--:|--:|--:|",
+        *rows,
+    ]
+
+
+def _deploy_again(figure: Figure) -> list[str]:
+    return ["## `make deploy` again\n", f"Where nothing changed: {spread(figure['values'], 1)} seconds."]
+
+
+def _deploy_cold(figure: Figure) -> list[str]:
+    return [
+        "## `make deploy` for the first time\n",
+        f"On an engine without any image, each one built: {figure['values'][0]:.0f} seconds. The stack was there.",
+    ]
+
+
+def _images(figure: Figure) -> list[str]:
+    rows = (f"| {name} | {size / 1e6:.0f} | {IMAGE_MB.get(name, '')} |" for name, size in figure["values"].items())
+    return ["## Sizes of the images\n", "| image | MB | at most |\n|---|--:|--:|", *rows]
+
+
+def _origin(figure: Figure, run: int) -> str:
+    rounds = figure["rounds"]
+    trial = ", a quick trial" if figure["quick"] else ""
+    return f"Run {run}, {'once' if rounds == 1 else f'{rounds} rounds'}{trial}."
+
+
+def _runs(runs: Sequence[Mapping[str, str]]) -> list[str]:
+    if not runs:
+        return ["Nothing was measured yet.\n"]
+    lines = ["## Runs\n"]
+    for number, run in enumerate(runs, 1):
+        conditions = (
+            f"{number}. {run['time']}, `{run['command']}`: {run['machine']}; {run['engine']}; {run['versions']}. "
+            f"Load average before: {run['load']}."
+        )
+        lines.append(_prose(conditions, "   "))
+    return [*lines, ""]
+
+
+def _prose(text: str, indent: str = "") -> str:
+    """Broken into lines, but not within a command."""
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

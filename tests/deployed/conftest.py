@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from tests.fakes.driver.fake import FakeDriver
 
 SETTINGS = """
-name: sciencebox-test
+name: {name}
 data_root: {data_root}
-server: {{hostname: localhost, https_port: 10443, http_port: 10080}}
+server: {{hostname: localhost, https_port: {https}, http_port: {http}}}
 engine: {{socket: {socket}}}
 gpus: {{driver_root: {driver_root}}}
 stack: {{variant: cpu}}
@@ -33,23 +33,37 @@ accounts: {{administrator: admin}}
 
 def make(target: str, settings: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run one of the Makefile's targets for a settings file."""
-    environment = {**os.environ, "SETTINGS": str(settings), "ARGS": " ".join(arguments)}
+    # Without what a make around this one was told: `make test ARGS=...` would give its ARGS to this target.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment = {**inherited, "SETTINGS": str(settings), "ARGS": " ".join(arguments)}
     done = subprocess.run(["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"make {target}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     return done
 
 
 @contextmanager
-def deployed(engine: Engine, driver: FakeDriver, data_root: Path, stack: Path) -> Iterator[Service]:
+def deployed(
+    engine: Engine,
+    driver: FakeDriver,
+    data_root: Path,
+    stack: Path,
+    name: str = "sciencebox-test",
+    ports: tuple[int, int] = (10443, 10080),
+) -> Iterator[Service]:
     """A service from nothing but a settings file; removed afterwards. The stack's folder is used where it is."""
     settings = data_root.with_suffix(".yaml")
-    settings.write_text(SETTINGS.format(data_root=data_root, socket=engine.socket, driver_root=driver.root))
+    https, http = ports
+    settings.write_text(
+        SETTINGS.format(
+            name=name, data_root=data_root, https=https, http=http, socket=engine.socket, driver_root=driver.root
+        )
+    )
     make("destroy", settings, "--yes", check=False)  # what an interrupted run left
     shutil.rmtree(data_root, ignore_errors=True)
     (data_root / "cvmfs").mkdir(parents=True)
     (data_root / "cvmfs/sciencebox.local").symlink_to(stack)
     said = make("deploy", settings).stdout
-    service = Service("sciencebox-test", "https://localhost:10443", settings, data_root, engine.url, said)
+    service = Service(name, f"https://localhost:{https}", settings, data_root, engine.url, said)
     try:
         yield service
     finally:

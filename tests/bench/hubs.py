@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import tarfile
 import time
@@ -12,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
-from sciencebox.host import images
+from rich.console import Console
+from sciencebox.host import build, images
+from sciencebox.host.compose import network_environment
+from sciencebox.host.steps import Screen
+from sciencebox.settings import Settings
 
 from tests.service import wait_until
 
@@ -24,7 +29,9 @@ if TYPE_CHECKING:
     from tests.service import Service
 
 PLAIN_IMAGE = "sciencebox/plain:0.1.0"
-NETWORK = "sciencebox-bench"
+NETWORK = "sciencebox-bench-plain"
+HUB, PROXY = f"{NETWORK}-hub", f"{NETWORK}-proxy"
+ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("plain_hub.py")
 READY_S = 120
 
@@ -41,6 +48,14 @@ class Hub:
         """A request to the REST API."""
         headers = {"Authorization": f"token {self.token}"}
         return self.http.request(method, f"{self.url}/hub/api/{path}", headers=headers, timeout=READY_S, **options)
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.http.close()
+
+    def add(self, name: str) -> None:
+        """Make a user, unless there is one."""
+        assert self.ask("POST", f"users/{name}").status_code in {201, 409}
 
     def start(self, name: str, options: dict[str, Any]) -> tuple[float, float]:
         """Start a session. When it was asked for and when its server first answered, in seconds since the epoch."""
@@ -68,6 +83,18 @@ def ours(service: Service) -> Hub:
     return Hub(f"http://{_address(proxy)}:8000", token)
 
 
+def provide_plain_image(client: docker.DockerClient) -> None:
+    """Build the image that ours is measured against, as ours are built, unless it is there as it should be."""
+    settings, file = Settings(), "tests/images/plain/Dockerfile"
+    content = images.File("images/plain/Dockerfile", (ROOT / file).read_bytes())
+    stands_on = client.images.get(images.tag(images.BASE)).id
+    plan = images.Plan("plain", PLAIN_IMAGE, (content,), images.inputs_hash([content], stands_on))
+    screen = Screen(Console())
+    with screen.working("Plain image"):
+        done = build.build_images(client, [plan], settings, network_environment(settings, os.environ), screen)
+    screen.finished("Plain image", done)
+
+
 @contextmanager
 def plain(client: docker.DockerClient, socket: str) -> Iterator[Hub]:
     """JupyterHub with DockerSpawner, on the same engine."""
@@ -78,12 +105,15 @@ def plain(client: docker.DockerClient, socket: str) -> Iterator[Hub]:
         proxy = client.containers.run(
             images.tag("proxy"),
             ["configurable-http-proxy", "--ip=0.0.0.0", "--api-ip=0.0.0.0", "--api-port=8001",
-             "--default-target=http://bench-hub:8081"],
-            name="bench-proxy", network=NETWORK, environment={"CONFIGPROXY_AUTH_TOKEN": token}, detach=True,
+             f"--default-target=http://{HUB}:8081"],
+            name=PROXY, network=NETWORK, environment={"CONFIGPROXY_AUTH_TOKEN": token}, detach=True,
         )  # fmt: skip
-        environment = {"TOKEN": token, "NETWORK": NETWORK, "IMAGES": f"{images.tag('session')} {PLAIN_IMAGE}"}
+        environment = {
+            "TOKEN": token, "HUB": HUB, "PROXY": PROXY, "NETWORK": NETWORK,
+            "IMAGES": f"{images.tag('session')} {PLAIN_IMAGE}",
+        }  # fmt: skip
         hub = client.containers.create(
-            images.tag("hub"), ["jupyterhub", "-f", "/srv/plain_hub.py"], name="bench-hub", network=NETWORK,
+            images.tag("hub"), ["jupyterhub", "-f", "/srv/plain_hub.py"], name=HUB, network=NETWORK,
             environment=environment, working_dir="/tmp",
             volumes={socket: {"bind": "/var/run/docker.sock"}},
         )  # fmt: skip
@@ -112,7 +142,7 @@ def _address(container: Any) -> str:
 
 def _remove(client: docker.DockerClient) -> None:
     for container in client.containers.list(all=True):
-        if container.name in {"bench-hub", "bench-proxy"} or NETWORK in container.attrs["NetworkSettings"]["Networks"]:
+        if container.name in {HUB, PROXY} or NETWORK in container.attrs["NetworkSettings"]["Networks"]:
             container.remove(force=True, v=True)
     for network in client.networks.list(names=[NETWORK]):
         network.remove()

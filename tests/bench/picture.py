@@ -1,0 +1,40 @@
+"""The picture of the benchmarks' page."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from tests.bench.measure import STEPS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.bench.results import Figure
+
+# Dark enough for white letters, and apart for people who see few colours.
+COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#555555")
+
+
+def draw(breakdown: Figure, file: Path) -> None:
+    """The steps of a start as one stacked bar; the same figures make the same file."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    run, rounds = breakdown["run"], breakdown["rounds"]
+    medians = [statistics.median(breakdown["values"][step]) for step in STEPS]
+    with mpl.rc_context({"svg.hashsalt": "sciencebox", "font.size": 9}):
+        canvas = Canvas(figsize=(9, 2.2), layout="constrained")
+        axes = canvas.subplots()
+        left = 0.0
+        for step, width, colour in zip(STEPS, medians, COLOURS, strict=True):
+            label = f"{step} {1000 * width:.0f} ms"
+            axes.barh([0], [width], left=left, color=colour, edgecolor="white", label=label)
+            left += width
+        axes.set_yticks([])
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.set_xlim(0, left)
+        axes.set_xlabel("seconds after the request (median of each step)")
+        axes.set_title(f"Start of a session with one GPU, {rounds} starts, {run['time']}\n{run['machine']}", fontsize=9)
+        canvas.legend(ncols=len(STEPS), loc="outside lower center", frameon=False)
+        canvas.savefig(file, metadata={"Date": None})
