@@ -13,7 +13,12 @@ from typing import Any
 import bcrypt
 from jupyterhub.utils import url_path_join
 from nativeauthenticator import NativeAuthenticator
-from nativeauthenticator.handlers import DiscardHandler, LoginHandler, ToggleAuthorizationHandler
+from nativeauthenticator.handlers import (
+    ChangePasswordHandler,
+    DiscardHandler,
+    LoginHandler,
+    ToggleAuthorizationHandler,
+)
 from nativeauthenticator.orm import UserInfo
 from tornado.escape import url_escape
 from tornado.httputil import url_concat
@@ -95,7 +100,22 @@ class RefuseHandler(DiscardHandler):
         self.log.info("%s discarded the account %s", self.current_user.name, user_name)
 
 
-_OURS = {LoginHandler: SignInHandler, ToggleAuthorizationHandler: ApproveHandler, DiscardHandler: RefuseHandler}
+class OwnPasswordHandler(ChangePasswordHandler):
+    """Changing one's password; who has a one-time password is told why this page comes first."""
+
+    def render_template(self, name: str, **context: Any) -> Any:
+        """The page."""
+        user = self.current_user
+        first = bool(user) and self.authenticator.must_change_password(user.name)
+        return super().render_template(name, one_time=first, **context)
+
+
+_OURS = {
+    ChangePasswordHandler: OwnPasswordHandler,
+    LoginHandler: SignInHandler,
+    ToggleAuthorizationHandler: ApproveHandler,
+    DiscardHandler: RefuseHandler,
+}
 
 
 class ScienceBoxAuthenticator(NativeAuthenticator):

@@ -123,6 +123,7 @@ def test_the_one_time_password_is_for_setting_another_and_is_then_gone(
     answer = admin.sign_in("admin", ONE_TIME, "login?next=%2Fhub%2Fspawn")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/hub/change-password")
     assert admin.get("spawn").headers["Location"] == "/hub/change-password"
+    assert "one-time password that the installation printed" in admin.get("change-password").text
     for old, new, again, why in (
         ("not-the-password", ADMIN, "", "current password was incorrect"),
         (ONE_TIME, ADMIN, "something-else", "didn't match"),
