@@ -87,7 +87,7 @@ def provide_plain_image(client: docker.DockerClient) -> None:
     """Build the image that ours is measured against, as ours are built, unless it is there as it should be."""
     settings, file = Settings(), "tests/images/plain/Dockerfile"
     content = images.File("images/plain/Dockerfile", (ROOT / file).read_bytes())
-    stands_on = client.images.get(images.tag(images.BASE)).id
+    stands_on = str(client.images.get(images.tag(images.BASE)).id)
     plan = images.Plan("plain", PLAIN_IMAGE, (content,), images.inputs_hash([content], stands_on))
     screen = Screen(Console())
     with screen.working("Plain image"):

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 _VERSIONS = "import importlib.metadata as m, sys; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
 
 
-def conditions(client: docker.DockerClient) -> dict[str, str]:
-    """What the page says of a run, in words. The load is that before the run."""
+def conditions() -> dict[str, str]:
+    """What the page says of a run, in words; to be asked before it. `engine` and `versions` are known later."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "time": f"{now:%Y-%m-%d %H:%M} UTC",
         "command": command(sys.argv[1:]),
         "machine": _machine(),
-        "engine": _engine(client),
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 
@@ -66,7 +65,8 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, Linux {kernel}"
 
 
-def _engine(client: docker.DockerClient) -> str:
+def engine(client: docker.DockerClient) -> str:
+    """The engine, and where it keeps images."""
     info = client.info()
     backing = dict(info.get("DriverStatus") or []).get("Backing Filesystem", "")
     storage = f"{info['Driver']} on {backing}" if backing else info["Driver"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.bench.measure import STEPS
 
@@ -23,7 +23,8 @@ def draw(breakdown: Figure, file: Path) -> None:
 
     run, rounds = breakdown["run"], breakdown["rounds"]
     medians = [statistics.median(breakdown["values"][step]) for step in STEPS]
-    with mpl.rc_context({"svg.hashsalt": "sciencebox", "font.size": 9}):
+    options: Any = {"svg.hashsalt": "sciencebox", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+    with mpl.rc_context(options):
         canvas = Canvas(figsize=(9, 2.2), layout="constrained")
         axes = canvas.subplots()
         left = 0.0
@@ -35,6 +36,7 @@ def draw(breakdown: Figure, file: Path) -> None:
         axes.spines[["left", "right", "top"]].set_visible(False)
         axes.set_xlim(0, left)
         axes.set_xlabel("seconds after the request (median of each step)")
-        axes.set_title(f"Start of a session with one GPU, {rounds} starts, {run['time']}\n{run['machine']}", fontsize=9)
+        what = f"Start of a session with a GPU of the tests' driver, {rounds} starts, {run['time']}"
+        axes.set_title(f"{what}\n{run['machine']}", fontsize=9)
         canvas.legend(ncols=len(STEPS), loc="outside lower center", frameon=False)
         canvas.savefig(file, metadata={"Date": None})
