@@ -111,7 +111,9 @@ class GPUDockerSpawner(DockerSpawner):
         return type(self)._apply
 
     async def _apply(self, user_options: dict[str, Any]) -> None:
-        """Check what was asked for, whether it came from the form or from the API."""
+        """Check what was asked for, whether it came from the form or from the API. This is where a start begins."""
+        self._progress.begin()
+        self._progress.at(Step.CHECKING)
         await self.desk.refresh()
         try:
             self.options = self._parse(user_options)
@@ -135,8 +137,6 @@ class GPUDockerSpawner(DockerSpawner):
 
         On every way out but success no container is left and no GPU is held.
         """
-        self._progress = Progress()
-        self._progress.at(Step.CHECKING)
         session = self.container_name
         try:
             return await asyncio.wait_for(self._begin(session), self.start_timeout - HUB_MARGIN_S)

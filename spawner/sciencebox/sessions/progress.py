@@ -40,9 +40,16 @@ class Progress:
     """What happened so far in one start; any number of pages may follow it, from the beginning."""
 
     def __init__(self) -> None:
+        self._start = 0
         self._events: list[dict[str, Any]] = []
         self._changed = asyncio.Event()
         self._over = False
+
+    def begin(self) -> None:
+        """Another start begins. A page that waits for it already follows it, and sees nothing of the last one again."""
+        self._start += 1
+        self._events, self._over = [], False
+        self._notify()
 
     def at(self, step: Step) -> None:
         """A step begins."""
@@ -55,14 +62,19 @@ class Progress:
 
     def _add(self, event: dict[str, Any]) -> None:
         self._events.append(event)
+        self._notify()
+
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """Every event from the first; ends only after a failure (the hub ends it when the session is ready)."""
-        seen = 0
+        seen, start = 0, self._start
         while True:
             changed = self._changed
+            if start != self._start:
+                seen, start = 0, self._start
             while seen < len(self._events):
                 yield self._events[seen]
                 seen += 1

@@ -43,3 +43,17 @@ async def test_a_failure_ends_the_page_with_its_reason() -> None:
 
     events = [event async for event in progress.events()]
     assert events[-1] == {"progress": 100, "failed": True, "message": "All GPUs are in use."}
+
+
+async def test_a_page_that_waits_before_the_start_sees_its_steps_and_none_of_the_last() -> None:
+    progress = Progress()
+    progress.begin()
+    progress.at(Step.STARTING)
+    page = asyncio.create_task(_first(progress, 3))
+    await asyncio.sleep(0)
+    progress.begin()
+    progress.at(Step.CHECKING)
+    progress.at(Step.CREATING)
+
+    steps = [event["step"] for event in await asyncio.wait_for(page, 5)]
+    assert steps == ["starting", "checking", "creating"]
