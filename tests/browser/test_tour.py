@@ -105,7 +105,7 @@ def _show(page: Page, heading: str) -> None:
     """Go to a part of the notebook by its table of contents."""
     page.get_by_role("tab", name=re.compile("^Table of Contents")).click()
     page.locator(".jp-TableOfContents-tree").get_by_text(heading, exact=True).click()
-    page.locator(".jp-Notebook img").first.wait_for()
+    page.locator(".jp-Notebook img:visible").first.wait_for()
 
 
 def _is_over(page: Page, service: Service, name: str) -> bool:
