@@ -231,6 +231,16 @@ class Network(Section):
     )
 
 
+# The environment variables that programs read for a key of `network`.
+NETWORK_VARIABLES = {
+    "HTTP_PROXY": "http_proxy",
+    "HTTPS_PROXY": "https_proxy",
+    "NO_PROXY": "no_proxy",
+    "PIP_INDEX_URL": "python_index",
+    "NPM_CONFIG_REGISTRY": "npm_registry",
+}
+
+
 class Images(Section):
     """Where container images come from."""
 

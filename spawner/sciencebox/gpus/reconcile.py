@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sciencebox.gpus.broker import Holding
 
@@ -41,6 +41,12 @@ class ContainerFacts:
     name: str
     labels: Mapping[str, str]
     state: str
+
+    @classmethod
+    def listed(cls, item: Mapping[str, Any]) -> ContainerFacts:
+        """One entry of the engine's list of containers. One that is being removed has lost its name already."""
+        names = item["Names"] or ["/"]
+        return cls(item["Id"], names[0].lstrip("/"), item["Labels"] or {}, item["State"])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 import sciencebox
+from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,13 +57,7 @@ def as_deployed(settings: Settings, hostname: str, network: Mapping[str, str], v
     values = settings.model_dump(mode="json")
     values["server"]["hostname"] = hostname
     values["stack"]["variant"] = variant
-    values["network"] |= {
-        "http_proxy": network.get("HTTP_PROXY"),
-        "https_proxy": network.get("HTTPS_PROXY"),
-        "no_proxy": network.get("NO_PROXY"),
-        "python_index": network.get("PIP_INDEX_URL"),
-        "npm_registry": network.get("NPM_CONFIG_REGISTRY"),
-    }
+    values["network"] |= {key: network.get(variable) for variable, key in NETWORK_VARIABLES.items()}
     return "# Written by `make deploy`; change the settings file and deploy again.\n" + yaml.safe_dump(
         values, sort_keys=False
     )
@@ -70,14 +65,7 @@ def as_deployed(settings: Settings, hostname: str, network: Mapping[str, str], v
 
 def network_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Proxies and indexes: from the settings, else from the environment in either spelling."""
-    network = settings.network
-    chosen = {
-        "HTTP_PROXY": network.http_proxy,
-        "HTTPS_PROXY": network.https_proxy,
-        "NO_PROXY": network.no_proxy,
-        "PIP_INDEX_URL": network.python_index,
-        "NPM_CONFIG_REGISTRY": network.npm_registry,
-    }
+    chosen = {variable: getattr(settings.network, key) for variable, key in NETWORK_VARIABLES.items()}
     found = {
         name: value or environment.get(name) or environment.get(name.lower()) or "" for name, value in chosen.items()
     }

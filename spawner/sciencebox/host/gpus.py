@@ -65,8 +65,4 @@ def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:
         found = engine.connect(socket).api.containers(all=True, filters={"label": GPUS_LABEL})
     except (DockerException, RequestException) as error:
         return (), f"the container engine does not answer: {error}"
-    facts = [
-        ContainerFacts(item["Id"], (item["Names"] or ["/"])[0].lstrip("/"), item["Labels"] or {}, item["State"])
-        for item in found
-    ]
-    return reconcile(facts, "", ()).holdings, ""
+    return reconcile([ContainerFacts.listed(item) for item in found], "", ()).holdings, ""

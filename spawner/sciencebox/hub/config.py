@@ -48,10 +48,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
     c.JupyterHub.template_paths = [str(HERE / "templates")]
-    c.JupyterHub.template_vars = {
-        "sciencebox_simulated": settings.gpus.simulate > 0,
-        "sciencebox_version": sciencebox.__version__,
-    }
+    c.JupyterHub.template_vars = {"sciencebox_simulated": settings.gpus.simulate > 0}
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False

@@ -50,15 +50,7 @@ class Engine:
     async def containers(self, label: str = GPUS_LABEL) -> list[ContainerFacts]:
         """Every container, running or not, that has `label` (`name` or `name=value`); by default those with GPUs."""
         found = await self.run(lambda: self.client.containers(all=True, filters={"label": [label]}))
-        return [
-            ContainerFacts(
-                id=item["Id"],
-                name=(item["Names"] or ["/"])[0].lstrip("/"),  # one that is being removed has lost its name
-                labels=item["Labels"] or {},
-                state=item["State"],
-            )
-            for item in found
-        ]
+        return [ContainerFacts.listed(item) for item in found]
 
     async def remove(self, name: str) -> None:
         """Remove a container by name or id, running or not. One that is gone already is no error."""

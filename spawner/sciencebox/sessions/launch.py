@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sciencebox.settings import NETWORK_VARIABLES
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -131,14 +133,9 @@ def _stack_environment(view: str | None) -> dict[str, str]:
 
 def _site_environment(settings: Settings) -> dict[str, str]:
     """Proxies and indexes of the site, under each of the names that tools read."""
-    network = settings.network
-    pairs = {
-        "HTTP_PROXY": network.http_proxy,
-        "HTTPS_PROXY": network.https_proxy,
-        "NO_PROXY": network.no_proxy,
-        "PIP_INDEX_URL": network.python_index,
-        "UV_DEFAULT_INDEX": network.python_index,
-        "NPM_CONFIG_REGISTRY": network.npm_registry,
+    found = {
+        variable: value for variable, key in NETWORK_VARIABLES.items() if (value := getattr(settings.network, key))
     }
-    found = {name: value for name, value in pairs.items() if value}
+    if index := settings.network.python_index:
+        found["UV_DEFAULT_INDEX"] = index
     return found | {name.lower(): value for name, value in found.items() if name.endswith("_PROXY")}
