@@ -96,10 +96,11 @@ def provide_debian(client: Any, settings: Settings, screen: Screen, *, fresh: bo
 def bootstrap(client: Any, mirror: str | None, screen: Screen) -> None:
     """Make a Debian image from packages. It never leaves this server."""
     if not shutil.which("debootstrap"):
-        apt.install(["debootstrap"], screen)
+        apt.install(["debootstrap", "debian-archive-keyring"], screen)
     with tempfile.TemporaryDirectory(prefix="sciencebox-debian-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
-        command = ["debootstrap", "--variant=minbase", "--include=ca-certificates", SUITE, str(root)]
+        packages = "--include=ca-certificates"
+        command = ["debootstrap", "--force-check-gpg", "--variant=minbase", packages, SUITE, str(root)]
         run(
             [*command, *([mirror] if mirror else [])],
             screen,
