@@ -58,6 +58,7 @@ docker run --detach --privileged --name "$name" --hostname fresh --volume /var/l
     --volume "$folder/data:/var/lib/sciencebox" --volume "$folder/sciencebox:/root/sciencebox" \
     --volume /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro "$image" "${first[@]}" > /dev/null
 inside() { docker exec "$name" bash -c "$1"; }
+[ -z "$init" ] || inside 'until systemctl is-system-running 2> /dev/null | grep -Eq "running|degraded"; do :; done'
 inside 'export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates git make > /dev/null 2>&1
     update-ca-certificates > /dev/null'

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BOOTSTRAPPED = "sciencebox/debian:bookworm"
 SUITE = "bookworm"
+# Debian 12's archive keys, as its package debian-archive-keyring has them: Ubuntu's is older than the suite.
+KEYRING = Path(__file__).with_name("debian-archive-bookworm.gpg")
 # What Debian's own slim images leave out, too, and what is anybody's cache. Licences stay.
 LEFT_OUT = (
     "usr/share/doc/*/[!c]*",
@@ -96,13 +98,12 @@ def provide_debian(client: Any, settings: Settings, screen: Screen, *, fresh: bo
 def bootstrap(client: Any, mirror: str | None, screen: Screen) -> None:
     """Make a Debian image from packages. It never leaves this server."""
     if not shutil.which("debootstrap"):
-        apt.install(["debootstrap", "debian-archive-keyring"], screen)
+        apt.install(["debootstrap"], screen)
     with tempfile.TemporaryDirectory(prefix="sciencebox-debian-", dir="/var/tmp") as folder:
         root = Path(folder) / "root"
-        packages = "--include=ca-certificates"
-        command = ["debootstrap", "--force-check-gpg", "--variant=minbase", packages, SUITE, str(root)]
+        command = ["debootstrap", "--force-check-gpg", f"--keyring={KEYRING}", "--variant=minbase"]
         run(
-            [*command, *([mirror] if mirror else [])],
+            [*command, "--include=ca-certificates", SUITE, str(root), *([mirror] if mirror else [])],
             screen,
             on_failure="Debian could not be bootstrapped; check the network, or set `network.apt_mirror`.",
         )
