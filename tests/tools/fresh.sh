@@ -53,7 +53,7 @@ mkdir -p /usr/local/share/ca-certificates
 docker rm -fv "$name" > /dev/null 2>&1 || true
 first=(sleep infinity)
 [ -z "$init" ] || first=(/sbin/init)
-docker run --detach --privileged --name "$name" --hostname fresh --volume /var/lib/docker \
+docker run --detach --privileged --name "$name" --hostname fresh --volume /var/lib/docker --volume /var/lib/containerd \
     ${init:+--volume /sys/fs/cgroup:/sys/fs/cgroup --tmpfs /run --tmpfs /run/lock --env container=docker} \
     --volume "$folder/data:/var/lib/sciencebox" --volume "$folder/sciencebox:/root/sciencebox" \
     --volume /usr/local/share/ca-certificates:/usr/local/share/ca-certificates:ro "$image" "${first[@]}" > /dev/null
