@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from tests.engine import rig
@@ -25,6 +26,12 @@ ROOT = Path(__file__).parents[1]
 ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser", "distribution")
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+# A slow machine is no mistake in what is tested.
+hypothesis.settings.register_profile(
+    "sciencebox", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sciencebox")
 
 _skipped = pytest.StashKey[dict[str, int]]()
 

@@ -5,6 +5,9 @@ What it adds is a reservation for the time in which a session was granted device
 upon to be in the ledger yet. Reading the ledger takes time, and grants and stops go on meanwhile, so every reading is
 numbered when it *begins* (`look`): a reading may only speak about what was settled before it began.
 
+Who asks gets a ticket, and `serve` grants what can be granted in the queue's order. The first ticket that has to wait
+is protected: a later one is served before it only where that does not put off its earliest possible start.
+
 One broker serves one event loop; it is not meant to be called from several threads.
 """
 
@@ -12,39 +15,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from sciencebox.gpus import wording
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.fairshare import FairShare
+from sciencebox.gpus.pool import Holding, Pool
+from sciencebox.gpus.queue import Queue, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-RefusalCode = Literal["impossible", "busy", "unfit", "unreadable"]
+    from sciencebox.gpus.device import Device, Inventory
+    from sciencebox.gpus.pool import GpuRequest
 
-
-@dataclass(frozen=True)
-class GpuRequest:
-    """What a session asks for. `kind` is a `Device.kind`; None takes any."""
-
-    user: str
-    count: int = 1
-    kind: str | None = None
-    min_memory_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"a request is for one GPU or more, not {self.count}")
-
-
-@dataclass(frozen=True)
-class Holding:
-    """One device in one session's hands. `session` is its container's name, `since` seconds since the epoch."""
-
-    uuid: str
-    user: str
-    session: str
-    since: float | None = None
+RefusalCode = Literal["impossible", "unfit", "unreadable"]
+HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -53,20 +39,33 @@ class Grant:
 
     devices: tuple[Device, ...]
     session: str
+    user: str
+    until: float | None = None  # when the session's time is over, in seconds since the epoch
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why nothing is granted.
+    """Why a request is not even taken into the queue. `message` is a plain sentence for the user.
 
-    `impossible`: never here, whatever others do; `busy`: `blockers` could free it; `unfit`: devices are ill or used by
-    programs outside the service; `unreadable`: driver or engine cannot be read. `message` is a plain sentence for the
-    user. `blockers` names people even where the message hides them: it is for the log and the administrator.
+    `impossible`: never here, whatever others do; `unfit`: devices are ill or used by programs outside the service;
+    `unreadable`: driver or engine cannot be read.
     """
 
     code: RefusalCode
     message: str
-    blockers: tuple[Holding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A ticket's place in the queue, 1 for the next one.
+
+    `start` is when its turn comes if every session runs to its limit and nobody goes before it, in seconds since the
+    epoch. None where a session without a limit, or an unfit device, makes that unknown.
+    """
+
+    ticket: Ticket
+    position: int
+    start: float | None
 
 
 @dataclass(frozen=True)
@@ -87,21 +86,25 @@ class _Reservation:
 
 
 class Broker:
-    """The devices, who has them, and the decision on each request."""
+    """The devices, who has them, who waits, and the decision on each request.
 
-    def __init__(self, *, show_holders: bool = True) -> None:
-        self._show_holders = show_holders
+    Times are seconds since the epoch. `half_life_s` is that of the fair share, `longest_wait_s` the time after which a
+    ticket goes before all newer ones.
+    """
+
+    def __init__(self, *, half_life_s: float = 24 * HOUR_S, longest_wait_s: float = 24 * HOUR_S) -> None:
         self._clock = 0
-        self._inventory = Inventory(readable=False, reason="The GPUs of this server were not looked at yet.")
+        self._pool = Pool()
+        self._shares = FairShare(half_life_s)
+        self._queue = Queue(self._shares, longest_wait_s)
         self._inventory_look = 0
         self._ledger: tuple[Holding, ...] = ()
         self._ledger_look = 0
         self._ledger_fault = "it was not read yet"
         self._reservations: dict[str, _Reservation] = {}
         self._released: dict[str, int] = {}  # session -> when its container was known to be gone
-        self._held: frozenset[str] = frozenset()  # devices, by ledger or reservation
-        self._freed: dict[str, int] = {}  # device -> when it was last seen to be given back
-        self._outside: Mapping[str, tuple[Process, ...]] = {}
+        self._holds_and_waits: set[str] = set()
+        self._charged: dict[tuple[str, str], float] = {}  # session and device -> until when its use is in the shares
 
     # What the broker is shown
 
@@ -113,10 +116,10 @@ class Broker:
     def see_inventory(self, inventory: Inventory, look: int) -> None:
         """Take in what the driver reports. A reading older than the last one is ignored."""
         if look > self._inventory_look:
-            self._inventory, self._inventory_look = inventory, look
-            self._recount()
+            self._inventory_look = look
+            self._pool.replace(inventory, look)
 
-    def see_ledger(self, holdings: Iterable[Holding] | None, look: int, reason: str = "") -> None:
+    def see_ledger(self, holdings: Iterable[Holding] | None, look: int, now: float, reason: str = "") -> None:
         """Take in who holds what, or None and the `reason` when the engine cannot be read.
 
         After None nothing is granted and nothing is freed until a reading succeeds.
@@ -130,27 +133,68 @@ class Broker:
         self._ledger_fault = ""
         self._ledger = tuple(h for h in holdings if self._released.get(h.session, 0) < look)
         self._released = {session: when for session, when in self._released.items() if when > look}
-        self._reservations = {s: r for s, r in self._reservations.items() if s in self.in_motion(look)}
-        self._recount()
+        in_motion = self.in_motion(look)
+        self._reservations = {s: r for s, r in self._reservations.items() if s in in_motion}
+        self._charge(now)
+        found = {(h.uuid, h.session): h for r in self._reservations.values() for h in r.holdings}
+        found.update({(h.uuid, h.session): h for h in self._ledger})
+        self._pool.set_holdings(found.values(), self.look())
+        self._holds_and_waits = self._queue.users() & self._pool.users()
+
+    def see_use(self, user: str, since: float, until: float) -> None:
+        """A user had a device in the past: it counts in the fair share."""
+        self._shares.add(user, 1, since, until)
+        self._queue.reorder(user)
 
     # What sessions ask and tell
 
-    def request(self, request: GpuRequest, session: str, now: float) -> Grant | Refusal:
-        """Grant devices to `session`, or say why not. `now` is in seconds since the epoch.
+    def ask(self, ticket: Ticket) -> Refusal | None:
+        """Take a ticket into the queue, or say why it can never be served, or not in this state of things.
 
-        Of the devices that fit, those with the least sufficient memory are taken, then those with the lowest index,
-        and several of one kind rather than a mixture. Raises ValueError when the session has a reservation already.
+        Raises ValueError when the session waits or has a reservation already.
         """
-        if session in self._reservations:
-            raise ValueError(f"{session} has a reservation already; confirm or release it first")
-        refusal = self._refuse_by_inventory(request) or self._refuse_by_state(request)
-        if refusal:
-            return refusal
-        chosen = _choose([d for d in self._candidates(request) if self._is_free(d)], request.count)
-        held = tuple(Holding(device.uuid, request.user, session, now) for device in chosen)
-        self._reservations[session] = _Reservation(held)
-        self._recount()
-        return Grant(chosen, session)
+        if ticket.session in self._reservations:
+            raise ValueError(f"{ticket.session} has a reservation already; confirm or release it first")
+        refusal = self._refuse(ticket.request)
+        if refusal is None:
+            self.keep(ticket)
+        return refusal
+
+    def keep(self, ticket: Ticket) -> None:
+        """Take back a ticket that was in the queue before a restart: it was checked then, and keeps its place."""
+        self._queue.add(ticket)
+        if ticket.request.user in self._pool.users():
+            self._holds_and_waits.add(ticket.request.user)
+
+    def withdraw(self, session: str) -> None:
+        """A session waits no more."""
+        self._queue.remove(session)
+
+    def serve(self, now: float) -> list[Grant]:
+        """Grant what can be granted now, in the queue's order. Nothing while driver or engine cannot be read."""
+        if not self.readable or not self._queue:
+            return []
+        self._settle(now)
+        grants: list[Grant] = []
+        head: Ticket | None = None
+        start = inf
+        line = self._queue.firsts()
+        while line:
+            ticket = line.ticket
+            devices = self._pool.choose(ticket.request, rather_not=head.request if head else None)
+            until = None if ticket.longest_s is None else now + ticket.longest_s
+            if devices and not (head and self._puts_off(head.request, start, devices, now, until)):
+                grants.append(self._grant(ticket, devices, now, until))
+                line.take()
+                continue
+            # One that waits for repairs holds nobody up: no start of it is near enough to be put off.
+            if head is None and self._pool.is_enough(ticket.request):
+                head, start = ticket, self._pool.earliest(ticket.request, now)
+            line.leave()
+        for grant in grants:
+            self._queue.remove(grant.session)
+        self._holds_and_waits.update({grant.user for grant in grants} & self._queue.users())
+        return grants
 
     def confirm(self, session: str) -> None:
         """From now on the ledger decides about this session, beginning with the next reading.
@@ -162,14 +206,22 @@ class Broker:
         if reservation and reservation.confirmed is None:
             self._reservations[session] = replace(reservation, confirmed=self.look())
 
-    def release(self, session: str) -> None:
+    def release(self, session: str, now: float) -> None:
         """No container of this session exists: what it held is free. Readings that began earlier are not believed."""
         self._reservations.pop(session, None)
         self._released[session] = self.look()
+        for holding in self._pool.held_by(session):
+            self._charge_one(holding, now)
+            self._charged.pop((session, holding.uuid), None)
         self._ledger = tuple(h for h in self._ledger if h.session != session)
-        self._recount()
+        self._pool.drop(session, self.look())
 
     # What the broker knows
+
+    @property
+    def readable(self) -> bool:
+        """Whether driver and engine could be read; if not, nothing is granted."""
+        return self._pool.inventory.readable and not self._ledger_fault
 
     def in_motion(self, look: int) -> frozenset[str]:
         """Sessions about which a reading that began at `look` says nothing final, because they were being started."""
@@ -177,127 +229,105 @@ class Broker:
 
     def holders(self) -> tuple[Holding, ...]:
         """Every device in someone's hands, by the ledger or by a reservation, each pair of device and session once."""
-        found = {(h.uuid, h.session): h for r in self._reservations.values() for h in r.holdings}
-        found.update({(h.uuid, h.session): h for h in self._ledger})
-        return tuple(sorted(found.values(), key=lambda h: (h.uuid, h.session)))
+        return self._pool.holdings()
+
+    def queue(self, now: float) -> tuple[Place, ...]:
+        """Everybody who waits, the next one first."""
+        self._settle(now)
+        plan = self._pool.plan(now)
+        places = []
+        for number, ticket in enumerate(self._queue.in_order(), start=1):
+            start = plan.book(ticket.request, ticket.longest_s) if self.readable else inf
+            places.append(Place(ticket, number, None if start == inf else start))
+        return tuple(places)
+
+    def used(self, user: str, now: float) -> float:
+        """GPU-seconds that count in the fair share at `now`, what runs included."""
+        for holding in self._pool.held_by_user(user):
+            self._charge_one(holding, now)
+        return self._shares.used(user, now)
 
     def availability(self) -> tuple[Availability, ...]:
         """Free and total by kind, in order of the devices' indices. Nothing is free that could not be granted."""
         kinds: dict[str, list[Device]] = defaultdict(list)
-        for device in self._devices():
+        for device in self._pool.devices:
             kinds[device.kind].append(device)
-        readable = self._inventory.readable and not self._ledger_fault
         return tuple(
             Availability(
                 kind=kind,
                 memory_bytes=min((d.memory_bytes for d in devices if d.memory_bytes is not None), default=None),
-                free=sum(self._is_free(device) for device in devices) if readable else 0,
+                free=sum(map(self._pool.is_free, devices)) if self.readable else 0,
                 total=len(devices),
-                holdings=self._blockers(devices),
+                holdings=self._pool.holders_of(devices),
             )
             for kind, devices in kinds.items()
         )
 
-    def unfit(self) -> dict[str, str]:
+    def unfit(self) -> Mapping[str, str]:
         """Why a device is not granted although nobody of this service holds it, by UUID."""
-        reasons = {device.uuid: self._unfit_reason(device) for device in self._devices()}
+        reasons = {device.uuid: self._pool.unfit_reason(device) for device in self._pool.devices}
         return {uuid: reason for uuid, reason in reasons.items() if reason}
 
     # Deciding
 
-    def _refuse_by_inventory(self, request: GpuRequest) -> Refusal | None:
-        """What no waiting can change."""
-        if not self._inventory.readable:
-            return Refusal("unreadable", wording.driver_unreadable(self._inventory.reason))
-        devices = self._devices()
-        if len(self._candidates(request)) >= request.count:
-            return None
-        if not devices:
-            return Refusal("impossible", wording.no_gpu(self._inventory.reason))
-        message = wording.impossible(devices, self._candidates(request), request.count, request.kind)
-        return Refusal("impossible", message)
-
-    def _refuse_by_state(self, request: GpuRequest) -> Refusal | None:
-        """What may be otherwise in a while."""
+    def _refuse(self, request: GpuRequest) -> Refusal | None:
+        inventory, candidates = self._pool.inventory, self._pool.candidates(request)
+        if not inventory.readable:
+            return Refusal("unreadable", wording.driver_unreadable(inventory.reason))
+        if len(candidates) < request.count:
+            devices = tuple(self._pool.devices)
+            if not devices:
+                return Refusal("impossible", wording.no_gpu(inventory.reason))
+            return Refusal("impossible", wording.impossible(devices, candidates, request.count, request.kind))
         if self._ledger_fault:
             return Refusal("unreadable", wording.engine_unreadable(self._ledger_fault))
-        candidates = self._candidates(request)
-        free = [device for device in candidates if self._is_free(device)]
-        if len(free) >= request.count:
-            return None
-        fit = [device for device in candidates if not self._unfit_reason(device)]
-        if len(fit) < request.count:
-            reasons = [(device, self._unfit_reason(device)) for device in candidates]
-            return Refusal("unfit", wording.unfit([(d, why) for d, why in reasons if why]))
-        blockers = self._blockers(fit)
-        names = [h.user for h in blockers] if self._show_holders else None
-        return Refusal("busy", wording.busy(request.count, len(free), request.kind, names, request.user), blockers)
+        reasons = [(device, self._pool.unfit_reason(device)) for device in candidates]
+        lasting = [(device, why) for device, why in reasons if why and why != wording.just_freed()]
+        if len(candidates) - len(lasting) < request.count:
+            return Refusal("unfit", wording.unfit(lasting))
+        return None
 
-    def _devices(self) -> tuple[Device, ...]:
-        """What can be granted at all, each UUID once, in order of index."""
-        unique = {d.uuid: d for d in reversed(self._inventory.devices) if not (d.mig_enabled and not d.mig_profile)}
-        return tuple(sorted(unique.values(), key=_by_index))
+    def _puts_off(
+        self, head: GpuRequest, start: float, devices: tuple[Device, ...], now: float, until: float | None
+    ) -> bool:
+        """Whether the head of the queue could start later than at `start` if these free devices were in use `until`."""
+        if start == inf:  # it may start as soon as any session ends: whatever it could use is kept for it
+            return self._pool.serves(head, devices)
+        return self._pool.earliest(head, now, devices, inf if until is None else until) > start
 
-    def _candidates(self, request: GpuRequest) -> list[Device]:
-        """Devices that would do if they were free. Of several instances a program can use only one, so that more than
-        one device of any kind means whole GPUs."""
-        return [
-            device
-            for device in self._devices()
-            if (device.kind == request.kind if request.kind else request.count == 1 or not device.mig_profile)
-            and (request.min_memory_bytes is None or (device.memory_bytes or 0) >= request.min_memory_bytes)
-        ]
+    def _grant(self, ticket: Ticket, devices: tuple[Device, ...], now: float, until: float | None) -> Grant:
+        user, session = ticket.request.user, ticket.session
+        held = tuple(Holding(device.uuid, user, session, now, until) for device in devices)
+        self._reservations[session] = _Reservation(held)
+        for holding in held:
+            self._pool.hold(holding)
+        return Grant(devices, session, user, until)
 
-    def _is_held(self, device: Device) -> bool:
-        return not self._held.isdisjoint({device.uuid, device.parent_uuid})
+    # Charging: what is held counts from `since` on, a little more at every look
 
-    def _is_free(self, device: Device) -> bool:
-        return not self._is_held(device) and not self._unfit_reason(device)
+    def _charge(self, now: float) -> None:
+        """Bring the shares up to date with what is held, and forget what was charged for sessions that are gone."""
+        holdings = self._pool.holdings()
+        for holding in holdings:
+            self._charge_one(holding, now)
+        held = {(h.session, h.uuid) for h in (*holdings, *self._ledger)}
+        self._charged = {key: when for key, when in self._charged.items() if key in held}
 
-    def _unfit_reason(self, device: Device) -> str:
-        if device.health is not Health.HEALTHY:
-            return wording.unhealthy(device)
-        if device.uuid not in self._outside:
-            return ""
-        if self._freed.get(device.uuid, 0) > self._inventory_look:
-            return wording.just_freed()
-        return wording.used_outside(device)
+    def _charge_one(self, holding: Holding, now: float) -> None:
+        if holding.since is None:
+            return
+        key = (holding.session, holding.uuid)
+        since = max(holding.since, self._charged.get(key, holding.since))
+        if now > since:
+            self._shares.add(holding.user, 1, since, now)
+            self._charged[key] = now
+            self._queue.reorder(holding.user)
 
-    def _blockers(self, devices: Sequence[Device]) -> tuple[Holding, ...]:
-        wanted = {uuid for device in devices for uuid in (device.uuid, device.parent_uuid)}
-        return tuple(holding for holding in self.holders() if holding.uuid in wanted)
-
-    def _recount(self) -> None:
-        """Follow a change. When a device was given back is noted, so that processes which were seen on it before are
-        not taken for somebody else's."""
-        held = frozenset(holding.uuid for holding in self.holders())
-        self._freed.update(dict.fromkeys(self._held - held, self.look()))
-        self._held = held
-        self._outside = outside(self._inventory, held)
-
-
-def outside(inventory: Inventory, held: Collection[str]) -> Mapping[str, tuple[Process, ...]]:
-    """Processes that this service did not start, by the UUID of their device: those on devices that nobody holds.
-
-    A GPU and its MIG instances count as one, because the driver also reports an instance's processes on its GPU.
-    """
-    taken = {uuid for d in inventory.devices if d.uuid in held for uuid in (d.uuid, d.parent_uuid)} | set(held)
-    return {
-        device.uuid: device.processes
-        for device in inventory.devices
-        if device.processes and device.uuid not in taken and device.parent_uuid not in held
-    }
-
-
-def _choose(free: Sequence[Device], count: int) -> tuple[Device, ...]:
-    """The best fit among free devices, of which there are at least `count`."""
-    ordered = sorted(free, key=lambda d: (d.memory_bytes if d.memory_bytes is not None else float("inf"), _by_index(d)))
-    kinds = dict.fromkeys(device.kind for device in ordered)
-    alike = ([device for device in ordered if device.kind == kind] for kind in kinds)
-    best = next((devices for devices in alike if len(devices) >= count), ordered)
-    return tuple(best[:count])
-
-
-def _by_index(device: Device) -> tuple[int, int, int]:
-    instance = -1 if device.gpu_instance is None else device.gpu_instance
-    return (device.index, instance, device.compute_instance or 0)
+    def _settle(self, now: float) -> None:
+        """Bring the queue's order up to date: who holds something while waiting moves back as time passes."""
+        for user in sorted(self._holds_and_waits):
+            if user not in self._queue.users() or user not in self._pool.users():
+                self._holds_and_waits.discard(user)
+            for holding in self._pool.held_by_user(user):
+                self._charge_one(holding, now)
+        self._queue.age(now)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from sciencebox.gpus.broker import Holding
+from sciencebox.gpus.pool import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,6 +28,7 @@ USER_LABEL = "sciencebox.user"
 GPUS_LABEL = "sciencebox.gpus"
 DEPLOYMENT_LABEL = "sciencebox.deployment"
 SINCE_LABEL = "sciencebox.since"
+UNTIL_LABEL = "sciencebox.until"
 
 # States in which the engine has no process for the container and will not get one by itself.
 _NOT_RUNNING = frozenset({"created", "exited", "dead"})
@@ -57,14 +58,17 @@ class Ledger:
     ghosts: tuple[str, ...] = ()
 
 
-def labels(user: str, devices: Sequence[Device], deployment: str, since: float) -> dict[str, str]:
-    """The labels of a session's container. `since` is in seconds since the epoch.
+def labels(
+    user: str, devices: Sequence[Device], deployment: str, since: float, until: float | None = None
+) -> dict[str, str]:
+    """The labels of a session's container. `since` and `until` are in seconds since the epoch.
 
-    A session without a GPU has no `sciencebox.gpus` label.
+    A session without a GPU has no `sciencebox.gpus` label, and one without a limit no `sciencebox.until`.
     """
-    start = datetime.fromtimestamp(since, timezone.utc).isoformat(timespec="seconds")
-    found = {USER_LABEL: user, DEPLOYMENT_LABEL: deployment, SINCE_LABEL: start}
-    return found | ({GPUS_LABEL: ",".join(device.uuid for device in devices)} if devices else {})
+    found = {USER_LABEL: user, DEPLOYMENT_LABEL: deployment, SINCE_LABEL: _moment(since)}
+    if devices:
+        found[GPUS_LABEL] = ",".join(device.uuid for device in devices)
+    return found if until is None else found | {UNTIL_LABEL: _moment(until)}
 
 
 def reconcile(containers: Iterable[ContainerFacts], deployment: str, in_motion: Collection[str]) -> Ledger:
@@ -84,8 +88,8 @@ def reconcile(containers: Iterable[ContainerFacts], deployment: str, in_motion: 
 def _holdings(container: ContainerFacts) -> Iterable[Holding]:
     uuids = [uuid.strip() for uuid in container.labels.get(GPUS_LABEL, "").split(",")]
     user = container.labels.get(USER_LABEL, "unknown")
-    since = _since(container.labels.get(SINCE_LABEL, ""))
-    return [Holding(uuid, user, container.name, since) for uuid in dict.fromkeys(uuids) if uuid]
+    since, until = (_seconds(container.labels.get(label, "")) for label in (SINCE_LABEL, UNTIL_LABEL))
+    return [Holding(uuid, user, container.name, since, until) for uuid in dict.fromkeys(uuids) if uuid]
 
 
 def _is_ghost(container: ContainerFacts, deployment: str) -> bool:
@@ -93,7 +97,11 @@ def _is_ghost(container: ContainerFacts, deployment: str) -> bool:
     return ours and container.state in _NOT_RUNNING and bool(container.labels.get(GPUS_LABEL))
 
 
-def _since(text: str) -> float | None:
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+def _seconds(text: str) -> float | None:
     """Seconds since the epoch, None when somebody wrote something else into the label."""
     try:
         return datetime.fromisoformat(text).timestamp()

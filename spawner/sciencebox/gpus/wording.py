@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from sciencebox.gpus.device import Device
 
+_NAMED = 5  # how many people a sentence names
 _WITHOUT = "A session without a GPU can be started as usual."
 
 
@@ -53,15 +54,47 @@ def unfit(reasons: Sequence[tuple[Device, str]]) -> str:
     return f"Too few GPUs can be given out now: {parts}."
 
 
-def busy(count: int, free: int, kind: str | None, holders: Collection[str] | None, user: str) -> str:
-    """Who could free one; `holders` is None where names are not shown."""
+def position(place: int, waiting: int) -> str:
+    """Where a session stands in the queue."""
+    return "You are next" if place == 1 else f"You are number {place} of {waiting} in the queue"
+
+
+def ahead(number: int, users: Sequence[str] | None) -> str:
+    """Who is before a session; `users` is None where names are not shown."""
+    if not number:
+        return "Nobody is ahead of you."
+    if users is None:
+        return f"{number} {'other is' if number == 1 else 'others are'} ahead of you."
+    named = [*users[:_NAMED], *([f"{len(users) - _NAMED} more"] if len(users) > _NAMED else [])]
+    return f"Ahead of you: {_and(named)}."
+
+
+def in_use(holders: Collection[str] | None, user: str) -> str:
+    """Who has the GPUs; None where names are not shown."""
     if holders is None:
-        by = "other sessions"
-    else:
-        others = sorted(set(holders) - {user})
-        by = _and([*others, *(["your own session"] if user in holders else [])])
-    have = "none is" if free == 0 else f"{free} {'is' if free == 1 else 'are'}"
-    return f"{_number(count, kind)} asked for, {have} free: in use by {by}. Try again when one of them stops."
+        return "The GPUs are in use by other sessions."
+    others = [*sorted(set(holders) - {user}), *(["your own session"] if user in holders else [])]
+    return f"The GPUs are in use by {_and(others)}." if others else ""
+
+
+def basis(*, known: bool) -> str:
+    """What the estimate of a start is made from."""
+    if known:
+        return "if every session before yours runs to its time limit; most end earlier"
+    return "It cannot be told when a GPU is free: a session that has one has no time limit, or a GPU is out of service."
+
+
+def place_lost(grace_s: float) -> str:
+    """A user was away for too long."""
+    return f"Your place in the queue was given up, because its page was closed for {minutes(round(grace_s / 60))}."
+
+
+def minutes(number: int) -> str:
+    """A span of time as people say it."""
+    for unit, size in (("hour", 60), ("minute", 1)):
+        if number % size == 0 and number >= size:
+            return f"{number // size} {unit}{'' if number == size else 's'}"
+    return "less than a minute"
 
 
 def unhealthy(device: Device) -> str:

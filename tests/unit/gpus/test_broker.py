@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sciencebox.gpus.broker import Broker, GpuRequest, Grant, Holding, Refusal, outside
+from sciencebox.gpus.broker import Broker, Grant, Place, Refusal
 from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.pool import GpuRequest, Holding, outside
+from sciencebox.gpus.queue import Ticket
 
 GIB = 1024**3
 NOW = 1_790_000_000.0
@@ -34,92 +36,94 @@ def instance(index: int, of: int) -> Device:
     )
 
 
-def broker_of(*devices: Device, held: tuple[Holding, ...] = (), show_holders: bool = True) -> Broker:
-    broker = Broker(show_holders=show_holders)
-    broker.see_ledger(held, broker.look())
+def broker_of(*devices: Device, held: tuple[Holding, ...] = ()) -> Broker:
+    broker = Broker()
+    broker.see_ledger(held, broker.look(), NOW)
     broker.see_inventory(Inventory(devices), broker.look())
     return broker
 
 
-def granted(answer: Grant | Refusal) -> list[str]:
+def ask(broker: Broker, request: GpuRequest, session: str) -> Grant | Refusal | Place:
+    """Ask, and leave the queue again if nothing is granted at once."""
+    refusal = broker.ask(Ticket(session, request, NOW))
+    if refusal:
+        return refusal
+    for grant in broker.serve(NOW):
+        if grant.session == session:
+            return grant
+    place = next(place for place in broker.queue(NOW) if place.ticket.session == session)
+    broker.withdraw(session)
+    return place
+
+
+def granted(answer: Grant | Refusal | Place) -> list[str]:
     assert isinstance(answer, Grant), answer
     return [device.uuid for device in answer.devices]
 
 
-def refused(answer: Grant | Refusal) -> Refusal:
+def refused(answer: Grant | Refusal | Place) -> Refusal:
     assert isinstance(answer, Refusal), answer
     return answer
+
+
+def waits(answer: Grant | Refusal | Place) -> bool:
+    return isinstance(answer, Place)
 
 
 # What is chosen
 
 
-def test_two_users_get_different_cards_and_the_third_is_told_who_has_them() -> None:
+def test_two_users_get_different_cards_and_the_third_waits() -> None:
     broker = broker_of(a100(0), a100(1))
-    assert granted(broker.request(GpuRequest("ada"), "s-ada", NOW)) == ["GPU-0"]
-    assert granted(broker.request(GpuRequest("bob"), "s-bob", NOW)) == ["GPU-1"]
-    answer = refused(broker.request(GpuRequest("eve"), "s-eve", NOW))
-    assert answer.code == "busy"
-    assert answer.message == ("1 GPU asked for, none is free: in use by ada and bob. Try again when one of them stops.")
-    assert {holding.session for holding in answer.blockers} == {"s-ada", "s-bob"}
-
-
-def test_names_of_holders_are_left_out_where_the_site_hides_them() -> None:
-    broker = broker_of(a100(0), held=(Holding("GPU-0", "ada", "s-ada"),), show_holders=False)
-    answer = refused(broker.request(GpuRequest("eve"), "s-eve", NOW))
-    assert "ada" not in answer.message
-    assert "other sessions" in answer.message
-
-
-def test_a_user_who_blocks_herself_is_told_so() -> None:
-    broker = broker_of(a100(0), held=(Holding("GPU-0", "ada", "s-ada-first"),))
-    assert "your own session" in refused(broker.request(GpuRequest("ada"), "s-ada-second", NOW)).message
+    assert granted(ask(broker, GpuRequest("ada"), "s-ada")) == ["GPU-0"]
+    assert granted(ask(broker, GpuRequest("bob"), "s-bob")) == ["GPU-1"]
+    assert waits(ask(broker, GpuRequest("eve"), "s-eve"))
 
 
 def test_the_smallest_card_that_suffices_is_taken() -> None:
     broker = broker_of(a100(0), t4(1), a100(2))
-    assert granted(broker.request(GpuRequest("ada"), "s1", NOW)) == ["GPU-1"]
-    assert granted(broker.request(GpuRequest("bob", min_memory_bytes=8 * GIB), "s2", NOW)) == ["GPU-0"]
+    assert granted(ask(broker, GpuRequest("ada"), "s1")) == ["GPU-1"]
+    assert granted(ask(broker, GpuRequest("bob", min_memory_bytes=8 * GIB), "s2")) == ["GPU-0"]
 
 
 def test_a_card_of_unknown_memory_is_taken_last_and_never_for_a_minimum() -> None:
     broker = broker_of(a100(0, memory_bytes=None), a100(1))
-    assert granted(broker.request(GpuRequest("ada"), "s1", NOW)) == ["GPU-1"]
-    assert refused(broker.request(GpuRequest("bob", min_memory_bytes=GIB), "s2", NOW)).code == "busy"
-    assert granted(broker.request(GpuRequest("bob"), "s2", NOW)) == ["GPU-0"]
+    assert granted(ask(broker, GpuRequest("ada"), "s1")) == ["GPU-1"]
+    assert waits(ask(broker, GpuRequest("bob", min_memory_bytes=GIB), "s2"))
+    assert granted(ask(broker, GpuRequest("bob"), "s2")) == ["GPU-0"]
 
 
 def test_a_named_kind_is_kept_to() -> None:
     broker = broker_of(t4(0), a100(1))
-    assert granted(broker.request(GpuRequest("ada", kind="NVIDIA A100"), "s1", NOW)) == ["GPU-1"]
-    assert refused(broker.request(GpuRequest("bob", kind="NVIDIA A100"), "s2", NOW)).code == "busy"
+    assert granted(ask(broker, GpuRequest("ada", kind="NVIDIA A100"), "s1")) == ["GPU-1"]
+    assert waits(ask(broker, GpuRequest("bob", kind="NVIDIA A100"), "s2"))
 
 
 def test_several_cards_are_alike_where_possible() -> None:
     broker = broker_of(t4(0), a100(1), a100(2))
-    assert granted(broker.request(GpuRequest("ada", count=2), "s1", NOW)) == ["GPU-1", "GPU-2"]
-    broker.release("s1")
-    assert granted(broker.request(GpuRequest("ada", count=3), "s1", NOW)) == ["GPU-0", "GPU-1", "GPU-2"]
+    assert granted(ask(broker, GpuRequest("ada", count=2), "s1")) == ["GPU-1", "GPU-2"]
+    broker.release("s1", NOW)
+    assert granted(ask(broker, GpuRequest("ada", count=3), "s1")) == ["GPU-0", "GPU-1", "GPU-2"]
 
 
 def test_instances_are_granted_and_their_gpu_is_not() -> None:
     broker = broker_of(a100(0, mig_enabled=True), instance(7, of=0), instance(8, of=0), a100(1))
     kind = "NVIDIA A100 MIG 1g.5gb"
-    assert granted(broker.request(GpuRequest("ada", kind=kind), "s1", NOW)) == ["MIG-0-7"]
-    assert granted(broker.request(GpuRequest("bob"), "s2", NOW)) == ["MIG-0-8"]
-    assert granted(broker.request(GpuRequest("eve"), "s3", NOW)) == ["GPU-1"]
-    assert refused(broker.request(GpuRequest("dan", kind="NVIDIA A100"), "s4", NOW)).code == "busy"
+    assert granted(ask(broker, GpuRequest("ada", kind=kind), "s1")) == ["MIG-0-7"]
+    assert granted(ask(broker, GpuRequest("bob"), "s2")) == ["MIG-0-8"]
+    assert granted(ask(broker, GpuRequest("eve"), "s3")) == ["GPU-1"]
+    assert waits(ask(broker, GpuRequest("dan", kind="NVIDIA A100"), "s4"))
 
 
 def test_instances_of_a_gpu_that_is_still_held_as_a_whole_are_not_granted() -> None:
     held = (Holding("GPU-0", "ada", "s-ada"),)
     broker = broker_of(a100(0, mig_enabled=True), instance(7, of=0), held=held)
-    assert refused(broker.request(GpuRequest("bob"), "s2", NOW)).code == "busy"
+    assert waits(ask(broker, GpuRequest("bob"), "s2"))
 
 
 def test_a_gpu_in_mig_mode_without_instances_is_no_gpu_to_give_out() -> None:
     broker = broker_of(a100(0, mig_enabled=True))
-    assert refused(broker.request(GpuRequest("ada"), "s1", NOW)).code == "impossible"
+    assert refused(ask(broker, GpuRequest("ada"), "s1")).code == "impossible"
 
 
 # What can never be had here
@@ -138,22 +142,22 @@ def test_a_gpu_in_mig_mode_without_instances_is_no_gpu_to_give_out() -> None:
     ],
 )
 def test_what_can_never_be_met_is_refused_with_the_limit(request_: GpuRequest, sentence: str) -> None:
-    answer = refused(broker_of(a100(0), a100(1)).request(request_, "s1", NOW))
+    answer = refused(ask(broker_of(a100(0), a100(1)), request_, "s1"))
     assert (answer.code, answer.message) == ("impossible", sentence)
 
 
 def test_several_of_nothing_but_instances_is_explained() -> None:
     broker = broker_of(a100(0, mig_enabled=True), instance(7, of=0), instance(8, of=0))
-    answer = refused(broker.request(GpuRequest("ada", count=2), "s1", NOW))
+    answer = refused(ask(broker, GpuRequest("ada", count=2), "s1"))
     assert answer.code == "impossible"
     assert "only one MIG instance at a time" in answer.message
 
 
 def test_no_driver_is_said_in_words() -> None:
     broker = Broker()
-    broker.see_ledger((), broker.look())
+    broker.see_ledger((), broker.look(), NOW)
     broker.see_inventory(Inventory(reason="No NVIDIA driver is installed"), broker.look())
-    answer = refused(broker.request(GpuRequest("ada"), "s1", NOW))
+    answer = refused(ask(broker, GpuRequest("ada"), "s1"))
     assert answer.code == "impossible"
     assert "No NVIDIA driver is installed. A session without a GPU" in answer.message
 
@@ -170,14 +174,14 @@ def test_a_request_for_less_than_one_is_an_error(count: int) -> None:
 @pytest.mark.parametrize("health", [Health.SUSPECT, Health.QUARANTINED, Health.DRAINED])
 def test_only_a_healthy_card_is_granted(health: Health) -> None:
     broker = broker_of(a100(0, health=health, health_reason="2 uncorrectable memory errors"))
-    answer = refused(broker.request(GpuRequest("ada"), "s1", NOW))
+    answer = refused(ask(broker, GpuRequest("ada"), "s1"))
     assert answer.code == "unfit"
     assert "2 uncorrectable memory errors" in answer.message
 
 
 def test_a_card_used_by_a_program_of_somebody_else_is_not_granted() -> None:
     broker = broker_of(a100(0, processes=(Process(4711),)))
-    answer = refused(broker.request(GpuRequest("ada"), "s1", NOW))
+    answer = refused(ask(broker, GpuRequest("ada"), "s1"))
     assert answer.code == "unfit"
     assert "process 4711" in answer.message
 
@@ -197,13 +201,13 @@ def test_a_gpu_and_its_instances_are_one_when_processes_are_attributed() -> None
 
 def test_after_a_stop_the_last_sessions_processes_are_not_blamed_on_a_stranger() -> None:
     broker = broker_of(a100(0))
-    broker.request(GpuRequest("ada"), "s1", NOW)
+    ask(broker, GpuRequest("ada"), "s1")
     broker.see_inventory(Inventory((a100(0, processes=(Process(1),)),)), broker.look())
-    broker.release("s1")
-    answer = refused(broker.request(GpuRequest("bob"), "s2", NOW))
-    assert "given back a moment ago" in answer.message
+    broker.release("s1", NOW)
+    assert waits(ask(broker, GpuRequest("bob"), "s2"))
+    assert "given back a moment ago" in broker.unfit()["GPU-0"]
     broker.see_inventory(Inventory((a100(0),)), broker.look())
-    assert granted(broker.request(GpuRequest("bob"), "s2", NOW)) == ["GPU-0"]
+    assert granted(ask(broker, GpuRequest("bob"), "s2")) == ["GPU-0"]
 
 
 # Fail closed
@@ -211,18 +215,18 @@ def test_after_a_stop_the_last_sessions_processes_are_not_blamed_on_a_stranger()
 
 def test_nothing_is_granted_before_both_sides_were_read() -> None:
     broker = Broker()
-    assert refused(broker.request(GpuRequest("ada"), "s1", NOW)).code == "unreadable"
+    assert refused(ask(broker, GpuRequest("ada"), "s1")).code == "unreadable"
     broker.see_inventory(Inventory((a100(0),)), broker.look())
-    assert refused(broker.request(GpuRequest("ada"), "s1", NOW)).code == "unreadable"
+    assert refused(ask(broker, GpuRequest("ada"), "s1")).code == "unreadable"
     assert [kind.free for kind in broker.availability()] == [0]
-    broker.see_ledger((), broker.look())
-    assert granted(broker.request(GpuRequest("ada"), "s1", NOW)) == ["GPU-0"]
+    broker.see_ledger((), broker.look(), NOW)
+    assert granted(ask(broker, GpuRequest("ada"), "s1")) == ["GPU-0"]
 
 
 def test_an_engine_that_cannot_be_read_grants_nothing_and_frees_nothing() -> None:
     broker = broker_of(a100(0), a100(1), held=(Holding("GPU-0", "ada", "s-ada"),))
-    broker.see_ledger(None, broker.look(), "connection refused")
-    answer = refused(broker.request(GpuRequest("bob"), "s-bob", NOW))
+    broker.see_ledger(None, broker.look(), NOW, "connection refused")
+    answer = refused(ask(broker, GpuRequest("bob"), "s-bob"))
     assert answer.code == "unreadable"
     assert "connection refused" in answer.message
     assert [holding.uuid for holding in broker.holders()] == ["GPU-0"]
@@ -231,7 +235,7 @@ def test_an_engine_that_cannot_be_read_grants_nothing_and_frees_nothing() -> Non
 def test_a_driver_that_cannot_be_read_grants_nothing_and_says_why() -> None:
     broker = broker_of(a100(0))
     broker.see_inventory(Inventory(readable=False, reason="Driver/library version mismatch"), broker.look())
-    answer = refused(broker.request(GpuRequest("bob"), "s-bob", NOW))
+    answer = refused(ask(broker, GpuRequest("bob"), "s-bob"))
     assert answer.code == "unreadable"
     assert "Driver/library version mismatch" in answer.message
 
@@ -242,50 +246,50 @@ def test_a_driver_that_cannot_be_read_grants_nothing_and_says_why() -> None:
 def test_a_reading_that_began_before_the_grant_does_not_free_it() -> None:
     broker = broker_of(a100(0))
     look = broker.look()
-    broker.request(GpuRequest("ada"), "s1", NOW)
+    ask(broker, GpuRequest("ada"), "s1")
     broker.confirm("s1")
-    broker.see_ledger((), look)
-    assert refused(broker.request(GpuRequest("bob"), "s2", NOW)).code == "busy"
+    broker.see_ledger((), look, NOW)
+    assert waits(ask(broker, GpuRequest("bob"), "s2"))
 
 
 def test_a_reading_that_began_after_the_confirmation_decides() -> None:
     broker = broker_of(a100(0))
-    broker.request(GpuRequest("ada"), "s1", NOW)
+    ask(broker, GpuRequest("ada"), "s1")
     broker.confirm("s1")
-    broker.see_ledger((), broker.look())
-    assert granted(broker.request(GpuRequest("bob"), "s2", NOW)) == ["GPU-0"]
+    broker.see_ledger((), broker.look(), NOW)
+    assert granted(ask(broker, GpuRequest("bob"), "s2")) == ["GPU-0"]
 
 
 def test_an_older_reading_that_arrives_late_is_ignored() -> None:
     broker = broker_of(a100(0))
     early, late = broker.look(), broker.look()
-    broker.see_ledger((Holding("GPU-0", "ada", "s1"),), late)
-    broker.see_ledger((), early)
-    assert refused(broker.request(GpuRequest("bob"), "s2", NOW)).code == "busy"
+    broker.see_ledger((Holding("GPU-0", "ada", "s1"),), late, NOW)
+    broker.see_ledger((), early, NOW)
+    assert waits(ask(broker, GpuRequest("bob"), "s2"))
 
 
 def test_a_reading_from_before_the_stop_does_not_bring_the_session_back() -> None:
     held = Holding("GPU-0", "ada", "s1")
     broker = broker_of(a100(0), held=(held,))
     look = broker.look()
-    broker.release("s1")
-    broker.see_ledger((held,), look)
-    assert granted(broker.request(GpuRequest("bob"), "s2", NOW)) == ["GPU-0"]
+    broker.release("s1", NOW)
+    broker.see_ledger((held,), look, NOW)
+    assert granted(ask(broker, GpuRequest("bob"), "s2")) == ["GPU-0"]
 
 
 def test_a_reservation_that_the_ledger_shows_already_is_counted_once() -> None:
     broker = broker_of(a100(0), a100(1))
-    broker.request(GpuRequest("ada"), "s1", NOW)
-    broker.see_ledger((Holding("GPU-0", "ada", "s1", NOW),), broker.look())
+    ask(broker, GpuRequest("ada"), "s1")
+    broker.see_ledger((Holding("GPU-0", "ada", "s1", NOW),), broker.look(), NOW)
     assert broker.holders() == (Holding("GPU-0", "ada", "s1", NOW),)
     assert [(kind.free, kind.total) for kind in broker.availability()] == [(1, 2)]
 
 
 def test_a_session_cannot_be_granted_twice_without_saying_what_became_of_the_first() -> None:
     broker = broker_of(a100(0), a100(1))
-    broker.request(GpuRequest("ada"), "s1", NOW)
+    ask(broker, GpuRequest("ada"), "s1")
     with pytest.raises(ValueError, match="s1 has a reservation already"):
-        broker.request(GpuRequest("ada"), "s1", NOW)
+        ask(broker, GpuRequest("ada"), "s1")
 
 
 def test_confirming_a_session_without_gpus_changes_nothing() -> None:

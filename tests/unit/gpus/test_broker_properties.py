@@ -1,4 +1,4 @@
-"""Any order of grants, starts, crashes, stops and slow readings: never two holders of one device, none lost.
+"""Any order of requests, grants, starts, crashes, stops and slow readings: no device has two holders, none is lost.
 
 The machine plays the engine (the containers that exist), the sessions (what each was promised) and the readers of the
 ledger (which list the containers at some moment and deliver the list at another). It judges by the containers and
@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sciencebox.gpus.broker import Broker, GpuRequest, Grant
+from sciencebox.gpus.broker import Broker, Grant
 from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.gpus.pool import GpuRequest
+from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import ContainerFacts, labels, reconcile
 
 GIB = 1024**3
-SESSIONS = [f"session-{n}" for n in range(6)]
+SESSIONS = [f"session-{n}" for n in range(7)]
 DEPLOYMENT = "box"
 NOW = 1_790_000_000.0
 
@@ -45,19 +47,35 @@ class Service(RuleBasedStateMachine):
         ]
         self.made = 0
         self.containers: dict[str, Container] = {}
-        self.promised: dict[str, tuple[Device, ...]] = {}  # granted, container not created
+        self.ill: int | None = None
+        self.waiting: dict[str, Ticket] = {}
+        self.promised: dict[str, Grant] = {}  # granted, container not created
         self.starting: set[str] = set()  # from grant until told to the broker
         self.readings: list[Reading] = []
         self.boot()
+        self.see_ledger()
 
     def boot(self) -> None:
         """A hub starts: it knows nothing but what it reads."""
         self.broker = Broker()
-        self.broker.see_inventory(Inventory(tuple(self.devices)), self.broker.look())
+        self.see_devices()
+        for ticket in self.waiting.values():
+            self.broker.keep(ticket)
+
+    def see_devices(self) -> None:
+        self.broker.see_inventory(Inventory(tuple(self.standing())), self.broker.look())
+
+    def standing(self) -> list[Device]:
+        return [replace(d, health=Health.QUARANTINED) if d.index == self.ill else d for d in self.devices]
 
     def listing(self) -> tuple[ContainerFacts, ...]:
         return tuple(
-            ContainerFacts(c.id, name, labels("ada", c.devices, DEPLOYMENT, NOW), "running" if c.running else "created")
+            ContainerFacts(
+                c.id,
+                name,
+                labels("ada", c.devices, DEPLOYMENT, NOW),
+                "running" if c.running else "created",
+            )
             for name, c in self.containers.items()
         )
 
@@ -65,25 +83,33 @@ class Service(RuleBasedStateMachine):
 
     @rule(session=st.sampled_from(SESSIONS), count=st.integers(1, 3), size=st.sampled_from([None, 5, 40]))
     def ask(self, session: str, count: int, size: int | None) -> None:
-        if session in self.starting or session in self.containers:
+        if session in self.starting or session in self.containers or session in self.waiting:
             return
-        free = sum(kind.free for kind in self.broker.availability())
-        self.broker.release(session)  # as a spawner does that starts anew: there is no container of this name
+        self.broker.release(session, NOW)  # as a spawner that starts anew: there is no container of this name
         request = GpuRequest("ada", count=count, min_memory_bytes=size * GIB if size else None)
-        answer = self.broker.request(request, session, NOW)
-        if isinstance(answer, Grant):
-            assert len({device.uuid for device in answer.devices}) == count
-            assert all(device.health is Health.HEALTHY for device in answer.devices)
-            assert count <= max(free, sum(kind.free for kind in self.broker.availability()) + count)
-            self.promised[session] = answer.devices
-            self.starting.add(session)
+        ticket = Ticket(session, request, NOW)
+        if self.broker.ask(ticket) is None:
+            self.waiting[session] = ticket
+            self.serve()
+
+    @rule()
+    def serve(self) -> None:
+        healthy = {device.uuid for device in self.standing() if device.health is Health.HEALTHY}
+        for grant in self.broker.serve(NOW):
+            ticket = self.waiting.pop(grant.session)
+            uuids = {device.uuid for device in grant.devices}
+            assert len(uuids) == ticket.request.count
+            assert uuids <= healthy
+            self.promised[grant.session] = grant
+            self.starting.add(grant.session)
 
     @precondition(lambda self: self.promised)
     @rule(data=st.data())
     def create(self, data: st.DataObject) -> None:
         session = data.draw(st.sampled_from(sorted(self.promised)))
         self.made += 1
-        self.containers[session] = Container(f"id-{self.made}", self.promised.pop(session))
+        grant = self.promised.pop(session)
+        self.containers[session] = Container(f"id-{self.made}", grant.devices)
 
     @precondition(lambda self: self.promised)
     @rule(data=st.data())
@@ -91,7 +117,7 @@ class Service(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(sorted(self.promised)))
         del self.promised[session]
         self.starting.discard(session)
-        self.broker.release(session)
+        self.broker.release(session, NOW)
 
     @precondition(lambda self: self.starting & set(self.containers))
     @rule(data=st.data())
@@ -108,7 +134,7 @@ class Service(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(sorted(set(self.containers) - self.starting)))
         del self.containers[session]
         if told:
-            self.broker.release(session)
+            self.broker.release(session, NOW)
 
     @precondition(lambda self: self.starting & set(self.containers))
     @rule(data=st.data())
@@ -117,7 +143,7 @@ class Service(RuleBasedStateMachine):
         session = data.draw(st.sampled_from(sorted(self.starting & set(self.containers))))
         del self.containers[session]
         self.starting.discard(session)
-        self.broker.release(session)
+        self.broker.release(session, NOW)
 
     @rule()
     def kill_the_hub(self) -> None:
@@ -125,6 +151,10 @@ class Service(RuleBasedStateMachine):
         self.starting.clear()
         self.readings.clear()
         self.boot()
+
+    def see_ledger(self) -> None:
+        for _ in range(2):  # ghosts that the first reading removed are gone in the second
+            self.take_in(Reading(self.broker.look(), self.listing()))
 
     # Readings
 
@@ -147,7 +177,7 @@ class Service(RuleBasedStateMachine):
 
     def take_in(self, reading: Reading) -> None:
         ledger = reconcile(reading.listed or (), DEPLOYMENT, self.broker.in_motion(reading.look))
-        self.broker.see_ledger(ledger.holdings, reading.look)
+        self.broker.see_ledger(ledger.holdings, reading.look, NOW)
         for name, container in list(self.containers.items()):
             if container.id in ledger.ghosts:
                 assert not container.running, "a running session was taken for a ghost"
@@ -156,25 +186,25 @@ class Service(RuleBasedStateMachine):
 
     @rule()
     def fail_to_read(self) -> None:
-        self.broker.see_ledger(None, self.broker.look(), "timeout")
+        self.broker.see_ledger(None, self.broker.look(), NOW, "timeout")
 
-    @rule(ill=st.integers(0, 4))
-    def fall_ill(self, ill: int) -> None:
-        devices = [replace(d, health=Health.QUARANTINED) if d.index == ill else d for d in self.devices]
-        self.broker.see_inventory(Inventory(tuple(devices)), self.broker.look())
+    @rule(ill=st.sampled_from([None, 0, 1, 4]))
+    def fall_ill(self, ill: int | None) -> None:
+        self.ill = ill
+        self.see_devices()
 
     # What must hold
 
     @invariant()
     def no_device_has_two_holders(self) -> None:
-        claims = Counter(d.uuid for devices in self.promised.values() for d in devices)
+        claims = Counter(d.uuid for grant in self.promised.values() for d in grant.devices)
         claims.update(d.uuid for container in self.containers.values() for d in container.devices)
         assert all(number == 1 for number in claims.values()), claims
 
     @invariant()
     def nothing_promised_counts_as_free(self) -> None:
         held = {holding.uuid for holding in self.broker.holders()}
-        assert {d.uuid for devices in self.promised.values() for d in devices} <= held
+        assert {d.uuid for grant in self.promised.values() for d in grant.devices} <= held
 
     @rule()
     def settle(self) -> None:
@@ -182,18 +212,18 @@ class Service(RuleBasedStateMachine):
         for session in sorted(self.promised):
             del self.promised[session]
             self.starting.discard(session)
-            self.broker.release(session)
+            self.broker.release(session, NOW)
         for session in sorted(self.starting):
             self.containers[session] = replace(self.containers[session], running=True)
             self.broker.confirm(session)
         self.starting.clear()
-        self.broker.see_inventory(Inventory(tuple(self.devices)), self.broker.look())
-        for _ in range(2):  # ghosts that the first reading removed are gone in the second
-            self.take_in(Reading(self.broker.look(), self.listing()))
+        self.ill = None
+        self.see_devices()
+        self.see_ledger()
         held = {d.uuid for container in self.containers.values() for d in container.devices}
         assert {holding.uuid for holding in self.broker.holders()} == held
         assert sum(kind.free for kind in self.broker.availability()) == len(self.devices) - len(held)
 
 
 TestService = Service.TestCase
-TestService.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestService.settings = settings(max_examples=150, stateful_step_count=40)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sciencebox.gpus.broker import Holding
 from sciencebox.gpus.device import Device
+from sciencebox.gpus.pool import Holding
 from sciencebox.gpus.reconcile import ContainerFacts, labels, reconcile
 
 CARDS = [Device("GPU-a", 0), Device("GPU-b", 1)]
