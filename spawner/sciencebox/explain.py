@@ -62,7 +62,7 @@ def accepts(schema: Schema) -> str:
         return accepts(next(choice for choice in schema["anyOf"] if choice.get("type") != "null"))
     if schema.get("type") == "array":
         least = "at least one of " if schema.get("minItems") else ""
-        return f"a list, {least}each {accepts(schema['items'])}"
+        return f"a list, {least}each {'a section' if '$ref' in schema['items'] else accepts(schema['items'])}"
     if schema.get("type") == "object":
         return f"a section with the keys {', '.join(schema['properties'])}"
     return _KINDS.get(schema.get("format", ""), _KINDS[schema["type"]]) + _range(schema)

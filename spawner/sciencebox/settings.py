@@ -43,6 +43,7 @@ def _at_least_smallest(value: ByteSize) -> ByteSize:
 
 
 Whole = Annotated[int, Strict()]
+Hours = Annotated[Whole, Field(ge=1, le=8760)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Count = Annotated[Whole, Field(ge=1, le=1024)]
 Name = Annotated[
@@ -191,6 +192,45 @@ class Sessions(Section):
     )
 
 
+class Queue(Section):
+    """Who gets the next GPU when all are in use: who had least of them lately for their weight, then who came first."""
+
+    half_life_hours: Hours = Field(
+        24, description="What somebody used counts half after this many hours, a quarter after twice as many."
+    )
+    longest_wait_hours: Hours = Field(
+        24,
+        description="Who waited this many hours goes before everybody who waited less, whatever weight and priority.",
+    )
+    grace_minutes: Annotated[Whole, Field(ge=1, le=10_080)] = Field(
+        30, description="How long a place is kept after its user has closed the waiting page."
+    )
+
+
+class Limits(Section):
+    """What each user may have of the GPUs; 0: no limit. A group of `groups` may say otherwise for its members."""
+
+    gpus: Annotated[Whole, Field(ge=0, le=64)] = Field(0, description="Most GPUs at once.")
+    session_hours: Annotated[Whole, Field(ge=0, le=8760)] = Field(
+        24, description="Longest session with a GPU: it is warned, then stopped. The queue's estimates come from it."
+    )
+
+
+class Group(Limits):
+    """A group of users, as the hub's administration page or the sign-in service has it.
+
+    A limit that is left out is that of `limits`; of several groups, the most generous counts.
+    """
+
+    name: str = Field(min_length=1, description="The group's name.")
+    weight: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        1, description="Share of the GPUs, as against somebody without a group, who has weight 1."
+    )
+    priority: Annotated[Whole, Field(ge=-100, le=100)] = Field(
+        0, description="Who has more goes first, whatever was used lately; without a group it is 0."
+    )
+
+
 class Stack(Section):
     """The software under /cvmfs."""
 
@@ -258,6 +298,13 @@ class Settings(Section):
     server: Server = Server()
     engine: Engine = Engine()
     gpus: Gpus = Gpus()
+    queue: Queue = Queue()
+    limits: Limits = Limits()
+    groups: list[Group] = Field(
+        [],
+        description="Groups of users with limits of their own: a list of sections with `name`, any key of `limits`, "
+        "`weight` (share of the GPUs; without a group it is 1) and `priority` (who has more goes first; else 0).",
+    )
     sessions: Sessions = Sessions()
     stack: Stack = Stack()
     accounts: Accounts = Accounts()

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 from sciencebox import settings as settings_file
-from sciencebox.gpus.broker import Broker, Holding
+from sciencebox.gpus.broker import Broker
 from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.pool import Holding
 from sciencebox.sessions.options import make_offer
+from sciencebox.sessions.waiting import WaitingRoom
 
 from tests.service import wait_until
 
@@ -144,7 +147,12 @@ def running(folder: Path, accounts: str = "dummy", first_password: str = "") -> 
     """A hub as a process of its own. `accounts`: `dummy`, where any password does, or `native`."""
     secrets = folder / "secrets"
     secrets.mkdir()
-    for name, content in (("cookie_secret", "00" * 32), ("proxy_token", "token"), ("first_password", first_password)):
+    for name, content in (
+        ("cookie_secret", "00" * 32),
+        ("proxy_token", "token"),
+        ("service_token", "11" * 32),
+        ("first_password", first_password),
+    ):
         if content:
             secrets.joinpath(name).write_text(content, encoding="utf-8")
             secrets.joinpath(name).chmod(0o600)
@@ -184,6 +192,7 @@ class PretendDesk:
         self.settings = settings_file.parse("", "test")
         self._inventory = Inventory()
         self._broker = Broker()
+        self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 
     async def open(self) -> None:
         await self.refresh()
@@ -192,11 +201,11 @@ class PretendDesk:
         self.state = State.from_json(self._file.read_text(encoding="utf-8"))
         self.settings = settings_file.parse(self.state.settings, "test")
         self._inventory = Inventory(self.state.gpus, reason=self.state.reason, driver_version="580.65.06")
-        self._broker = Broker(show_holders=self.settings.gpus.show_holders)
-        self._broker.see_ledger(self.state.holdings, self._broker.look())
+        self._broker = Broker()
+        self._broker.see_ledger(self.state.holdings, self._broker.look(), time.time())
         self._broker.see_inventory(self._inventory, self._broker.look())
 
-    def offer(self) -> Any:
+    def offer(self, groups: Any = ()) -> Any:
         return make_offer(self.settings, self._broker.availability(), self.state.releases, reason=self.state.reason)
 
     def snapshot(self) -> Any:

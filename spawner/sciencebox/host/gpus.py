@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import DockerException
 from requests import RequestException
 
-from sciencebox.gpus.broker import outside
+from sciencebox.gpus.pool import outside
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
 from sciencebox.host import engine
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sciencebox.gpus.broker import Holding
     from sciencebox.gpus.device import Device, Inventory, Process
+    from sciencebox.gpus.pool import Holding
 
 
 @dataclass(frozen=True)

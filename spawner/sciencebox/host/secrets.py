@@ -38,7 +38,7 @@ class Secrets:
         """Generate what is missing, and name it. With `accounts_exist` the administrator has a password already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        wanted = {"cookie_secret": secrets.token_hex(32), "proxy_token": secrets.token_hex(32)}
+        wanted = {name: secrets.token_hex(32) for name in ("cookie_secret", "proxy_token", "service_token")}
         if not accounts_exist:
             wanted["first_password"] = password()
         missing = [name for name in wanted if not (self.folder / name).exists()]

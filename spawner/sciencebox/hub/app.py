@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
 
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
+from sciencebox.hub.caretaker import SERVICE, Caretaker
 from sciencebox.hub.pages import HANDLERS
 
 if TYPE_CHECKING:
@@ -44,3 +46,14 @@ class ScienceBoxHub(JupyterHub):
         }
         await self.desk.remove_strangers(known)
         return count
+
+    async def start(self) -> None:
+        """Answer; then bring back who waited for a GPU before the restart."""
+        await super().start()
+        caretaker = Caretaker(self.hub.api_url, self._service_map[SERVICE].api_token)
+        self._coming_back = asyncio.create_task(caretaker.bring_back(self.desk.room))
+
+    async def cleanup(self) -> None:
+        """Stop. Who waits keeps the place for when the hub is back."""
+        self.desk.room.close()
+        await super().cleanup()

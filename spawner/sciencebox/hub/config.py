@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from traitlets.config import Config
 
 import sciencebox
+from sciencebox.gpus import wording
+from sciencebox.hub import caretaker
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
-from sciencebox.sessions.docker import HUB_MARGIN_S, GPUDockerSpawner
+from sciencebox.sessions.docker import LONGEST_WAIT_S, GPUDockerSpawner
 
 if TYPE_CHECKING:
     from sciencebox.settings import Settings
@@ -32,6 +34,10 @@ class Place:
         """Folder of generated secrets, readable by the hub only."""
         return self.state / "secrets"
 
+    def secret(self, name: str) -> str:
+        """One of them."""
+        return (self.secrets / name).read_text(encoding="utf-8").strip()
+
 
 def build_config(settings: Settings, place: Place) -> Config:
     """Put the hub together."""
@@ -48,13 +54,19 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
     c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
     c.JupyterHub.template_paths = [str(HERE / "templates")]
-    c.JupyterHub.template_vars = {"sciencebox_simulated": settings.gpus.simulate > 0}
+    c.JupyterHub.template_vars = {
+        "sciencebox_simulated": settings.gpus.simulate > 0,
+        "sciencebox_grace": wording.minutes(settings.queue.grace_minutes),
+    }
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = place.proxy_api
-    c.ConfigurableHTTPProxy.auth_token = (place.secrets / "proxy_token").read_text(encoding="utf-8").strip()
+    c.ConfigurableHTTPProxy.auth_token = place.secret("proxy_token")
+    # What the hub does with sessions on its own behalf, it does as a client with no more rights than that takes.
+    c.JupyterHub.services = [{"name": caretaker.SERVICE, "api_token": place.secret("service_token")}]
+    c.JupyterHub.load_roles = [{"name": caretaker.SERVICE, "services": [caretaker.SERVICE], "scopes": caretaker.SCOPES}]
     # A hub that was down looks at what is running before it answers.
     c.JupyterHub.init_spawners_timeout = 30
 
@@ -84,7 +96,9 @@ def _sessions(c: Any, settings: Settings, place: Place) -> None:
     spawner.network_name = f"{settings.name}-sessions"
     spawner.use_internal_ip = True
     spawner.remove = True  # a restarted session is a new container: old devices are never reused
-    spawner.start_timeout = settings.sessions.start_timeout + HUB_MARGIN_S
+    # A start waits for its GPU as long as it takes, and others start meanwhile: the desk bounds those at once.
+    spawner.start_timeout = LONGEST_WAIT_S
+    c.JupyterHub.concurrent_spawn_limit = 0
     spawner.http_timeout = settings.sessions.start_timeout
     spawner.cmd = ["jupyterhub-singleuser"]
     spawner.default_url = "/lab"

@@ -25,8 +25,8 @@ from sciencebox.sessions.options import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sciencebox.gpus.broker import Holding
     from sciencebox.gpus.device import Device
+    from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.desk import Desk, Snapshot
 
 STATIC = Path(__file__).parent / "static"

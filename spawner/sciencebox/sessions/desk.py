@@ -11,16 +11,19 @@ import logging
 import os
 import time
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docker.errors import DockerException
 from requests import RequestException
 
-from sciencebox.gpus.broker import Broker, GpuRequest, Grant
+from sciencebox.gpus.broker import Broker, Grant
 from sciencebox.gpus.device import Inventory
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
+from sciencebox.gpus.pool import GpuRequest
+from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions.attach import (
     AttachError,
@@ -34,22 +37,29 @@ from sciencebox.sessions.attach import (
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.launch import Launch, describe, repository
-from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer
+from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer, to_user_options
+from sciencebox.sessions.policy import HOUR_S, policy_for
 from sciencebox.sessions.stack import View, published
+from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
+from sciencebox.sessions.waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    from sciencebox.gpus.broker import Holding, Refusal
+    from sciencebox.gpus.broker import Refusal
     from sciencebox.gpus.device import Device
+    from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import Attachment, DriverFiles
+    from sciencebox.sessions.waiting import Standing
     from sciencebox.settings import Settings
 
 FRESH_S = 1.0  # what was read within this time need not be read again
 DRIVER_EVERY_S = 15.0
 PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
 RETRY_S = 2.0
+WAITING_LOOK_S = 5.0  # the driver's pace while somebody waits
+STARTS_AT_ONCE = 24  # containers that are created at the same time; others wait a moment for their turn
 
 _UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)
 
@@ -80,10 +90,24 @@ class Desk:
         find_driver: Callable[[], DriverFiles],
         *,
         machine: Machine | None = None,
+        tickets: TicketFile | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
-        self.broker = Broker(show_holders=settings.gpus.show_holders)
+        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        queue = settings.queue
+        self.broker = Broker(
+            half_life_s=queue.half_life_hours * HOUR_S, longest_wait_s=queue.longest_wait_hours * HOUR_S
+        )
+        self._tickets = tickets
+        self.room = WaitingRoom(
+            self.broker,
+            TicketKeeper(tickets, engine.run).keep if tickets else lambda _: None,
+            time.time,
+            grace_s=60 * queue.grace_minutes,
+            show_names=settings.gpus.show_holders,
+        )
+        self._something_changed = asyncio.Event()
         self._identities = identities
         self._read_devices = read_devices
         self._find_driver = find_driver
@@ -112,14 +136,19 @@ class Desk:
             lambda: simulated_inventory(simulate) if simulate else read_inventory(library),
             lambda: find_driver_files(seen, on_host, dev_root),
             machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+            tickets=TicketFile(state / "queue.json"),
         )
 
     # Looking
 
     async def open(self) -> None:
-        """Look once, then keep looking for as long as the hub runs."""
+        """Look once, then keep looking for as long as the hub runs. Who waited before a restart keeps the place."""
         await self.refresh()
-        self._tasks = [asyncio.create_task(self._follow_engine()), asyncio.create_task(self._follow_driver())]
+        if self._tickets:
+            kept = await self.engine.run(self._tickets.read)
+            self.room.expect(kept, [self._ticket(ticket) for ticket in kept])
+        loops = (self._follow_engine(), self._follow_driver(), self._serve())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
 
     async def close(self) -> None:
         """Stop looking."""
@@ -148,11 +177,12 @@ class Desk:
         except _UNREADABLE as error:
             self._engine_fault = "The container engine does not answer."
             log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
-            self.broker.see_ledger(None, look, "it does not answer")
+            self.broker.see_ledger(None, look, time.time(), "it does not answer")
             return ()
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
-        self.broker.see_ledger(ledger.holdings, look)
+        self.broker.see_ledger(ledger.holdings, look, time.time())
         self._engine_fault = ""
+        self._something_changed.set()
         return ledger.ghosts
 
     async def _look_at_driver(self) -> None:
@@ -214,6 +244,19 @@ class Desk:
             await self._look_at_driver()
             await self._choose_mode()
 
+    async def _serve(self) -> None:
+        """Call those whose turn it is, after every change and at a steady pace while somebody waits."""
+        while True:
+            pace = WAITING_LOOK_S if len(self.room) else None
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._something_changed.wait(), pace)
+            self._something_changed.clear()
+            if len(self.room):
+                await self.refresh(max_age_s=0)
+                self._something_changed.clear()  # what that look saw itself
+                self.room.dismiss_absent()
+                self.room.serve()
+
     async def _remove(self, containers: Iterable[str]) -> None:
         for container in containers:
             try:
@@ -224,24 +267,49 @@ class Desk:
 
     # What sessions ask
 
-    def offer(self) -> Offer:
-        """What may be chosen now."""
+    def offer(self, groups: Iterable[str] = ()) -> Offer:
+        """What a member of these groups may choose now."""
         releases = [view.release for view in self._views]
         counts = self.broker.availability()
-        return make_offer(self.settings, counts, releases, reason=self._reason(), machine=self._machine)
+        offer = make_offer(self.settings, counts, releases, reason=self._reason(), machine=self._machine)
+        most = policy_for(self.settings, tuple(groups)).gpus
+        return offer if most is None else replace(offer, max_gpus=min(most, offer.max_gpus))
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
         mode, reason = self._choice.mode or "none", self._choice.reason
         return Snapshot(self._inventory, self.offer(), self.broker.holders(), self.broker.unfit(), mode, reason)
 
-    async def request(self, user: str, options: SessionOptions, session: str) -> Grant | Refusal:
-        """Grant what a session asks for, or say why not. Without a GPU nothing can stand in the way."""
+    async def request(
+        self,
+        user: str,
+        options: SessionOptions,
+        session: str,
+        *,
+        groups: Iterable[str] = (),
+        tell: Callable[[Standing], None] = lambda _: None,
+        is_watched: Callable[[], bool] = lambda: True,
+    ) -> Grant | Refusal:
+        """Grant what a session asks for, in its turn, or say why not. Without a GPU nothing can stand in the way.
+
+        See `WaitingRoom.wait` for `tell` and `is_watched`. Raises PlaceLostError.
+        """
         if not options.gpu_count:
-            return Grant((), session)
+            return Grant((), session, user)
         await self.refresh(max_age_s=0)
-        kind = None if options.gpu == ANY_GPU else options.gpu
-        return self.broker.request(GpuRequest(user, options.gpu_count, kind), session, time.time())
+        wish = to_user_options(options)
+        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, list(groups))
+        refusal = self.broker.ask(self._ticket(kept))
+        if refusal:
+            return refusal
+        self._something_changed.set()
+        return await self.room.wait(kept, tell, is_watched)
+
+    def _ticket(self, kept: KeptTicket) -> Ticket:
+        policy = policy_for(self.settings, kept.groups)
+        kind = None if kept.options["gpu"] == ANY_GPU else kept.options["gpu"]
+        request = GpuRequest(kept.user, kept.options["gpu_count"], kind)
+        return Ticket(kept.session, request, kept.arrived, policy.priority, policy.weight, policy.session_s)
 
     def settle(self, session: str) -> None:
         """The start of a session is over, whatever came of it: from now on the engine says what it holds."""
@@ -249,10 +317,12 @@ class Desk:
 
     def release(self, session: str) -> None:
         """No container of this session exists."""
-        self.broker.release(session)
+        self.broker.release(session, time.time())
+        self._something_changed.set()
 
-    async def describe(self, user: str, safe_name: str, options: SessionOptions, devices: Sequence[Device]) -> Launch:
+    async def describe(self, grant: Grant, safe_name: str, options: SessionOptions) -> Launch:
         """The container of a session. Raises AttachError or IdentityError where it cannot be prepared."""
+        devices = grant.devices
         identity = await self.engine.run(self._identities.prepare, safe_name)
         return describe(
             self.settings,
@@ -261,7 +331,7 @@ class Desk:
             await self._attach(devices),
             devices,
             view=next((view.path for view in self._views if view.release == options.stack), None),
-            labels=labels(user, devices, self.settings.name, time.time()),
+            labels=labels(grant.user, devices, self.settings.name, time.time(), grant.until),
         )
 
     async def remove_strangers(self, known: Collection[str]) -> None:

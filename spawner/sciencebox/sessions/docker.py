@@ -19,6 +19,7 @@ from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options, to_user_options
 from sciencebox.sessions.progress import Progress, Step
+from sciencebox.sessions.waiting import PlaceLostError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
+    from sciencebox.gpus.broker import Grant
     from sciencebox.sessions.desk import Desk
+    from sciencebox.sessions.waiting import Standing
 
 ENDED_EARLY = "The session ended while it was starting. Try again, or tell the administrator."
 
 READY_POLL_S = 0.03
 READY_REQUEST_S = 5.0
-HUB_MARGIN_S = 5  # the hub's own time limits are later, so that a start always ends itself and cleans up
+LONGEST_WAIT_S = 90 * 24 * 3600  # the hub's own time limit: a start ends itself, in the queue by the grace time
 
 
 class StartRefused(SpawnException):
@@ -70,6 +73,11 @@ class GPUDockerSpawner(DockerSpawner):
         return desk
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """The user's groups, as the hub or the sign-in service has them."""
+        return tuple(group.name for group in self.user.groups)
+
+    @property
     def client(self) -> APIClient:
         """The engine's client, one for the whole hub."""
         return self.desk.engine.client
@@ -91,7 +99,7 @@ class GPUDockerSpawner(DockerSpawner):
         link = getattr(self.handler, "link", {})
         last = self.orm_spawner.user_options or {}
         refused, self._refused = self._refused, None
-        return options_form(self.desk.offer(), self.user.name, last=last, link=link, refused=refused)
+        return options_form(self.desk.offer(self.groups), self.user.name, last=last, link=link, refused=refused)
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
@@ -125,7 +133,7 @@ class GPUDockerSpawner(DockerSpawner):
 
     def _parse(self, raw: dict[str, Any]) -> SessionOptions:
         try:
-            return parse_options(raw, self.desk.offer())
+            return parse_options(raw, self.desk.offer(self.groups))
         except OptionsError as error:
             self.log.warning("Refused the options of %s: %s", self._log_name, error)
             raise RefusedOptionsError(error) from error
@@ -133,13 +141,18 @@ class GPUDockerSpawner(DockerSpawner):
     # The way of one session
 
     async def start(self) -> tuple[str, int]:
-        """Ask for the GPUs, create the container that holds them, wait until its server answers.
+        """Wait for the GPUs, create the container that holds them, wait until its server answers.
 
-        On every way out but success no container is left and no GPU is held.
+        On every way out but success no container is left, no GPU is held and no place in the queue is kept.
         """
         session = self.container_name
         try:
-            return await asyncio.wait_for(self._begin(session), self.start_timeout - HUB_MARGIN_S)
+            options = self.options
+            if options is None:
+                raise StartRefused("Start the session from the form.", reason="options", status_code=400)
+            granted = await self._turn(session, options)
+            async with self.desk.starts:
+                return await asyncio.wait_for(self._begin(granted, options), self._limit_s)
         except BaseException as error:
             await asyncio.shield(self._undo(session))
             explained = self._explain(error)
@@ -150,28 +163,41 @@ class GPUDockerSpawner(DockerSpawner):
         finally:
             self.desk.settle(session)
 
-    async def _begin(self, session: str) -> tuple[str, int]:
-        await self._describe(session)
+    @property
+    def _limit_s(self) -> int:
+        """How long a start may take, once it has its GPUs."""
+        return self.desk.settings.sessions.start_timeout
+
+    async def _turn(self, session: str, options: SessionOptions) -> Grant:
+        """The GPUs, when it is this session's turn; they come before anything else is done."""
+        if options.gpu_count:
+            self._progress.at(Step.GPU)
+        granted = await self.desk.request(
+            self.user.name,
+            options,
+            session,
+            groups=self.groups,
+            tell=self._stands,
+            is_watched=lambda: self._progress.pages > 0,
+        )
+        if isinstance(granted, Refusal):
+            raise StartRefused(granted.message, reason=granted.code)
+        return granted
+
+    def _stands(self, standing: Standing) -> None:
+        """It changed where this session stands in the queue."""
+        self._progress.waiting(standing.event(self.user.name))
+
+    async def _begin(self, granted: Grant, options: SessionOptions) -> tuple[str, int]:
         self._progress.at(Step.CREATING)
+        launch = await self.desk.describe(granted, self.escaped_name, options)
+        self.environment = launch.environment
+        self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
+        self.extra_host_config = launch.host
         ip, port = await super().start()
         self._progress.at(Step.STARTING)
         await self._answers(ip, port)
         return ip, port
-
-    async def _describe(self, session: str) -> None:
-        """Fix everything about the container before it is created, the GPUs first."""
-        options = self.options
-        if options is None:
-            raise StartRefused("Start the session from the form.", reason="options", status_code=400)
-        if options.gpu_count:
-            self._progress.at(Step.GPU)
-        granted = await self.desk.request(self.user.name, options, session)
-        if isinstance(granted, Refusal):
-            raise StartRefused(granted.message, reason=granted.code)
-        launch = await self.desk.describe(self.user.name, self.escaped_name, options, granted.devices)
-        self.environment = launch.environment
-        self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
-        self.extra_host_config = launch.host
 
     async def _answers(self, ip: str, port: int) -> None:
         """Return as soon as the server accepts connections.
@@ -207,10 +233,13 @@ class GPUDockerSpawner(DockerSpawner):
             known = error
         elif isinstance(error, IdentityError):
             known = AttachError("Your home folder could not be prepared; the administrator can see why.", str(error))
+        elif isinstance(error, PlaceLostError):
+            self.log.warning("%s: %s", self._log_name, error)
+            return StartRefused(str(error), reason="place_lost")
         elif isinstance(error, APIError):
             known = explain_engine_error(error.explanation or str(error))
         elif isinstance(error, asyncio.TimeoutError):
-            limit = f"it did not answer within {self.start_timeout - HUB_MARGIN_S} seconds"
+            limit = f"it did not answer within {self._limit_s} seconds"
             known = AttachError("The session took too long to start; try again, or tell the administrator.", limit)
         elif isinstance(error, (DockerException, RequestException, OSError)):
             known = AttachError("The container engine does not answer; try again in a minute.", str(error))

@@ -6,8 +6,8 @@ import io
 import json
 
 from rich.console import Console
-from sciencebox.gpus.broker import Holding
 from sciencebox.gpus.device import Device, Inventory, Process
+from sciencebox.gpus.pool import Holding
 from sciencebox.host import show
 from sciencebox.host.gpus import as_dictionary, cards
 

@@ -18,7 +18,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
     secrets = Secrets(tmp_path / "secrets")
-    assert secrets.provide([], accounts_exist=False) == ["cookie_secret", "proxy_token", "first_password"]
+    assert secrets.provide([], accounts_exist=False) == [
+        "cookie_secret",
+        "proxy_token",
+        "service_token",
+        "first_password",
+    ]
     before = contents(secrets.folder)
     assert secrets.provide([], accounts_exist=True) == []
     assert contents(secrets.folder) == before

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sciencebox.gpus.broker import Broker, Holding
+from sciencebox.gpus.broker import Broker
 from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.pool import Holding
 from sciencebox.hub.pages import Card, Reader, cards
 from sciencebox.sessions.desk import Snapshot
 from sciencebox.sessions.options import Offer
@@ -29,7 +30,7 @@ def held(user: str, since: float | None = EARLY, uuid: str = "GPU-0") -> Holding
 def seen(devices: list[Device], *holdings: Holding, reader: Reader = ADA) -> list[Card]:
     """The cards, with what the broker itself says of devices that it does not grant."""
     broker = Broker()
-    broker.see_ledger(holdings, broker.look())
+    broker.see_ledger(holdings, broker.look(), 1_790_000_000.0)
     broker.see_inventory(Inventory(tuple(devices)), broker.look())
     return cards(Snapshot(Inventory(tuple(devices)), OFFER, holdings, broker.unfit(), "cdi", ""), reader)
 

@@ -24,6 +24,8 @@ from sciencebox.settings import parse
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sciencebox.sessions.waiting import Standing
+
 GIB = 1024**3
 CARDS = tuple(Device(f"GPU-{n}", n, model="NVIDIA A100", memory_bytes=40 * GIB, minor=n) for n in range(2))
 CPU = SessionOptions("", 1, GIB)
@@ -87,21 +89,40 @@ def _container(name: str, *gpus: str, state: str = "running", deployment: str = 
     return ContainerFacts(f"id-{name}", name, {k: v for k, v in labels.items() if v}, state)
 
 
-async def test_two_who_ask_at_once_get_different_cards_and_the_third_none(make_desk: MakeDesk) -> None:
-    desk = make_desk()
-    answers = await asyncio.gather(*(desk.request(user, ONE_GPU, f"session-{user}") for user in "abc"))
+def granted(answer: Grant | Refusal) -> Grant:
+    assert isinstance(answer, Grant), answer
+    return answer
 
-    granted = [answer.devices[0].uuid for answer in answers if isinstance(answer, Grant)]
-    assert sorted(granted) == ["GPU-0", "GPU-1"]
-    assert [answer.code for answer in answers if isinstance(answer, Refusal)] == ["busy"]
+
+async def test_two_who_ask_at_once_get_different_cards_and_the_third_waits_for_one_of_them(make_desk: MakeDesk) -> None:
+    desk = make_desk()
+    await desk.open()
+    told: asyncio.Queue[Standing] = asyncio.Queue()
+    asked = {
+        user: asyncio.create_task(desk.request(user, ONE_GPU, f"session-{user}", tell=told.put_nowait))
+        for user in "abc"
+    }
+    try:
+        async with asyncio.timeout(10):
+            while (await told.get()).holders != ("a", "b"):
+                pass
+            had = {user: granted(await task).devices[0].uuid for user, task in asked.items() if task.done()}
+            assert sorted(had.values()) == ["GPU-0", "GPU-1"]
+            desk.release("session-a")
+            assert granted(await asked["c"]).devices[0].uuid == had["a"]
+    finally:
+        await desk.close()
 
 
 async def test_the_containers_say_who_holds_what_after_a_restart(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     engine.found = [_container("maria", "GPU-0"), _container("jonas", "GPU-1", deployment="another")]
-    answer = await make_desk().request("eva", ONE_GPU, "session-eva")
+    told: asyncio.Queue[Standing] = asyncio.Queue()
+    waiting = asyncio.create_task(make_desk().request("eva", ONE_GPU, "session-eva", tell=told.put_nowait))
+    standing = await asyncio.wait_for(told.get(), 10)
+    waiting.cancel()
 
-    assert isinstance(answer, Refusal)
-    assert {holding.user for holding in answer.blockers} == {"maria", "jonas"}
+    assert standing.holders == ("jonas", "maria")
+    assert standing.event("eva")["in_use"] == "The GPUs are in use by jonas and maria."
 
 
 async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemory, make_desk: MakeDesk) -> None:
@@ -180,6 +201,6 @@ async def test_a_card_that_no_way_can_attach_is_told_before_anything_is_created(
 
     assert desk.offer().reason.startswith("The GPUs of this server cannot be attached to sessions: ")
     with pytest.raises(AttachError) as caught:
-        await desk.describe("maria", "maria", ONE_GPU, CARDS[:1])
+        await desk.describe(Grant(CARDS[:1], "session-maria", "maria"), "maria", ONE_GPU)
     assert "administrator" in caught.value.user_message
     assert "libcuda.so.1 was not found" in caught.value.operator_message

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sciencebox import explain
 from sciencebox import settings as settings_file
-from sciencebox.gpus.broker import Availability, Holding
+from sciencebox.gpus.broker import Availability
+from sciencebox.gpus.pool import Holding
 from sciencebox.sessions.options import (
     FIELDS,
     GpuChoice,

@@ -1,7 +1,13 @@
-/* The steps of a session's start, as the hub tells them. */
+/* The steps of a session's start, as the hub tells them, and the place in the queue while it waits for a GPU. */
 const page = document.getElementById('pending');
 const steps = [...page.querySelectorAll('[data-step]')];
 const message = document.getElementById('pending-message');
+const title = document.getElementById('pending-title');
+const queue = document.getElementById('queue');
+const cancel = document.getElementById('cancel');
+const withoutGpu = document.getElementById('without-gpu');
+const usual = { title: title.textContent, page: document.title, cancel: cancel.textContent };
+const ANSWER_EVERY_MS = 3000;
 
 function at(name) {
   const now = steps.findIndex(step => step.dataset.step === name);
@@ -15,28 +21,59 @@ function at(name) {
   });
 }
 
-/** Say it; where the list of steps shows the same, only to those who listen. */
+/** Say it; where the page shows the same, only to those who listen. */
 function tell(text) {
   message.textContent = text;
-  message.classList.toggle('visually-hidden', steps.some(step => step.textContent.trim() === text));
+  const shown = [...steps, queue.querySelector('[data-part="title"]')].some(one => one.textContent.trim() === text);
+  message.classList.toggle('visually-hidden', shown);
+}
+
+/** A moment as people near it say it: the time today, else with the date. */
+function clock(seconds) {
+  const moment = new Date(1000 * seconds);
+  const today = moment.toDateString() === new Date().toDateString();
+  return today ? moment.toLocaleTimeString([], { timeStyle: 'short' }) : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+}
+
+function stand(place) {
+  queue.hidden = !place;
+  title.textContent = place ? 'Waiting for a GPU' : usual.title;
+  document.title = place ? `${place.title} – ${usual.page}` : usual.page;
+  cancel.textContent = place ? 'Leave the queue' : usual.cancel;
+  if (!place) {
+    return;
+  }
+  const show = (part, text) => {
+    queue.querySelector(`[data-part="${part}"]`).textContent = text;
+  };
+  show('title', place.title);
+  show('ahead', place.ahead);
+  show('in-use', place.in_use);
+  show('estimate', place.start === null ? '' : `Your turn comes by about ${clock(place.start)}`);
+  show('basis', place.start === null ? place.basis : `${place.basis}.`);
 }
 
 function failed(reason) {
   steps.find(step => step.classList.contains('current'))?.classList.add('failed');
-  document.getElementById('pending-title').textContent = 'Your session was not started';
+  stand(null);
+  title.textContent = 'Your session was not started';
   const box = document.getElementById('pending-failed');
   box.querySelector('[data-part="reason"]').textContent = reason;
   box.hidden = false;
   box.querySelector('a').focus();
   tell('');
-  document.getElementById('cancel').hidden = true;
+  cancel.hidden = true;
 }
 
-document.getElementById('cancel').hidden = false;
+cancel.hidden = false;
 at('checking');
 const events = new EventSource(page.dataset.progress);
+let ending = false;
 events.onmessage = ({ data }) => {
   const event = JSON.parse(data);
+  if (ending) {
+    return;
+  }
   if (event.failed) {
     events.close();
     failed(event.message);
@@ -46,28 +83,54 @@ events.onmessage = ({ data }) => {
     location.reload();  // the hub leads on to the session
   } else {
     at(event.step);
+    stand(event.queue ?? null);
     tell(event.message ?? '');
   }
 };
 
-// The browser tries again by itself after a lost connection. It gives up when the hub says no: then the start is over,
-// and the page's address leads on to what came of it.
+// The browser tries again by itself after a lost connection. It gives up when it gets another answer: then the start is
+// over, or the hub is being restarted, and the page's address leads on to what came of it as soon as that answers.
 events.onerror = () => {
   tell('The connection was lost; trying again …');
   if (events.readyState === EventSource.CLOSED) {
-    setTimeout(() => location.reload(), 3000);
+    setTimeout(reloadWhenItAnswers, ANSWER_EVERY_MS);
   }
 };
 
-document.getElementById('cancel').addEventListener('click', async ({ target }) => {
-  target.disabled = true;
-  tell('Cancelling …');
-  const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
-  const response = await fetch(page.dataset.stop, { method: 'DELETE', headers });
-  if (response.ok) {
-    location.assign(page.dataset.form);
+async function reloadWhenItAnswers() {
+  const response = await fetch(location.href).catch(() => null);
+  if (response && response.status < 500) {
+    location.reload();
   } else {
-    target.disabled = false;
+    tell('The service does not answer at the moment; trying again. Your place in the queue is kept.');
+    setTimeout(reloadWhenItAnswers, ANSWER_EVERY_MS);
+  }
+}
+
+const call = (method, body) => fetch(page.dataset.server, {
+  method,
+  body,
+  headers: { 'X-XSRFToken': window.jhdata.xsrf_token, 'Content-Type': 'application/json' },
+}).catch(() => null);
+
+/** End this start, then go on; say so where that is not possible. */
+async function end(button, says, goOn) {
+  button.disabled = true;
+  ending = true;
+  tell(says);
+  const response = await call('DELETE');
+  if (response?.ok) {
+    await goOn();
+  } else {
+    button.disabled = false;
+    ending = false;
     tell('It cannot be cancelled at this moment; try again in a few seconds.');
   }
-});
+}
+
+cancel.addEventListener('click', () => end(cancel, 'Cancelling …', () => location.assign(page.dataset.form)));
+withoutGpu.addEventListener('click', () => end(withoutGpu, 'Starting without a GPU …', async () => {
+  const options = { ...JSON.parse(page.dataset.options), gpu: 'none', gpu_count: 0 };
+  await call('POST', JSON.stringify({ user_options: options }));
+  location.reload();
+}));

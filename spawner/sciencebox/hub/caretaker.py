@@ -1,0 +1,54 @@
+"""What the hub does with sessions on its own behalf, through JupyterHub's REST API like any other client.
+
+It brings those who waited for a GPU back into the queue after a restart of the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+
+if TYPE_CHECKING:
+    from sciencebox.sessions.tickets import KeptTicket
+    from sciencebox.sessions.waiting import WaitingRoom
+
+SERVICE = "sciencebox"  # the name under which JupyterHub knows it
+SCOPES = ["servers"]
+ANSWER_S = 60.0  # JupyterHub answers a start after ten seconds at the latest
+
+log = logging.getLogger(__name__)
+
+
+class Caretaker:
+    """A client of the hub's own API."""
+
+    def __init__(self, api_url: str, token: str) -> None:
+        self._api_url = api_url
+        self._token = token
+
+    async def start(self, user: str, options: dict[str, Any]) -> None:
+        """Start a user's session; returns when it runs, or when the hub goes on with it in the background."""
+        await self._call("POST", user, json.dumps(options))
+
+    async def bring_back(self, room: WaitingRoom) -> None:
+        """Put everybody back into the queue who waited before the restart; who cannot be is given up."""
+        await asyncio.gather(*(self._bring_back(room, kept) for kept in room.expected))
+
+    async def _bring_back(self, room: WaitingRoom, kept: KeptTicket) -> None:
+        try:
+            await self.start(kept.user, kept.options)
+        except (HTTPClientError, OSError) as error:
+            log.warning("%s does not come back into the queue: %s", kept.user, error)
+        finally:
+            room.give_up(kept.session)  # nothing to give up where it came back
+
+    async def _call(self, method: str, user: str, body: str) -> None:
+        address = url_path_join(self._api_url, "users", url_escape_path(user), "server")
+        headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
+        request = HTTPRequest(address, method, headers, body, request_timeout=ANSWER_S)
+        await AsyncHTTPClient(force_instance=True, max_clients=1000).fetch(request)
