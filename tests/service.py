@@ -73,14 +73,22 @@ class Person:
         """Whether the session runs."""
         return bool(self.session().get("ready"))
 
+    @contextmanager
+    def follow(self) -> Iterator[Iterator[dict[str, Any]]]:
+        """The events of the start that is under way, as an open page gets them."""
+        with self.ask("GET", f"api/users/{self.name}/server/progress", stream=True) as answer:
+            lines = answer.iter_lines(chunk_size=1, decode_unicode=True)
+            yield (json.loads(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
+
     def progress(self) -> list[dict[str, Any]]:
         """Every event of the start that is under way, to its end."""
-        events = []
-        with self.ask("GET", f"api/users/{self.name}/server/progress", stream=True) as answer:
-            for line in answer.iter_lines(decode_unicode=True):
-                if line.startswith("data:"):
-                    events.append(json.loads(line.removeprefix("data:")))
-        return events
+        with self.follow() as events:
+            return list(events)
+
+    def place(self) -> dict[str, Any]:
+        """What the waiting page shows of the queue; empty when this person does not wait."""
+        with self.follow() as events:
+            return next((event["queue"] for event in events if "queue" in event), {})
 
 
 @dataclass
@@ -180,6 +188,25 @@ class Service:
             for container in found
             for uuid in container.labels["sciencebox.gpus"].split(",")
         }
+
+    def waiting(self) -> list[str]:
+        """Who waits for a GPU, in order of arrival, as it is kept for a restart."""
+        file = self.state / "queue.json"
+        tickets = json.loads(file.read_text()) if file.exists() else []
+        return [ticket["user"] for ticket in sorted(tickets, key=lambda ticket: ticket["arrived"])]
+
+    @contextmanager
+    def queued(self, *names: str, **options: Any) -> Iterator[list[Person]]:
+        """People who wait for GPUs, in this order; they leave afterwards."""
+        people = [self.person(name) for name in names]
+        try:
+            for person in people:
+                assert person.start(**options).ok
+                wait_until(lambda name=person.name: name in self.waiting(), f"{person.name} waits")
+            yield people
+        finally:
+            for person in people:
+                person.stop()
 
     @property
     def hub(self) -> Any:

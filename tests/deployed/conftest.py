@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT
-from tests.service import Service
+from tests.service import Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,3 +94,13 @@ def service(
     """The service on an engine with CDI, with two cards."""
     with deployed(cdi_engine, driver, tmp_path_factory.mktemp("deployed") / "box", stack) as service:
         yield service
+
+
+@pytest.fixture
+def nothing_left(service: Service) -> Iterator[None]:
+    """A test that begins and ends without a session, a waiting user or a card in use."""
+    yield
+    for person in service.people.values():
+        if person.session():
+            person.stop()
+    wait_until(lambda: not service.holders(), "every card is free")

@@ -16,19 +16,9 @@ if TYPE_CHECKING:
     from tests.fakes.driver.fake import FakeDriver
     from tests.service import Person, Service
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
 
 ONE = {"gpu": "any", "gpu_count": 1}
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left(service: Service) -> Iterator[None]:
-    """Every test begins and ends without a session."""
-    yield
-    for person in service.people.values():
-        if person.session():
-            person.stop()
-    wait_until(lambda: not service.holders(), "every card is free")
 
 
 @contextmanager
@@ -55,7 +45,7 @@ def _nodes(service: Service, name: str) -> list[str]:
     return output.split()
 
 
-def test_two_users_have_different_cards_and_the_third_is_told_who_has_them(service: Service) -> None:
+def test_two_users_have_different_cards_and_the_third_waits(service: Service) -> None:
     with service.session("maria", **ONE), service.session("jonas", **ONE):
         assert sorted(service.holders().values()) == ["jonas", "maria"]
         assert len(service.holders()) == 2
@@ -63,9 +53,9 @@ def test_two_users_have_different_cards_and_the_third_is_told_who_has_them(servi
         for name in ("maria", "jonas"):
             assert len({"nvidia0", "nvidia1"} & set(_nodes(service, name))) == 1
 
-        refusal = _refusal(service.person("eva"), **ONE)
-        assert "none is free: in use by jonas and maria. Try again when one of them stops." in refusal
-        assert service.container("eva") is None
+        with service.queued("eva", **ONE) as (eva,):
+            assert eva.place()["in_use"] == "The GPUs are in use by jonas and maria."
+            assert service.container("eva") is None
 
 
 def test_several_cards_for_one_session(service: Service) -> None:
@@ -110,7 +100,8 @@ def test_a_killed_hub_comes_back_knowing_who_holds_what(service: Service) -> Non
         assert service.holders() == held
         assert service.container("maria").id == before
         wait_until(maria.is_ready, "the session is known to the hub again")
-        assert "in use by maria" in _refusal(service.person("eva"), gpu="any", gpu_count=2)
+        with service.queued("eva", gpu="any", gpu_count=2) as (eva,):
+            assert eva.place()["in_use"] == "The GPUs are in use by maria."
 
 
 def test_a_hub_killed_during_a_start_leaves_no_ghost(service: Service) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sciencebox.host import images
 
-from tests.deployed.conftest import deployed, stack
+from tests.deployed.conftest import deployed, nothing_left, stack
 from tests.engine import rig
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.fakes.driver.fake import FakeDriver
     from tests.service import Service
 
-__all__ = ["stack"]
+__all__ = ["nothing_left", "stack"]
 
 
 @pytest.fixture(scope="package")

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deployed.test_gpus import (
-    _nothing_left,
     test_a_container_ended_by_hand_frees_its_card,
     test_a_killed_hub_comes_back_knowing_who_holds_what,
     test_a_session_without_a_gpu_sees_no_card,
     test_several_cards_for_one_session,
-    test_two_users_have_different_cards_and_the_third_is_told_who_has_them,
+    test_two_users_have_different_cards_and_the_third_waits,
 )
 from tests.engine import rig
 from tests.service import wait_until
@@ -21,15 +20,14 @@ if TYPE_CHECKING:
     from tests.service import Service
 
 __all__ = [
-    "_nothing_left",
     "test_a_container_ended_by_hand_frees_its_card",
     "test_a_killed_hub_comes_back_knowing_who_holds_what",
     "test_a_session_without_a_gpu_sees_no_card",
     "test_several_cards_for_one_session",
-    "test_two_users_have_different_cards_and_the_third_is_told_who_has_them",
+    "test_two_users_have_different_cards_and_the_third_waits",
 ]
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
 
 
 def test_the_cards_are_attached_by_the_drivers_files(service: Service) -> None:

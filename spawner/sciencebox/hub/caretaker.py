@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SERVICE = "sciencebox"  # the name under which JupyterHub knows it
 SCOPES = ["servers"]
-ANSWER_S = 60.0  # JupyterHub answers a start after ten seconds at the latest
+ANSWER_S = 60.0  # JupyterHub answers a start within seconds, unless it is busy
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ class Caretaker:
             await self.start(kept.user, kept.options)
         except (HTTPClientError, OSError) as error:
             log.warning("%s does not come back into the queue: %s", kept.user, error)
-        finally:
-            room.give_up(kept.session)  # nothing to give up where it came back
+            room.give_up(kept.session)
 
     async def _call(self, method: str, user: str, body: str) -> None:
         address = url_path_join(self._api_url, "users", url_escape_path(user), "server")

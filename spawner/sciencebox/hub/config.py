@@ -67,6 +67,8 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     # What the hub does with sessions on its own behalf, it does as a client with no more rights than that takes.
     c.JupyterHub.services = [{"name": caretaker.SERVICE, "api_token": place.secret("service_token")}]
     c.JupyterHub.load_roles = [{"name": caretaker.SERVICE, "services": [caretaker.SERVICE], "scopes": caretaker.SCOPES}]
+    # Who starts by the API hears of a refusal at once, and of a place in the queue after this many seconds.
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 2}
     # A hub that was down looks at what is running before it answers.
     c.JupyterHub.init_spawners_timeout = 30
 

@@ -1,0 +1,83 @@
+"""Who waits for a card, and who is next: a deployed service, two cards, real containers."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
+
+ONE = {"gpu": "any", "gpu_count": 1}
+BOTH = {"gpu": "any", "gpu_count": 2}
+
+
+def test_the_third_waits_and_starts_by_itself_when_a_card_is_free(service: Service) -> None:
+    with service.session("maria", **ONE) as maria, service.session("jonas", **ONE):
+        with service.queued("eva", "karl", **ONE) as (eva, karl):
+            place = eva.place()
+            assert place["title"] == "You are next"
+            assert place["ahead"] == "Nobody is ahead of you."
+            assert place["in_use"] == "The GPUs are in use by jonas and maria."
+            assert place["start"] is not None
+            assert karl.place()["ahead"] == "Ahead of you: eva."
+
+            maria.stop()
+            wait_until(eva.is_ready, "eva's session is ready")
+            assert set(service.holders().values()) == {"eva", "jonas"}
+            assert karl.place()["title"] == "You are next"
+        wait_until(lambda: not service.waiting(), "nobody waits")
+
+
+def test_who_leaves_the_queue_is_not_called(service: Service) -> None:
+    with service.session("maria", **BOTH) as maria, service.queued("eva", "karl", **ONE) as (eva, karl):
+        eva.stop()
+        assert karl.place()["title"] == "You are next"
+        assert service.waiting() == ["karl"]
+
+        maria.stop()
+        wait_until(karl.is_ready, "karl's session is ready")
+        assert set(service.holders().values()) == {"karl"}
+
+
+def test_the_first_in_line_is_not_overtaken_by_who_asks_for_less(service: Service) -> None:
+    # Two who have not used a card before: neither goes first for having used less.
+    with (
+        service.session("maria", **ONE) as maria,
+        service.queued("lena", **BOTH) as (lena,),
+        service.queued("nils", **ONE) as (nils,),
+    ):
+        assert nils.place()["ahead"] == "Ahead of you: lena."
+        maria.stop()
+        wait_until(lena.is_ready, "lena's session is ready")
+        assert not nils.is_ready()
+
+
+def test_who_wants_no_card_does_not_wait(service: Service) -> None:
+    with service.session("maria", **BOTH), service.queued("eva", **ONE), service.session("jonas"):
+        assert service.waiting() == ["eva"]
+
+
+def test_a_killed_hub_keeps_the_queue_in_its_order(service: Service) -> None:
+    with service.session("maria", **BOTH) as maria, service.queued("eva", "karl", **ONE) as (eva, karl):
+        service.kill_hub()
+
+        wait_until(lambda: eva.place().get("title") == "You are next", "eva is in the queue again")
+        assert karl.place()["ahead"] == "Ahead of you: eva."
+        wait_until(maria.is_ready, "the session with the cards is known to the hub again")
+        maria.stop()
+        wait_until(lambda: eva.is_ready() and karl.is_ready(), "both have a card")
+
+
+def test_what_can_never_be_had_is_refused_at_once(service: Service) -> None:
+    with service.session("maria", **BOTH):
+        answer = service.person("eva").start(gpu="any", gpu_count=3)
+        assert answer.status_code == 400
+        assert re.search(r"gpu_count: .*from 1 to 2", answer.json()["message"])
+        assert service.waiting() == []
