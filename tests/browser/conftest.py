@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.deployed.conftest import service, stack
+from tests.deployed.conftest import nothing_left, service, stack
+from tests.service import NEW_PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playwright.sync_api import Page
 
-__all__ = ["service", "stack"]
+__all__ = ["nothing_left", "service", "stack"]
+
+
+def sign_in(page: Page, name: str) -> None:
+    """Fill in the page that a visitor without a session sees."""
+    page.get_by_label(re.compile("user ?name", re.IGNORECASE)).fill(name)
+    page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
+    page.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
+    page.get_by_role("button", name="Start").wait_for()
 
 
 @pytest.fixture(scope="session")

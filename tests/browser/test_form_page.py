@@ -27,7 +27,9 @@ BUSY = State(
 )
 NO_DRIVER = State(reason="The NVIDIA driver is not installed.", releases=())
 FIRST_PASSWORD = "one-time-password-as-printed"
-FAILURE = "1 x NVIDIA A100 asked for, none is free: in use by bob. Try again when one of them stops."
+FAILURE = "No GPU can be had now: NVIDIA A100 0 is not used because of 2 uncorrectable memory errors."
+NEXT = {"position": 1, "waiting": 2, "start": 1_790_000_000.0, "ahead": [], "holders": ["bob", "maria"]}
+LAST = {"position": 3, "waiting": 3, "start": None, "ahead": ["bob", "eva"], "holders": ["maria"]}
 # Every text in view whose contrast is below WCAG's AA (4.5 to 1 for text of ordinary size).
 FAINT = """() => {
   const parse = text => { const n = text.match(/[\\d.]+/g).map(Number); return { rgb: n.slice(0, 3), a: n[3] ?? 1 }; };
@@ -280,6 +282,66 @@ def test_a_start_is_cancelled(hub: LittleHub, window: Callable[..., Page]):
     assert page.locator("[data-step=gpu]").count() == 0
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("heading", name="Start a session").wait_for()
+
+
+# The queue
+
+
+@pytest.fixture
+def waiting(hub: LittleHub, window: Callable[..., Page]) -> Page:
+    """A window in which ada waits for a GPU, after bob and eva."""
+    hub.show(replace(BUSY, start="gpu", standing=LAST))
+    page = window()
+    page.goto(f"{hub.url}/hub/spawn?gpu=NVIDIA+A100&memory=8+GiB&stack=none")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("heading", name="Waiting for a GPU").wait_for()
+    return page
+
+
+def test_the_waiting_page_says_where_one_stands_and_follows(hub: LittleHub, waiting: Page):
+    place = waiting.get_by_role("region", name="Your place in the queue")
+    assert place.get_by_text("You are number 3 of 3 in the queue").is_visible()
+    assert place.get_by_text("Ahead of you: bob and eva.").is_visible()
+    assert "number 3 of 3" in waiting.title()
+
+    hub.show(replace(BUSY, start="gpu", standing=NEXT))
+    place.get_by_text("You are next").wait_for()
+    assert place.get_by_text("Nobody is ahead of you.").is_visible()
+    assert place.get_by_text("Your turn comes by about").is_visible()
+    assert waiting.title().startswith("You are next")
+
+
+def test_a_reload_keeps_the_place(waiting: Page):
+    waiting.reload()
+    waiting.get_by_text("You are number 3 of 3 in the queue", exact=True).first.wait_for()
+
+
+def test_who_waits_may_start_without_a_gpu_and_keeps_the_other_choices(hub: LittleHub, waiting: Page):
+    with waiting.expect_request(lambda request: request.method == "POST") as started:
+        hub.show(BUSY)
+        waiting.get_by_role("button", name="Start now without a GPU").click()
+    options = started.value.post_data_json["user_options"]
+    assert (options["gpu"], options["memory"]) == ("none", "8 GiB")
+    waiting.locator("li.current").filter(has_text="Creating the session").wait_for()
+    assert waiting.locator("[data-step=gpu]").count() == 0
+
+
+def test_who_leaves_the_queue_is_back_at_the_form(waiting: Page):
+    waiting.get_by_role("button", name="Leave the queue").click()
+    waiting.get_by_role("heading", name="Start a session").wait_for()
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)], ids=str)
+def test_the_waiting_page_can_be_read_in_both_themes_and_on_a_telephone(
+    hub: LittleHub, window: Callable[..., Page], picture: Callable[[Page, str], None], theme: str, width: int
+):
+    page = window(viewport={"width": width, "height": 860}, color_scheme=theme)
+    hub.show(replace(BUSY, start="gpu", standing=LAST))
+    page.goto(f"{hub.url}/hub/spawn?gpu=any")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("region", name="Your place in the queue").wait_for()
+    picture(page, f"queue-{theme}-{width}")
+    assert unreadable(page, width) == []
 
 
 # The look

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service import NEW_PASSWORD, wait_until
+from tests.browser.conftest import sign_in
+from tests.service import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +48,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
 def test_signing_in_leads_to_the_form(page: Page, service: Service, picture: Any) -> None:
     page.goto(service.url)
     picture(page, "sign-in")
-    page.get_by_label(re.compile("user ?name", re.IGNORECASE)).fill(NAME)
-    page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
-    page.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
-    page.get_by_role("button", name="Start").wait_for()
+    sign_in(page, NAME)
 
 
 def test_the_form_offers_the_cards_that_are_free(page: Page, picture: Any) -> None:

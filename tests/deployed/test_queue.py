@@ -46,6 +46,13 @@ def test_who_leaves_the_queue_is_not_called(service: Service) -> None:
         assert set(service.holders().values()) == {"karl"}
 
 
+def test_who_leaves_while_the_session_is_being_made_holds_no_card(service: Service) -> None:
+    with service.session("maria", **BOTH) as maria, service.queued("eva", **ONE) as (eva,):
+        maria.stop()
+        eva.stop()
+        wait_until(lambda: not service.holders(), "no card is held", seconds=10)
+
+
 def test_the_first_in_line_is_not_overtaken_by_who_asks_for_less(service: Service) -> None:
     # Two who have not used a card before: neither goes first for having used less.
     with (

@@ -48,6 +48,7 @@ class State:
     releases: tuple[str, ...] = ("SB_1", "SB_1_cuda")
     start: str = "creating"  # the step at which a start waits
     failure: str = ""  # or how it ends
+    standing: dict[str, Any] | None = None  # where it stands in the queue
 
     def to_json(self) -> str:
         """As the hub reads it."""
@@ -225,6 +226,7 @@ def main(file: str, port: str, accounts: str) -> None:
     from sciencebox.hub.app import ScienceBoxHub
     from sciencebox.sessions.docker import GPUDockerSpawner, StartRefused
     from sciencebox.sessions.progress import Progress, Step
+    from sciencebox.sessions.waiting import Standing
 
     class PretendSpawner(GPUDockerSpawner):
         """The form's hooks and progress of the real spawner, without a container."""
@@ -240,9 +242,15 @@ def main(file: str, port: str, accounts: str) -> None:
             await asyncio.sleep(1.5)  # longer than the hub waits before it shows the pending page
             if state.failure:
                 self._progress.failed(state.failure)
-                raise StartRefused(state.failure, reason="busy")
-            await asyncio.Event().wait()
-            return "", 0
+                raise StartRefused(state.failure, reason="unfit")
+            told = None
+            while True:
+                if state.standing not in (None, told):
+                    told = state.standing
+                    self._stands(Standing(**told))
+                await asyncio.sleep(0.1)
+                await self.desk.refresh()
+                state = self.desk.state
 
         async def stop(self, now: bool = False) -> None:
             """Nothing was started."""

@@ -156,18 +156,22 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def refresh(self, max_age_s: float = FRESH_S) -> None:
-        """Bring the broker up to date, unless a look began within the last `max_age_s`. Many callers share one look."""
+    async def refresh(self, max_age_s: float = FRESH_S) -> tuple[str, ...]:
+        """Bring the broker up to date, unless a look began within the last `max_age_s`. Many callers share one look.
+
+        Returns what `refresh_ledger` does.
+        """
         oldest = time.monotonic() - max_age_s
         async with self._looking:
             if self._looked_at >= oldest:
-                return
+                return ()
             began = time.monotonic()
             views = self.engine.run(published, repository(self.settings), self.settings.stack.repository)
-            self._views, _, _ = await asyncio.gather(views, self._look_at_driver(), self.refresh_ledger())
+            self._views, _, ghosts = await asyncio.gather(views, self._look_at_driver(), self.refresh_ledger())
             if self._chosen_for != self._uuids():
                 await self._choose_mode()
             self._looked_at = began
+            return ghosts
 
     async def refresh_ledger(self) -> tuple[str, ...]:
         """Read from the engine who holds what. Returns the ids of containers of ours that hold GPUs without running."""
@@ -252,7 +256,7 @@ class Desk:
                 await asyncio.wait_for(self._something_changed.wait(), pace)
             self._something_changed.clear()
             if len(self.room):
-                await self.refresh(max_age_s=0)
+                await self._remove(await self.refresh(max_age_s=0))
                 self._something_changed.clear()  # what that look saw itself
                 self.room.dismiss_absent()
                 self.room.serve()

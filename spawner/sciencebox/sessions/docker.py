@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException
@@ -22,7 +23,7 @@ from sciencebox.sessions.progress import Progress, Step
 from sciencebox.sessions.waiting import PlaceLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
     from concurrent.futures import ThreadPoolExecutor
 
     from docker import APIClient
@@ -194,7 +195,7 @@ class GPUDockerSpawner(DockerSpawner):
         self.environment = launch.environment
         self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
         self.extra_host_config = launch.host
-        ip, port = await super().start()
+        ip, port = await _to_its_end(super().start())
         self._progress.at(Step.STARTING)
         await self._answers(ip, port)
         return ip, port
@@ -267,3 +268,14 @@ class GPUDockerSpawner(DockerSpawner):
         """The steps of the start, as they happen."""
         async for event in self._progress.events():
             yield event
+
+
+async def _to_its_end(work: Coroutine[Any, Any, tuple[str, int]]) -> tuple[str, int]:
+    """Its result; who cancels waits for its end. The engine finishes what it was told to do, wanted or not."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        with suppress(Exception):
+            await asyncio.shield(task)
+        raise

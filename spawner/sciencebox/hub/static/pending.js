@@ -98,7 +98,8 @@ events.onerror = () => {
 };
 
 async function reloadWhenItAnswers() {
-  const response = await fetch(location.href).catch(() => null);
+  // Where the hub leads on to is for a page to open, not for a script to fetch; a redirect has no status here.
+  const response = await fetch(location.href, { redirect: 'manual' }).catch(() => null);
   if (response && response.status < 500) {
     location.reload();
   } else {
