@@ -17,7 +17,7 @@ help: ## List the targets.
 
 ##### The service
 
-.PHONY: deploy demo down destroy status doctor stack
+.PHONY: deploy demo down destroy status doctor usage stack
 deploy: ## Set up the service on this server, or bring it up to date.
 	@deploy/host/run.sh deploy $(ARGS)
 
@@ -35,6 +35,9 @@ status: ## What is running, and who holds which GPU.
 
 doctor: ## Check this server, and say what to do where something is wrong.
 	@deploy/host/run.sh doctor $(ARGS)
+
+usage: ## Who used the GPUs how much; ARGS="--by group --from 2026-11-01 --csv".
+	@deploy/host/run.sh usage $(ARGS)
 
 stack: ## Build and publish the software stack that sessions see under /cvmfs.
 	@deploy/host/run.sh stack $(ARGS)

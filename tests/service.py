@@ -173,6 +173,11 @@ class Service:
             self.people[name] = self.sign_in(name, NEW_PASSWORD)
         return self.people[name]
 
+    def join(self, group: str, name: str) -> None:
+        """Put somebody into a group, as the administrator."""
+        self.admin().ask("POST", f"api/groups/{group}")
+        self.admin().ask("POST", f"api/groups/{group}/users", json={"users": [name]}).raise_for_status()
+
     def container(self, name: str) -> Any:
         """A person's session container, or None."""
         try:

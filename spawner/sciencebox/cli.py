@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,11 @@ import typer
 from rich.console import Console
 
 from sciencebox import explain
+from sciencebox.accounting import usage as usage_sums
 from sciencebox.host import doctor as checks
 from sciencebox.host import gpus as host_gpus
 from sciencebox.host import show
+from sciencebox.host import usage as host_usage
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
 from sciencebox.host.engine import choose_socket
@@ -114,6 +117,29 @@ def gpus(settings: File = EXAMPLE, as_json: AsJson = False) -> None:
         show.gpus(inventory, found, fault, Console())
     if not inventory.readable:
         raise typer.Exit(1)
+
+
+@commands.command()
+def usage(
+    settings: File = EXAMPLE,
+    *,
+    by: Annotated[usage_sums.By, typer.Option(help="What to add up.")] = "user",
+    since: Annotated[str, typer.Option("--from", metavar="DAY", help="First day; by default 30 days ago.")] = "",
+    until: Annotated[str, typer.Option("--to", metavar="DAY", help="Day after the last; by default now.")] = "",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
+) -> None:
+    """Show who used the GPUs how much."""
+    end = host_usage.moment(until) if until else time.time()
+    start = host_usage.moment(since) if since else end - 30 * 86400
+    if start >= end:
+        raise StepError("--from must be before --to.")
+    leases, groups = host_usage.read(load(settings).data_root / "state/hub.sqlite", start, end)
+    uses = usage_sums.summarise(leases, by, start, end, groups)
+    if as_json or as_csv:
+        sys.stdout.write(host_usage.as_json(uses) + "\n" if as_json else host_usage.as_csv(uses))
+    else:
+        host_usage.show(uses, by, start, end, Console())
 
 
 @settings_commands.command()

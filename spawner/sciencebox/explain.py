@@ -21,6 +21,7 @@ _KINDS = {
     "string": "text",
     "boolean": "true or false",
     "integer": "a whole number",
+    "number": "a number",
     "array": "a list",
     "object": "a section",
 }

@@ -44,6 +44,7 @@ def _at_least_smallest(value: ByteSize) -> ByteSize:
 
 Whole = Annotated[int, Strict()]
 Hours = Annotated[Whole, Field(ge=1, le=8760)]
+Span = Annotated[float, Strict(), Field(ge=0, le=8760)]  # in hours
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Count = Annotated[Whole, Field(ge=1, le=1024)]
 Name = Annotated[
@@ -211,8 +212,10 @@ class Limits(Section):
     """What each user may have of the GPUs; 0: no limit. A group of `groups` may say otherwise for its members."""
 
     gpus: Annotated[Whole, Field(ge=0, le=64)] = Field(0, description="Most GPUs at once.")
-    session_hours: Annotated[Whole, Field(ge=0, le=8760)] = Field(
-        24, description="Longest session with a GPU: it is warned, then stopped. The queue's estimates come from it."
+    session_hours: Span = Field(
+        24,
+        description="Longest session with a GPU: its user is warned 10 minutes and 1 minute before its end, then it is "
+        "stopped. The queue's estimates come from it.",
     )
 
 

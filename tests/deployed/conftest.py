@@ -28,6 +28,7 @@ engine: {{socket: {socket}}}
 gpus: {{driver_root: {driver_root}}}
 stack: {{variant: cpu}}
 accounts: {{administrator: admin}}
+groups: [{{name: brief, session_hours: 0.004}}]
 """
 
 

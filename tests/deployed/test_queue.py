@@ -71,15 +71,26 @@ def test_who_wants_no_card_does_not_wait(service: Service) -> None:
         assert service.waiting() == ["eva"]
 
 
-def test_a_killed_hub_keeps_the_queue_in_its_order(service: Service) -> None:
-    with service.session("maria", **BOTH) as maria, service.queued("eva", "karl", **ONE) as (eva, karl):
+@pytest.mark.parametrize(
+    ("came_first", "came_second", "has_used", "is_next"),
+    [("olga", "paul", [], "olga"), ("rita", "sven", ["rita"], "sven")],
+    ids=["by arrival", "by what was used"],
+)
+def test_a_killed_hub_keeps_the_queue_in_its_order(
+    service: Service, came_first: str, came_second: str, has_used: list[str], is_next: str
+) -> None:
+    for name in has_used:
+        with service.session(name, **ONE):
+            pass
+    with service.session("maria", **BOTH) as maria, service.queued(came_first, came_second, **ONE) as people:
+        places = [person.place()["ahead"] for person in people]
+        assert f"Ahead of you: {is_next}." in places
         service.kill_hub()
 
-        wait_until(lambda: eva.place().get("title") == "You are next", "eva is in the queue again")
-        assert karl.place()["ahead"] == "Ahead of you: eva."
+        wait_until(lambda: [person.place().get("ahead") for person in people] == places, "the queue is as before")
         wait_until(maria.is_ready, "the session with the cards is known to the hub again")
         maria.stop()
-        wait_until(lambda: eva.is_ready() and karl.is_ready(), "both have a card")
+        wait_until(lambda: all(person.is_ready() for person in people), "both have a card")
 
 
 def test_what_can_never_be_had_is_refused_at_once(service: Service) -> None:

@@ -25,6 +25,7 @@ from sciencebox import settings as settings_file
 from sciencebox.gpus.broker import Broker
 from sciencebox.gpus.device import Device, Health, Inventory, Process
 from sciencebox.gpus.pool import Holding
+from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.options import make_offer
 from sciencebox.sessions.waiting import WaitingRoom
 
@@ -193,6 +194,8 @@ class PretendDesk:
         self.settings = settings_file.parse("", "test")
         self._inventory = Inventory()
         self._broker = Broker()
+        self.notices: dict[str, str] = {}
+        self.engine = Engine()  # for its threads: nobody asks it anything
         self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 
     async def open(self) -> None:
@@ -205,6 +208,26 @@ class PretendDesk:
         self._broker = Broker()
         self._broker.see_ledger(self.state.holdings, self._broker.look(), time.time())
         self._broker.see_inventory(self._inventory, self._broker.look())
+
+    @property
+    def broker(self) -> Broker:
+        return self._broker
+
+    @property
+    def inventory(self) -> Inventory:
+        return self._inventory
+
+    async def refresh_ledger(self) -> None:
+        """It is read with everything else."""
+
+    def hear_of_changes(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def over(self) -> tuple[Holding, ...]:
+        return ()
+
+    def lease(self, session: str) -> Holding | None:
+        return next((holding for holding in self.state.holdings if holding.session == session), None)
 
     def offer(self, groups: Any = ()) -> Any:
         return make_offer(self.settings, self._broker.availability(), self.state.releases, reason=self.state.reason)

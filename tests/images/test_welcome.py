@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,7 @@ GPU = {"uuid": "GPU-1", "model": "NVIDIA A100", "memory_bytes": 40 * 2**30, "mig
 FACTS: dict[str, Any] = {
     "release": "SB_1",
     "view": "/view",
+    "until": None,
     "cores": 2,
     "memory_bytes": 8 * 2**30,
     "gpus": [GPU],
@@ -56,7 +59,9 @@ def visit(
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     errors: list[str] = []
 
-    def open_lab(path: str = "lab", **changes: Any) -> tuple[Page, Path]:
+    def open_lab(
+        path: str = "lab", prepare: Callable[[Page], None] = lambda _: None, **changes: Any
+    ) -> tuple[Page, Path]:
         running = session(
             FACTS | changes,
             environment={"JUPYTER_PATH": "/view/share/jupyter"},
@@ -67,6 +72,7 @@ def visit(
         )
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
+        prepare(page)
         page.goto(f"{running.url}{path}?token=token-of-ada")
         return page, running.home
 
@@ -86,6 +92,19 @@ def test_the_page_says_what_the_session_has(visit: Callable[..., tuple[Page, Pat
     assert all(text in facts(page) for text in ["NVIDIA A100", "40 GiB", "2", "8 GiB", "SB_1"])
     assert "SIMULATED" not in page.locator(".sb-Welcome").inner_text()
     assert page.get_by_text("Launcher", exact=True).count() == 0
+
+
+def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple[Page, Path]]) -> None:
+    page, _ = visit(prepare=lambda page: page.clock.install(), until=time.time() + 1200)
+    page.get_by_role("heading", name="Welcome to ScienceBox").wait_for()
+    assert re.search(r"until \d", facts(page))
+    warning = page.get_by_text("This session's time is over at")
+    assert warning.count() == 0
+    for minutes, warnings in ((11, 1), (9, 2)):
+        page.clock.run_for(minutes * 60_000)
+        page.wait_for_function(
+            "number => document.querySelectorAll('.Toastify__toast').length === number", arg=warnings
+        )
 
 
 def test_no_gpu_and_no_kernels_are_said(visit: Callable[..., tuple[Page, Path]]) -> None:

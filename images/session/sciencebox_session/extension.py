@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +26,7 @@ class SessionHandler(APIHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        self.finish(json.dumps(await asyncio.to_thread(facts.read, os.environ)))
+        self.finish(json.dumps(await asyncio.to_thread(facts.read, os.environ, time.time())))
 
 
 class GalleryHandler(APIHandler):

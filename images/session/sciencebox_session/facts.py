@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 UNKNOWN: dict[str, Any] = {
     "release": None,
     "view": None,
+    "until": None,
     "cores": None,
     "memory_bytes": None,
     "gpus": [],
@@ -21,10 +22,11 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def read(environ: Mapping[str, str]) -> dict[str, Any]:
+def read(environ: Mapping[str, str], now: float) -> dict[str, Any]:
     """The session's facts from `SCIENCEBOX_SESSION`, with two sentences for the user, either of them None:
 
     `problem`, when the description is missing or unreadable; `no_kernels`, when the stack gives none, and why.
+    `seconds_left` is how long the session may run from `now` on, both times in seconds since the epoch.
     """
     facts = UNKNOWN.copy()
     problem = None
@@ -35,7 +37,12 @@ def read(environ: Mapping[str, str]) -> dict[str, Any]:
         problem = "This server was not told what it has: it was started outside of ScienceBox, or by another version."
     except (ValueError, TypeError):
         problem = "The description of this session can't be read. Stop the server and start it again."
-    return facts | {"problem": problem, "no_kernels": _no_kernels(facts["release"], facts["view"])}
+    left = None if facts["until"] is None else max(0.0, facts["until"] - now)
+    return facts | {
+        "seconds_left": left,
+        "problem": problem,
+        "no_kernels": _no_kernels(facts["release"], facts["view"]),
+    }
 
 
 def _no_kernels(release: str | None, view: str | None) -> str | None:

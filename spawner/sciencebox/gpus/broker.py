@@ -227,6 +227,11 @@ class Broker:
         """Sessions about which a reading that began at `look` says nothing final, because they were being started."""
         return frozenset(s for s, r in self._reservations.items() if r.confirmed is None or r.confirmed > look)
 
+    @property
+    def ledger(self) -> tuple[Holding, ...]:
+        """Every device that a container holds, by the last reading."""
+        return self._ledger
+
     def holders(self) -> tuple[Holding, ...]:
         """Every device in someone's hands, by the ledger or by a reservation, each pair of device and session once."""
         return self._pool.holdings()

@@ -39,7 +39,7 @@ class GpuRequest:
 class Holding:
     """One device in one session's hands. `session` is its container's name, `since` seconds since the epoch.
 
-    `until` is when the session's time is over, None where it has no limit.
+    `until` is when the session's time is over, None where it has no limit. `ours` is whether it is this deployment's.
     """
 
     uuid: str
@@ -47,6 +47,7 @@ class Holding:
     session: str
     since: float | None = None
     until: float | None = None
+    ours: bool = True
 
 
 @dataclass

@@ -80,16 +80,17 @@ def reconcile(containers: Iterable[ContainerFacts], deployment: str, in_motion: 
     """
     seen = list(containers)
     return Ledger(
-        holdings=tuple(holding for container in seen for holding in _holdings(container)),
+        holdings=tuple(holding for container in seen for holding in _holdings(container, deployment)),
         ghosts=tuple(c.id for c in seen if _is_ghost(c, deployment) and c.name not in in_motion),
     )
 
 
-def _holdings(container: ContainerFacts) -> Iterable[Holding]:
+def _holdings(container: ContainerFacts, deployment: str) -> Iterable[Holding]:
     uuids = [uuid.strip() for uuid in container.labels.get(GPUS_LABEL, "").split(",")]
     user = container.labels.get(USER_LABEL, "unknown")
     since, until = (_seconds(container.labels.get(label, "")) for label in (SINCE_LABEL, UNTIL_LABEL))
-    return [Holding(uuid, user, container.name, since, until) for uuid in dict.fromkeys(uuids) if uuid]
+    ours = container.labels.get(DEPLOYMENT_LABEL) == deployment
+    return [Holding(uuid, user, container.name, since, until, ours) for uuid in dict.fromkeys(uuids) if uuid]
 
 
 def _is_ghost(container: ContainerFacts, deployment: str) -> bool:

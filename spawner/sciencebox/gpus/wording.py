@@ -86,14 +86,20 @@ def basis(*, known: bool) -> str:
 
 def place_lost(grace_s: float) -> str:
     """A user was away for too long."""
-    return f"Your place in the queue was given up, because its page was closed for {minutes(round(grace_s / 60))}."
+    return f"Your place in the queue was given up, because its page was closed for {span(grace_s)}."
 
 
-def minutes(number: int) -> str:
-    """A span of time as people say it."""
+def time_over(longest_s: float) -> str:
+    """Why a session was stopped."""
+    return f"Your last session was stopped after {span(longest_s)}, its time limit. Your files are as you left them."
+
+
+def span(seconds: float) -> str:
+    """A time as people say it, in whole hours or in minutes."""
+    minutes = round(seconds / 60)
     for unit, size in (("hour", 60), ("minute", 1)):
-        if number % size == 0 and number >= size:
-            return f"{number // size} {unit}{'' if number == size else 's'}"
+        if minutes % size == 0 and minutes >= size:
+            return f"{minutes // size} {unit}{'' if minutes == size else 's'}"
     return "less than a minute"
 
 

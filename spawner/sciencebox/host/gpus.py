@@ -48,12 +48,16 @@ def as_dictionary(inventory: Inventory, found: Sequence[Card], fault: str) -> di
             {
                 **dataclasses.asdict(card.device),
                 "kind": card.device.kind,
-                "holders": [dataclasses.asdict(holding) for holding in card.holders],
+                "holders": [_holder(holding) for holding in card.holders],
                 "outside": [dataclasses.asdict(process) for process in card.outside],
             }
             for card in found
         ],
     }
+
+
+def _holder(holding: Holding) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(holding).items() if name != "ours"}
 
 
 def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
 
+from sciencebox.accounting.store import LeaseStore
+from sciencebox.hub.accountant import Accountant
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.caretaker import SERVICE, Caretaker
 from sciencebox.hub.pages import HANDLERS
@@ -40,6 +42,8 @@ class ScienceBoxHub(JupyterHub):
     async def init_spawners(self) -> Any:
         """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
         await self.desk.open()
+        self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
+        await self.accountant.open()
         count = await super().init_spawners()
         known = {
             spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
@@ -48,10 +52,22 @@ class ScienceBoxHub(JupyterHub):
         return count
 
     async def start(self) -> None:
-        """Answer; then bring back who waited for a GPU before the restart."""
+        """Answer; then bring back who waited for a GPU before the restart, and keep the time of sessions."""
         await super().start()
         caretaker = Caretaker(self.hub.api_url, self._service_map[SERVICE].api_token)
         self._coming_back = asyncio.create_task(caretaker.bring_back(self.desk.room))
+        self._keeping_books = asyncio.create_task(self.accountant.run())
+        self._keeping_time = asyncio.create_task(caretaker.keep_time(self._time_is_over_for))
+
+    def _time_is_over_for(self) -> list[str]:
+        """Users whose session has held its GPUs for as long as it may."""
+        over = {holding.session: holding.user for holding in self.desk.over()}
+        return [user for session, user in over.items() if self._runs(user, session)]
+
+    def _runs(self, user: str, session: str) -> bool:
+        """Whether it is this hub's session, and not about to stop. Other deployments look after their own."""
+        spawner = self.users[user].spawner if user in self.users else None
+        return spawner is not None and spawner.ready and spawner.object_name == session
 
     async def cleanup(self) -> None:
         """Stop. Who waits keeps the place for when the hub is back."""

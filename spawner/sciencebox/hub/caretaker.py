@@ -1,6 +1,7 @@
 """What the hub does with sessions on its own behalf, through JupyterHub's REST API like any other client.
 
-It brings those who waited for a GPU back into the queue after a restart of the hub.
+It brings those who waited for a GPU back into the queue after a restart of the hub, and stops sessions whose time is
+over.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from sciencebox.sessions.tickets import KeptTicket
     from sciencebox.sessions.waiting import WaitingRoom
 
 SERVICE = "sciencebox"  # the name under which JupyterHub knows it
 SCOPES = ["servers"]
+LOOK_EVERY_S = 5.0
 ANSWER_S = 60.0  # JupyterHub answers a start within seconds, unless it is busy
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,21 @@ class Caretaker:
         """Start a user's session; returns when it runs, or when the hub goes on with it in the background."""
         await self._call("POST", user, json.dumps(options))
 
+    async def stop(self, user: str) -> None:
+        """Stop a user's session; returns when it is gone, or when the hub goes on with it in the background."""
+        await self._call("DELETE", user, None)
+
+    async def keep_time(self, over: Callable[[], Iterable[str]]) -> None:
+        """Stop the sessions of the users that `over` names, for as long as the hub runs."""
+        while True:
+            for user in over():
+                log.info("The session of %s is stopped: its time is over.", user)
+                try:
+                    await self.stop(user)
+                except (HTTPClientError, OSError) as error:
+                    log.warning("The session of %s could not be stopped: %s", user, error)
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def bring_back(self, room: WaitingRoom) -> None:
         """Put everybody back into the queue who waited before the restart; who cannot be is given up."""
         await asyncio.gather(*(self._bring_back(room, kept) for kept in room.expected))
@@ -46,7 +65,7 @@ class Caretaker:
             log.warning("%s does not come back into the queue: %s", kept.user, error)
             room.give_up(kept.session)
 
-    async def _call(self, method: str, user: str, body: str) -> None:
+    async def _call(self, method: str, user: str, body: str | None) -> None:
         address = url_path_join(self._api_url, "users", url_escape_path(user), "server")
         headers = {"Authorization": f"token {self._token}", "Content-Type": "application/json"}
         request = HTTPRequest(address, method, headers, body, request_timeout=ANSWER_S)

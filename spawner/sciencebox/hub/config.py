@@ -56,7 +56,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.template_paths = [str(HERE / "templates")]
     c.JupyterHub.template_vars = {
         "sciencebox_simulated": settings.gpus.simulate > 0,
-        "sciencebox_grace": wording.minutes(settings.queue.grace_minutes),
+        "sciencebox_grace": wording.span(60 * settings.queue.grace_minutes),
     }
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
     c.JupyterHub.cleanup_servers = False

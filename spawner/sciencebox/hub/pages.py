@@ -57,6 +57,7 @@ class Card:
     state: str
     about: str
     since: float | None = None
+    until: float | None = None
     simulated: bool = False
 
 
@@ -79,6 +80,7 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
         state=state,
         about=about,
         since=min((h.since for h in holdings if h.since is not None), default=None),
+        until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
     )
 

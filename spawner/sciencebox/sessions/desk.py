@@ -107,7 +107,11 @@ class Desk:
             grace_s=60 * queue.grace_minutes,
             show_names=settings.gpus.show_holders,
         )
+        self.notices: dict[
+            str, str
+        ] = {}  # what users should know of their last sessions; a spawner does not outlive one
         self._something_changed = asyncio.Event()
+        self._listeners: list[asyncio.Event] = []
         self._identities = identities
         self._read_devices = read_devices
         self._find_driver = find_driver
@@ -186,7 +190,7 @@ class Desk:
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
         self.broker.see_ledger(ledger.holdings, look, time.time())
         self._engine_fault = ""
-        self._something_changed.set()
+        self._tell_of_a_change()
         return ledger.ghosts
 
     async def _look_at_driver(self) -> None:
@@ -276,8 +280,14 @@ class Desk:
         releases = [view.release for view in self._views]
         counts = self.broker.availability()
         offer = make_offer(self.settings, counts, releases, reason=self._reason(), machine=self._machine)
-        most = policy_for(self.settings, tuple(groups)).gpus
-        return offer if most is None else replace(offer, max_gpus=min(most, offer.max_gpus))
+        policy = policy_for(self.settings, tuple(groups))
+        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
+        return replace(offer, max_gpus=most, longest_s=policy.session_s)
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the driver said last."""
+        return self._inventory
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
@@ -318,6 +328,7 @@ class Desk:
     def settle(self, session: str) -> None:
         """The start of a session is over, whatever came of it: from now on the engine says what it holds."""
         self.broker.confirm(session)
+        self._tell_of_a_change()
 
     def release(self, session: str) -> None:
         """No container of this session exists."""
@@ -335,8 +346,27 @@ class Desk:
             await self._attach(devices),
             devices,
             view=next((view.path for view in self._views if view.release == options.stack), None),
+            until=grant.until,
             labels=labels(grant.user, devices, self.settings.name, time.time(), grant.until),
         )
+
+    def hear_of_changes(self) -> asyncio.Event:
+        """An event that is set whenever a session may have got or given back its GPUs."""
+        self._listeners.append(asyncio.Event())
+        return self._listeners[-1]
+
+    def _tell_of_a_change(self) -> None:
+        for event in (self._something_changed, *self._listeners):
+            event.set()
+
+    def over(self) -> tuple[Holding, ...]:
+        """What this deployment's sessions hold that have held it for as long as they may."""
+        now = time.time()
+        return tuple(h for h in self.broker.holders() if h.ours and h.until is not None and h.until <= now)
+
+    def lease(self, session: str) -> Holding | None:
+        """One of the GPUs that a session holds, for since when and until when it does."""
+        return next((holding for holding in self.broker.holders() if holding.session == session), None)
 
     async def remove_strangers(self, known: Collection[str]) -> None:
         """Remove this deployment's session containers that are not `known` to the hub by name.

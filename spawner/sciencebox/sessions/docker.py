@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from requests import RequestException
 from tornado.web import HTTPError
 from traitlets import default
 
+from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
 from sciencebox.sessions.attach import AttachError, explain_engine_error
 from sciencebox.sessions.form import Refused, options_form
@@ -121,6 +123,7 @@ class GPUDockerSpawner(DockerSpawner):
 
     async def _apply(self, user_options: dict[str, Any]) -> None:
         """Check what was asked for, whether it came from the form or from the API. This is where a start begins."""
+        self.desk.notices.pop(self.user.name, None)
         self._progress.begin()
         self._progress.at(Step.CHECKING)
         await self.desk.refresh()
@@ -259,10 +262,24 @@ class GPUDockerSpawner(DockerSpawner):
 
     async def stop(self, now: bool = False) -> None:
         """Stop and remove the container; its GPUs are free when it is gone."""
+        lease = self.desk.lease(self.container_name)
+        if lease and lease.since and lease.until and lease.until <= time.time():
+            self.desk.notices[self.user.name] = wording.time_over(lease.until - lease.since)
         try:
             await super().stop(now)
         finally:
             await self.desk.refresh_ledger()
+
+    @property
+    def notice(self) -> str:
+        """What the user should know of the last session; empty when there is nothing."""
+        return self.desk.notices.get(self.user.name, "")
+
+    @property
+    def until(self) -> float | None:
+        """When the running session's time is over, in seconds since the epoch; None where it has no limit."""
+        lease = self.desk.lease(self.container_name)
+        return lease.until if lease else None
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The steps of the start, as they happen."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from sciencebox import explain
+from sciencebox.gpus import wording
 from sciencebox.sessions.options import (
     ANY_GPU,
     FIELDS,
@@ -120,6 +121,7 @@ def render(offer: Offer, chosen: Mapping[str, str], errors: Mapping[str, str] = 
         rows=gpu_rows(offer, user),
         sizes=[explain.size(size) for size in offer.memory_bytes],
         most=max(1, offer.most_gpus(chosen.get("gpu", NO_GPU))),
+        longest=f", after {wording.span(offer.longest_s)} at the latest" if offer.longest_s else "",
         has_cuda=any(stack.endswith("_cuda") for stack in offer.stacks),
     )
 

@@ -43,17 +43,19 @@ def describe(
     *,
     view: str | None,
     labels: dict[str, str],
+    until: float | None = None,
 ) -> Launch:
     """Describe the container of one session.
 
-    `view` is the stack's view as sessions see it, None when no release is published; `labels` say whose it is.
+    `view` is the stack's view as sessions see it, None when no release is published; `labels` say whose it is; `until`
+    is when its time is over, in seconds since the epoch.
     """
     environment = {
         **_site_environment(settings),
         **_user_environment(identity),
         **_stack_environment(view),
         **attachment.environment,
-        "SCIENCEBOX_SESSION": json.dumps(_facts(options, devices, attachment, view), sort_keys=True),
+        "SCIENCEBOX_SESSION": json.dumps(_facts(options, devices, attachment, view, until), sort_keys=True),
         "OMP_NUM_THREADS": str(options.cores),
     }
     data = settings.data_root / "data"
@@ -95,12 +97,13 @@ def repository(settings: Settings) -> Path:
 
 
 def _facts(
-    options: SessionOptions, devices: Sequence[Device], attachment: Attachment, view: str | None
+    options: SessionOptions, devices: Sequence[Device], attachment: Attachment, view: str | None, until: float | None
 ) -> dict[str, Any]:
     """What the session may know of itself; the notebooks and the welcome page read it."""
     return {
         "release": options.stack,
         "view": view,
+        "until": until,
         "cores": options.cores,
         "memory_bytes": options.memory_bytes,
         "attach": attachment.mode,

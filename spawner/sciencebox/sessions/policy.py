@@ -28,14 +28,14 @@ def policy_for(settings: Settings, groups: Collection[str]) -> Policy:
     mine = [group for group in settings.groups if group.name in groups]
     hours = _most(settings.limits, mine, lambda limits: limits.session_hours, "session_hours")
     return Policy(
-        gpus=_most(settings.limits, mine, lambda limits: limits.gpus, "gpus") or None,
+        gpus=int(_most(settings.limits, mine, lambda limits: limits.gpus, "gpus")) or None,
         session_s=hours * HOUR_S if hours else None,
         weight=max((group.weight for group in mine), default=1),
         priority=max((group.priority for group in mine), default=0),
     )
 
 
-def _most(general: Limits, groups: Collection[Group], value: Callable[[Limits], int], key: str) -> int:
+def _most(general: Limits, groups: Collection[Group], value: Callable[[Limits], float], key: str) -> float:
     """The most generous value; 0, which is no limit, is more than any number."""
     values = [value(group if key in group.model_fields_set else general) for group in groups] or [value(general)]
     return 0 if 0 in values else max(values)

@@ -59,7 +59,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     markdown = {"cell_type": "markdown", "id": "m", "metadata": {}, "source": "# First\n\nWhat it shows."}
     notebook = {"cells": [markdown], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (gallery / "00_first.ipynb").write_text(json.dumps(notebook))
-    session = {"release": None, "view": None, "cores": 2, "memory_bytes": 1, "gpus": [], "simulated": True}
+    session = {
+        "release": None,
+        "view": None,
+        "until": None,
+        "cores": 2,
+        "memory_bytes": 1,
+        "gpus": [],
+        "simulated": True,
+    }
     environ = os.environ | {
         "HOME": str(home),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),

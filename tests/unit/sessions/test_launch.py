@@ -30,7 +30,9 @@ def _launch(
     devices: tuple[Device, ...] = (),
     view: str | None = VIEW,
 ) -> Launch:
-    return describe(settings, OPTIONS, MARIA, attachment or no_gpu(), devices, view=view, labels=LABELS)
+    return describe(
+        settings, OPTIONS, MARIA, attachment or no_gpu(), devices, view=view, labels=LABELS, until=1_790_000_000.0
+    )
 
 
 def test_the_host_configuration_of_a_session_without_gpu() -> None:
@@ -88,6 +90,7 @@ def test_the_session_knows_what_it_has() -> None:
     assert facts == {
         "release": "SB_1",
         "view": VIEW,
+        "until": 1_790_000_000.0,
         "cores": 2,
         "memory_bytes": 4 * GIB,
         "attach": "cdi",

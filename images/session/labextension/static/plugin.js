@@ -1,10 +1,11 @@
-/* What the session adds to JupyterLab: the welcome page, and a button that copies a bundled notebook. */
+/* What the session adds to JupyterLab: the welcome page, a button that copies a bundled notebook, and a warning before its end. */
 
-import { render } from './welcome.js';
+import { clock, render } from './welcome.js';
 
 const WELCOME = 'sciencebox:welcome';
 const GALLERY = 'examples/'; // where the server shows the bundled notebooks in the user's home
 const NARROW = 768; // pixels
+const WARNINGS_S = [600, 60]; // how long before the session's end
 const ICON =
   '<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">' +
   '<path d="M4 5h16v14H4zm2 2v10h12V7zm2 2h8v2H8zm0 4h5v2H8z"/></g></svg>';
@@ -36,6 +37,7 @@ export async function load(shared) {
       launcherItems?.add({ command: WELCOME, category: 'Other', rank: 0 });
       palette?.addItem({ command: WELCOME, category: 'Help' });
       addCopyButton(app, open, icons);
+      warnBeforeTheEnd(server, apputils);
     }
   };
 }
@@ -158,4 +160,31 @@ function addCopyButton(app, open, { ToolbarButton }) {
       return button;
     }
   });
+}
+
+/** Say it in time when the session's time is nearly over; who opens JupyterLab later hears of it at once. */
+async function warnBeforeTheEnd(server, { Notification }) {
+  const { seconds_left: left } = await server('session').catch(() => ({ seconds_left: null }));
+  if (left === null) {
+    return;
+  }
+  const end = performance.now() + 1000 * left; // the browser's clock may be wrong
+  const waiting = [...WARNINGS_S];
+
+  const look = () => {
+    const seconds = (end - performance.now()) / 1000;
+    const due = waiting.filter(warning => seconds <= warning);
+    if (due.length && seconds > 0) {
+      Notification.warning(
+        `This session's time is over at ${clock(seconds)}. Save your work and stop your kernels: then it is stopped. Your files stay.`,
+        { autoClose: false }
+      );
+    }
+    waiting.splice(0, due.length);
+    if (!waiting.length) {
+      clearInterval(timer);
+    }
+  };
+  const timer = setInterval(look, 5000);
+  look();
 }

@@ -10,6 +10,15 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** The moment in so many seconds: the time today, else with the date. */
+export function clock(secondsLeft) {
+  const moment = new Date(Date.now() + 1000 * secondsLeft);
+  const today = moment.toDateString() === new Date().toDateString();
+  return today
+    ? moment.toLocaleTimeString([], { timeStyle: 'short' })
+    : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+}
+
 /** Fill `node` with the page. `server(path)` answers JSON, `open(name)` opens a copy of a bundled notebook. */
 export async function render(node, server, open) {
   node.setAttribute('aria-busy', 'true');
@@ -48,7 +57,8 @@ function sessionSection(session) {
     ['GPU', session.gpus.length ? gpuList(session.gpus) : 'No GPU in this session'],
     ['Cores', session.cores === null ? 'unknown' : `${session.cores}`],
     ['Memory', session.memory_bytes === null ? 'unknown' : size(session.memory_bytes)],
-    ['Software stack', session.release ?? 'none']
+    ['Software stack', session.release ?? 'none'],
+    ...(session.seconds_left === null ? [] : [['Time', `until ${clock(session.seconds_left)}`]])
   ];
   return section(
     'This session',

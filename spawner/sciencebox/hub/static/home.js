@@ -1,4 +1,7 @@
-/* The page of one's own session: stopping it. */
+/* The page of one's own session: how long it may run, and stopping it. */
+import { tellTimes } from './times.js';
+
+tellTimes(document);
 const stop = document.getElementById('stop');
 const said = document.getElementById('stop-said');
 

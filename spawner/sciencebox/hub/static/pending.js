@@ -1,4 +1,6 @@
 /* The steps of a session's start, as the hub tells them, and the place in the queue while it waits for a GPU. */
+import { clock } from './times.js';
+
 const page = document.getElementById('pending');
 const steps = [...page.querySelectorAll('[data-step]')];
 const message = document.getElementById('pending-message');
@@ -26,13 +28,6 @@ function tell(text) {
   message.textContent = text;
   const shown = [...steps, queue.querySelector('[data-part="title"]')].some(one => one.textContent.trim() === text);
   message.classList.toggle('visually-hidden', shown);
-}
-
-/** A moment as people near it say it: the time today, else with the date. */
-function clock(seconds) {
-  const moment = new Date(1000 * seconds);
-  const today = moment.toDateString() === new Date().toDateString();
-  return today ? moment.toLocaleTimeString([], { timeStyle: 'short' }) : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
 }
 
 function stand(place) {

@@ -1,0 +1,71 @@
+"""The leases in the hub's database. Blocking: to be called in a thread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sql
+from alembic import command
+from alembic.config import Config
+
+from sciencebox.accounting.leases import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_TABLE = "sciencebox_alembic_version"  # JupyterHub keeps its own
+
+_LEASES = sql.table(
+    "sciencebox_leases",
+    sql.column("user_name"),
+    sql.column("session"),
+    sql.column("device"),
+    sql.column("kind"),
+    sql.column("since"),
+    sql.column("until"),
+    sql.column("ended"),
+)
+
+
+class LeaseStore:
+    """Reads and writes leases. Every method raises SQLAlchemyError when the database cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = sql.create_engine(url)
+
+    def migrate(self) -> None:
+        """Bring our tables to what this version needs."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def going(self) -> list[Lease]:
+        """Leases that had not ended when they were last written."""
+        return self._read(~_LEASES.c.ended)
+
+    def since(self, moment: float) -> list[Lease]:
+        """Leases that lasted beyond `moment`, in seconds since the epoch."""
+        return self._read(_LEASES.c.until > moment)
+
+    def write(self, leases: Iterable[Lease]) -> None:
+        """Write all of these or none; what is there already of the same key is replaced."""
+        with self._engine.begin() as connection:
+            for lease in leases:
+                values = {"kind": lease.kind, "until": lease.until, "ended": lease.ended}
+                key = {"session": lease.session, "device": lease.device, "since": lease.since}
+                same = sql.and_(*(_LEASES.c[name] == value for name, value in key.items()))
+                if not connection.execute(_LEASES.update().where(same).values(values)).rowcount:
+                    connection.execute(_LEASES.insert().values(user_name=lease.user, **key, **values))
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def _read(self, condition: sql.ColumnElement[bool]) -> list[Lease]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(sql.select(_LEASES).where(condition).order_by(_LEASES.c.since)).all()
+        return [Lease.of(row) for row in rows]

@@ -1,0 +1,71 @@
+"""Writes down who has which GPU, and reminds the broker of it after a restart.
+
+It writes whenever the ledger changes and every SAMPLE_S, so a crash loses at most that. Where the database cannot be
+used, sessions go on and nothing is granted or refused for it; what could not be written is written at the next try.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from sciencebox.accounting.leases import SAMPLE_S, changes
+
+if TYPE_CHECKING:
+    from sciencebox.accounting.store import LeaseStore
+    from sciencebox.sessions.desk import Desk
+
+HALF_LIVES = 20  # after which what was used counts less than a millionth
+
+log = logging.getLogger(__name__)
+
+
+class Accountant:
+    """One for the hub."""
+
+    def __init__(self, store: LeaseStore, desk: Desk) -> None:
+        self._store = store
+        self._desk = desk
+        self._is_ready = False
+
+    async def open(self) -> None:
+        """Make the tables, and tell the broker, which knows what is held now, what everybody used lately."""
+        half_life_s = 3600 * self._desk.settings.queue.half_life_hours
+        try:
+            await self._desk.engine.run(self._store.migrate)
+            self._is_ready = True
+            lately = await self._desk.engine.run(self._store.since, time.time() - HALF_LIVES * half_life_s)
+        except SQLAlchemyError as error:
+            log.error("What was used of the GPUs lately is not known: %s", error)
+            return
+        held = {(holding.session, holding.uuid, holding.since) for holding in self._desk.broker.ledger}
+        for lease in lately:
+            if lease.key not in held:  # what goes on is counted by the broker, from its beginning
+                self._desk.broker.see_use(lease.user, lease.since, lease.until)
+
+    async def run(self) -> None:
+        """Write for as long as the hub runs."""
+        changed = self._desk.hear_of_changes()
+        while True:
+            await self._desk.refresh_ledger()
+            changed.clear()  # what that look saw itself
+            if self._is_ready and self._desk.broker.readable:
+                await self._write()
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(changed.wait(), SAMPLE_S)
+
+    async def _write(self) -> None:
+        holdings = self._desk.broker.ledger
+        kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
+        try:
+            going = await self._desk.engine.run(self._store.going)
+            leases = changes(going, holdings, kinds, time.time())
+            if leases:
+                await self._desk.engine.run(self._store.write, leases)
+        except SQLAlchemyError as error:
+            log.error("Who has which GPU cannot be written down now: %s", error)

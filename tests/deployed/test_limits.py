@@ -1,0 +1,59 @@
+"""How long a GPU may be kept: a deployed service with a group whose sessions are short."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deployed.conftest import make
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from tests.service import Service
+
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
+
+BOTH = {"gpu": "any", "gpu_count": 2}
+
+
+def test_a_session_whose_time_is_over_is_stopped_and_its_user_is_told(service: Service) -> None:
+    tilda = service.person("tilda")
+    service.join("brief", "tilda")
+    assert "at the latest" in tilda.page("spawn")
+    with service.session("tilda", **BOTH):
+        assert "It may run" in tilda.page("home")
+        with service.queued("jonas", **BOTH) as (jonas,):
+            wait_until(jonas.is_ready, "the next one has the cards")
+            assert set(service.holders().values()) == {"jonas"}
+        assert "Your last session was stopped after less than a minute, its time limit." in tilda.page("spawn")
+        assert not tilda.session()
+
+
+def test_a_hub_that_was_killed_still_knows_when_time_is_over(service: Service) -> None:
+    service.person("tilda")
+    service.join("brief", "tilda")
+    with service.session("tilda", **BOTH) as tilda:
+        service.kill_hub()
+        wait_until(lambda: not tilda.session(), "the session is stopped")
+        assert not service.holders()
+
+
+def test_who_used_what_is_reported_also_after_a_hub_was_killed(service: Service) -> None:
+    def sessions() -> int:
+        uses = json.loads(make("usage", service.settings, "--json").stdout)
+        return sum(use["sessions"] for use in uses if use["name"] == "maria")
+
+    before = sessions()
+    with service.session("maria", **BOTH):
+        wait_until(lambda: sessions() == before + 1, "the session is in the report")
+        service.kill_hub()
+    assert sessions() == before + 1
+    assert "Fake A100" in make("usage", service.settings, "--by", "device").stdout
+
+
+def test_a_session_without_a_gpu_has_no_end(service: Service) -> None:
+    service.join("brief", service.person("tilda").name)
+    with service.session("tilda") as tilda:
+        assert "It may run" not in tilda.page("home")

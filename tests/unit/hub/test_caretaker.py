@@ -1,0 +1,86 @@
+"""What the hub does by itself, by its own API."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sciencebox.hub import caretaker
+from sciencebox.hub.caretaker import Caretaker
+from tornado.httpserver import HTTPServer
+from tornado.testing import bind_unused_port
+from tornado.web import Application, RequestHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tornado.httputil import HTTPServerRequest
+
+
+class Api:
+    """The hub's API: it remembers what it was asked, and fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.failures = 0
+
+    def answer(self, request: HTTPServerRequest) -> int:
+        self.asked.append((str(request.method), request.path, request.headers.get("Authorization", "")))
+        self.failures -= 1
+        return 500 if self.failures >= 0 else 204
+
+
+class Handler(RequestHandler):
+    def initialize(self, api: Api) -> None:
+        self.api = api
+
+    def delete(self, *_: Any) -> None:
+        self.set_status(self.api.answer(self.request))
+
+
+def keep_time(api: Api, over: list[list[str]]) -> list[tuple[str, str, str]]:
+    """What is asked while time is kept and `over` is seen, look by look."""
+
+    async def run() -> None:
+        socket, port = bind_unused_port()
+        server = HTTPServer(Application([(r"/(.*)", Handler, {"api": api})]))
+        server.add_socket(socket)
+        ended = asyncio.Event()
+        looks: Iterator[list[str]] = iter(over)
+
+        def look() -> list[str]:
+            found = next(looks, None)
+            if found is None:
+                ended.set()
+            return found or []
+
+        task = asyncio.create_task(Caretaker(f"http://127.0.0.1:{port}/hub/api/", "secret").keep_time(look))
+        await asyncio.wait_for(ended.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.stop()
+        await server.close_all_connections()
+
+    asyncio.run(run())
+    return api.asked
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caretaker, "LOOK_EVERY_S", 0)
+
+
+def test_the_sessions_whose_time_is_over_are_stopped() -> None:
+    asked = keep_time(Api(), [[], ["ada", "o'neil/x"]])
+    assert asked == [
+        ("DELETE", "/hub/api/users/ada/server", "token secret"),
+        ("DELETE", "/hub/api/users/o%27neil%2Fx/server", "token secret"),
+    ]
+
+
+def test_one_that_cannot_be_stopped_is_tried_again_and_does_not_hold_up_the_others() -> None:
+    api = Api()
+    api.failures = 1
+    asked = keep_time(api, [["ada", "bob"], ["ada"]])
+    assert [path.split("/")[-2] for _, path, _ in asked] == ["ada", "bob", "ada"]
