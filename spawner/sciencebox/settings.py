@@ -217,6 +217,9 @@ class Limits(Section):
         description="Longest session with a GPU: its user is warned 10 minutes and 1 minute before its end, then it is "
         "stopped. The queue's estimates come from it.",
     )
+    gpu_hours_week: Annotated[float, Strict(), Field(ge=0, le=1_000_000)] = Field(
+        0, description="Most GPU hours in any seven days; a session with two GPUs uses two an hour."
+    )
 
 
 class Group(Limits):

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.browser
 
 ILL = gpu(3, "NVIDIA T4", 16, health=Health.QUARANTINED, health_reason="2 uncorrectable memory errors")
 BUSY = State(
-    gpus=(gpu(0), gpu(1), gpu(2, "NVIDIA T4", 16), ILL), holdings=(held(0, "bob"), held(1, "maria"), held(2, "ada"))
+    gpus=(gpu(0), gpu(1), gpu(2, "NVIDIA T4", 16), ILL),
+    holdings=(held(0, "bob"), held(1, "maria"), held(2, "ada")),
+    line=("eva", "karl"),
 )
 NO_DRIVER = State(reason="The NVIDIA driver is not installed.", releases=())
 FIRST_PASSWORD = "one-time-password-as-printed"
@@ -198,9 +200,11 @@ def test_the_gpus_page_follows_the_server(hub: LittleHub, window: Callable[..., 
     page = window()
     page.get_by_role("link", name="GPUs").click()
     page.get_by_role("row").filter(has_text="GPU-0").get_by_text("Free").wait_for()
+    assert page.get_by_text("Nobody waits for a GPU.").is_visible()
     hub.show(BUSY)
     page.get_by_text("In use by bob").wait_for(timeout=15_000)
     page.get_by_text("In quarantine: 2 uncorrectable memory errors").wait_for()
+    assert page.locator(".sb-line tbody tr").all_inner_texts()[1].startswith("2\tkarl\t1 GPU\t")
     assert page.locator("time").first.inner_text().startswith("since ")
 
 

@@ -28,7 +28,9 @@ engine: {{socket: {socket}}}
 gpus: {{driver_root: {driver_root}}}
 stack: {{variant: cpu}}
 accounts: {{administrator: admin}}
-groups: [{{name: brief, session_hours: 0.004}}]
+groups:
+  - {{name: brief, session_hours: 0.004}}
+  - {{name: thrifty, gpu_hours_week: 0.034}}
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,23 @@ def test_who_used_what_is_reported_also_after_a_hub_was_killed(service: Service)
         service.kill_hub()
     assert sessions() == before + 1
     assert "Fake A100" in make("usage", service.settings, "--by", "device").stdout
+
+
+def test_who_has_used_up_the_hours_of_the_week_gets_no_gpu(service: Service) -> None:
+    uma = service.person("uma")
+    service.join("thrifty", "uma")
+    assert "You have used 0.0 of your 0.034 GPU hours of the last 7 days." in uma.page("spawn")
+    with service.session("uma", **BOTH):
+        labels = service.container("uma").labels
+        since, until = (datetime.fromisoformat(labels[f"sciencebox.{end}"]) for end in ("since", "until"))
+        assert (until - since).total_seconds() == pytest.approx(0.034 * 3600 / 2, abs=2)
+        # Then less is left than a session is worth starting for.
+        wait_until(lambda: datetime.now(timezone.utc) > since + timedelta(seconds=3), "three seconds are used")
+    answer = uma.start(**BOTH)
+    assert answer.status_code == 503
+    assert "You have used up your 0.034 GPU hours of the last 7 days. The first of them come back" in answer.text
+    with service.session("uma"):
+        assert not service.holders()
 
 
 def test_a_session_without_a_gpu_has_no_end(service: Service) -> None:

@@ -51,6 +51,10 @@ class LeaseStore:
         """Leases that lasted beyond `moment`, in seconds since the epoch."""
         return self._read(_LEASES.c.until > moment)
 
+    def of(self, user: str, moment: float) -> list[Lease]:
+        """A user's leases that lasted beyond `moment`."""
+        return self._read(sql.and_(_LEASES.c.user_name == user, _LEASES.c.until > moment))
+
     def write(self, leases: Iterable[Lease]) -> None:
         """Write all of these or none; what is there already of the same key is replaced."""
         with self._engine.begin() as connection:

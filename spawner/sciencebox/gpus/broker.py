@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sciencebox.gpus.device import Device, Inventory
     from sciencebox.gpus.pool import GpuRequest
 
-RefusalCode = Literal["impossible", "unfit", "unreadable"]
+RefusalCode = Literal["impossible", "unfit", "unreadable", "quota"]
 HOUR_S = 3600.0
 
 
@@ -48,7 +48,7 @@ class Refusal:
     """Why a request is not even taken into the queue. `message` is a plain sentence for the user.
 
     `impossible`: never here, whatever others do; `unfit`: devices are ill or used by programs outside the service;
-    `unreadable`: driver or engine cannot be read.
+    `unreadable`: driver, engine or books cannot be read; `quota`: the user's hours are used up.
     """
 
     code: RefusalCode

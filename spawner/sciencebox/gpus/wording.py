@@ -45,7 +45,7 @@ def impossible(devices: Sequence[Device], candidates: Sequence[Device], count: i
         largest = max((device.memory_bytes or 0 for device in alike), default=0)
         return f"No {kind or 'GPU'} here has as much memory; the largest has {gib(largest)}."
     fitting = candidates or alike
-    return f"{_number(count, kind)} were asked for; of those that fit, this server has {len(fitting)}."
+    return f"{number(count, kind)} were asked for; of those that fit, this server has {len(fitting)}."
 
 
 def unfit(reasons: Sequence[tuple[Device, str]]) -> str:
@@ -94,6 +94,37 @@ def time_over(longest_s: float) -> str:
     return f"Your last session was stopped after {span(longest_s)}, its time limit. Your files are as you left them."
 
 
+def quota_used(limit_s: float, back_in_s: float) -> str:
+    """Why a user gets no GPU for now."""
+    return (
+        f"You have used up your {_hours(limit_s)} of the last 7 days. The first of them come back in about "
+        f"{about(back_in_s)}. A session without a GPU starts at any time."
+    )
+
+
+def quota_left(limit_s: float, used_s: float) -> str:
+    """How much of a quota is used."""
+    return f"You have used {used_s / 3600:.1f} of your {_hours(limit_s)} of the last 7 days."
+
+
+def quota_unreadable() -> str:
+    """The books cannot be read."""
+    return "How many GPU hours you have left cannot be read at the moment; try again in a minute."
+
+
+def about(seconds: float) -> str:
+    """A time to the nearest day, hour or minute, by its size."""
+    for size in (86_400, 3_600):
+        if seconds >= 2 * size:
+            number = round(seconds / size)
+            return f"{number} {'days' if size == 86_400 else 'hours'}"
+    return span(seconds)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.3g} GPU hours"
+
+
 def span(seconds: float) -> str:
     """A time as people say it, in whole hours or in minutes."""
     minutes = round(seconds / 60)
@@ -129,7 +160,8 @@ def gib(size_bytes: int) -> str:
     return f"{size_bytes / 1024**3:.3g} GiB"
 
 
-def _number(count: int, kind: str | None) -> str:
+def number(count: int, kind: str | None) -> str:
+    """What is asked for."""
     if kind:
         return f"{count} x {kind}"
     return "1 GPU" if count == 1 else f"{count} GPUs"

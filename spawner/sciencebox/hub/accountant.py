@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from sciencebox.accounting.leases import SAMPLE_S, changes
+from sciencebox.accounting.quota import WEEK_S
+from sciencebox.sessions.desk import BooksError
 
 if TYPE_CHECKING:
+    from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.store import LeaseStore
     from sciencebox.sessions.desk import Desk
 
@@ -32,6 +35,7 @@ class Accountant:
         self._store = store
         self._desk = desk
         self._is_ready = False
+        self._writing = asyncio.Lock()
 
     async def open(self) -> None:
         """Make the tables, and tell the broker, which knows what is held now, what everybody used lately."""
@@ -54,18 +58,30 @@ class Accountant:
         while True:
             await self._desk.refresh_ledger()
             changed.clear()  # what that look saw itself
-            if self._is_ready and self._desk.broker.readable:
+            try:
                 await self._write()
+            except SQLAlchemyError as error:
+                log.error("Who has which GPU cannot be written down now: %s", error)
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(changed.wait(), SAMPLE_S)
 
-    async def _write(self) -> None:
-        holdings = self._desk.broker.ledger
-        kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
+    async def lately(self, user: str) -> list[Lease]:
+        """A user's leases of the last seven days. Raises BooksError."""
+        if not self._is_ready:
+            raise BooksError("the tables could not be made when the hub started")
         try:
+            await self._write()  # what ended a moment ago counts
+            return await self._desk.engine.run(self._store.of, user, time.time() - WEEK_S)
+        except SQLAlchemyError as error:
+            raise BooksError(str(error)) from error
+
+    async def _write(self) -> None:
+        if not self._is_ready or not self._desk.broker.readable:
+            return
+        async with self._writing:
+            holdings = self._desk.broker.ledger
+            kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
             going = await self._desk.engine.run(self._store.going)
             leases = changes(going, holdings, kinds, time.time())
             if leases:
                 await self._desk.engine.run(self._store.write, leases)
-        except SQLAlchemyError as error:
-            log.error("Who has which GPU cannot be written down now: %s", error)

@@ -44,6 +44,7 @@ class ScienceBoxHub(JupyterHub):
         await self.desk.open()
         self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
         await self.accountant.open()
+        self.desk.lately = self.accountant.lately
         count = await super().init_spawners()
         known = {
             spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active

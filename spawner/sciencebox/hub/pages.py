@@ -17,6 +17,7 @@ from jupyterhub.utils import url_path_join
 from tornado.web import HTTPError, authenticated
 
 from sciencebox import explain
+from sciencebox.gpus import wording
 from sciencebox.gpus.device import Health
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.sessions.form import gpu_facts
@@ -25,6 +26,7 @@ from sciencebox.sessions.options import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.desk import Desk, Snapshot
@@ -69,6 +71,37 @@ def cards(snapshot: Snapshot, reader: Reader) -> list[Card]:
     return [_card(device, holders.get(device.uuid, []), snapshot, reader) for device in snapshot.inventory.devices]
 
 
+@dataclass(frozen=True)
+class Line:
+    """A place in the queue. `since` and `start` are in seconds since the epoch; `start` is None when unknown."""
+
+    position: int
+    who: str
+    wants: str
+    since: float
+    start: float | None
+
+
+def line(places: Sequence[Place], reader: Reader) -> list[Line]:
+    """Everybody who waits in words, as this reader may know them."""
+    return [
+        Line(
+            place.position,
+            _name(place.ticket.request.user, reader),
+            wording.number(place.ticket.request.count, place.ticket.request.kind),
+            place.ticket.arrived,
+            place.start,
+        )
+        for place in places
+    ]
+
+
+def _name(user: str, reader: Reader) -> str:
+    if user == reader.name:
+        return "you"
+    return user if reader.may_see(user) else "somebody"
+
+
 def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reader: Reader) -> Card:
     state, about = _state(device, holdings, snapshot.unfit, reader)
     return Card(
@@ -87,7 +120,7 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
 
 def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str], reader: Reader) -> tuple[str, str]:
     if holdings:
-        names = sorted({"you" if h.user == reader.name else h.user for h in holdings if reader.may_see(h.user)})
+        names = sorted({_name(h.user, reader) for h in holdings if reader.may_see(h.user)})
         by = f"In use by {', '.join(names)}" if names else "In use"
         # Its session goes on; who looks after the server should know all the same.
         return "used", by if device.health is Health.HEALTHY else f"{by}; {device.health_reason or device.health.value}"
@@ -162,7 +195,12 @@ class GpusHandler(_DeskHandler):
         """The page, or with `?part=table` its changing part."""
         await self.desk.refresh()
         snapshot, reader = self.desk.snapshot(), self.reader
-        context: dict[str, Any] = {"snapshot": snapshot, "reader": reader, "cards": cards(snapshot, reader)}
+        context: dict[str, Any] = {
+            "snapshot": snapshot,
+            "reader": reader,
+            "cards": cards(snapshot, reader),
+            "line": line(self.desk.queue(), reader),
+        }
         whole = self.get_argument("part", "") != "table"
         self.set_header("Cache-Control", "private, no-cache")
         self.finish(await self.render_template("gpus.html" if whole else "gpu_table.html", **context))

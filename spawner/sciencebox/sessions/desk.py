@@ -10,33 +10,23 @@ import asyncio
 import logging
 import os
 import time
-from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from docker.errors import DockerException
-from requests import RequestException
-
-from sciencebox.gpus.broker import Broker, Grant
-from sciencebox.gpus.device import Inventory
+from sciencebox.accounting.quota import budget
+from sciencebox.gpus import wording
+from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
-from sciencebox.sessions.attach import (
-    AttachError,
-    ModeChoice,
-    attach,
-    choose_mode,
-    engine_facts,
-    find_driver_files,
-    no_gpu,
-)
+from sciencebox.sessions.attach import find_driver_files
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.launch import Launch, describe, repository
+from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
 from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer, to_user_options
 from sciencebox.sessions.policy import HOUR_S, policy_for
 from sciencebox.sessions.stack import View, published
@@ -44,26 +34,32 @@ from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from sciencebox.gpus.broker import Refusal
-    from sciencebox.gpus.device import Device
+    from sciencebox.accounting.leases import Lease
+    from sciencebox.accounting.quota import Budget
+    from sciencebox.gpus.broker import Place
+    from sciencebox.gpus.device import Inventory
     from sciencebox.gpus.pool import Holding
-    from sciencebox.sessions.attach import Attachment, DriverFiles
+    from sciencebox.sessions.attach import DriverFiles
     from sciencebox.sessions.waiting import Standing
     from sciencebox.settings import Settings
 
 FRESH_S = 1.0  # what was read within this time need not be read again
 DRIVER_EVERY_S = 15.0
-PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
 RETRY_S = 2.0
 WAITING_LOOK_S = 5.0  # the driver's pace while somebody waits
 STARTS_AT_ONCE = 24  # containers that are created at the same time; others wait a moment for their turn
 
-_UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)
-
 log = logging.getLogger(__name__)
+
+
+class BooksError(Exception):
+    """What a user had of the GPUs lately cannot be read."""
+
+
+async def _no_books(_user: str) -> list[Lease]:
+    raise BooksError("nobody keeps books")
 
 
 @dataclass(frozen=True)
@@ -110,20 +106,16 @@ class Desk:
         self.notices: dict[
             str, str
         ] = {}  # what users should know of their last sessions; a spawner does not outlive one
+        self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()
         self._listeners: list[asyncio.Event] = []
         self._identities = identities
-        self._read_devices = read_devices
-        self._find_driver = find_driver
+        self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
-        self._inventory = Inventory(readable=False, reason="The GPUs of this server were not looked at yet.")
-        self._choice = ModeChoice(None, "The GPUs of this server were not looked at yet.")
-        self._chosen_for: tuple[str, ...] | None = None
         self._engine_fault = ""
         self._views: tuple[View, ...] = ()
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
-        self._driver_call: Future[Inventory] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -172,8 +164,7 @@ class Desk:
             began = time.monotonic()
             views = self.engine.run(published, repository(self.settings), self.settings.stack.repository)
             self._views, _, ghosts = await asyncio.gather(views, self._look_at_driver(), self.refresh_ledger())
-            if self._chosen_for != self._uuids():
-                await self._choose_mode()
+            await self.cards.choose_if_others()
             self._looked_at = began
             return ghosts
 
@@ -182,7 +173,7 @@ class Desk:
         look = self.broker.look()
         try:
             containers = await asyncio.wait_for(self.engine.containers(), PATIENCE_S)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._engine_fault = "The container engine does not answer."
             log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
             self.broker.see_ledger(None, look, time.time(), "it does not answer")
@@ -195,45 +186,7 @@ class Desk:
 
     async def _look_at_driver(self) -> None:
         look = self.broker.look()
-        self._inventory = await self._inventory_or_silence()
-        self.broker.see_inventory(self._inventory, look)
-
-    async def _inventory_or_silence(self) -> Inventory:
-        """A call into a dead driver may never return. It keeps its one thread, and nobody waits for it twice."""
-        stuck = self._driver_call is not None and not self._driver_call.done()
-        call = self._driver_call if stuck and self._driver_call else self.engine.threads.submit(self._read_devices)
-        self._driver_call = call
-        if not stuck:
-            await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
-        try:
-            return call.result(timeout=0)
-        except FutureTimeout:
-            log.error("The NVIDIA driver does not answer.")
-            return Inventory(readable=False, reason="The NVIDIA driver does not answer.")
-        except Exception as error:  # whatever is wrong with GPUs must not stop a session that wants none
-            log.exception("The GPUs cannot be read")
-            return Inventory(readable=False, reason=f"The GPUs cannot be read: {error}")
-
-    async def _choose_mode(self) -> ModeChoice:
-        """How the cards of now reach a container, by what the engine and the driver have now."""
-        uuids, devices = self._uuids(), self._inventory.devices
-        try:
-            choice = await self.engine.run(self._read_mode, devices) if devices else ModeChoice(None, "")
-        except _UNREADABLE as error:
-            log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
-            choice, uuids = ModeChoice(None, "the container engine does not answer."), None
-        self._choice, self._chosen_for = choice, uuids
-        return choice
-
-    def _uuids(self) -> tuple[str, ...] | None:
-        return tuple(device.uuid for device in self._inventory.devices)
-
-    def _read_mode(self, devices: Sequence[Device]) -> ModeChoice:
-        if all(device.simulated for device in devices):
-            return ModeChoice("simulated", "The GPUs are SIMULATED; nothing is attached.")
-        client = self.engine.client
-        facts = engine_facts(client.info(), client.version())
-        return choose_mode(self.settings.gpus.attach, facts, devices, self._find_driver())
+        self.broker.see_inventory(await self.cards.look(), look)
 
     async def _follow_engine(self) -> None:
         """A container that died frees its GPUs at once, whoever ended it."""
@@ -242,7 +195,7 @@ class Desk:
             try:
                 async for _ in self.engine.endings():
                     await self._remove(await self.refresh_ledger())
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 log.warning("The engine cannot be followed: %s", error)
             await asyncio.sleep(RETRY_S if self._engine_fault else 0)
 
@@ -250,7 +203,7 @@ class Desk:
         while True:
             await asyncio.sleep(DRIVER_EVERY_S)
             await self._look_at_driver()
-            await self._choose_mode()
+            await self.cards.choose()
 
     async def _serve(self) -> None:
         """Call those whose turn it is, after every change and at a steady pace while somebody waits."""
@@ -270,7 +223,7 @@ class Desk:
             try:
                 await self.engine.remove(container)
                 log.warning("Removed the container %.12s: its session has ended and it held GPUs.", container)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 log.error("The container %.12s holds GPUs and cannot be removed: %s", container, error)
 
     # What sessions ask
@@ -279,20 +232,26 @@ class Desk:
         """What a member of these groups may choose now."""
         releases = [view.release for view in self._views]
         counts = self.broker.availability()
-        offer = make_offer(self.settings, counts, releases, reason=self._reason(), machine=self._machine)
+        offer = make_offer(
+            self.settings, counts, releases, reason=self.cards.why_none() or self._engine_fault, machine=self._machine
+        )
         policy = policy_for(self.settings, tuple(groups))
         most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
         return replace(offer, max_gpus=most, longest_s=policy.session_s)
 
+    def queue(self) -> tuple[Place, ...]:
+        """Everybody who waits, the next one first."""
+        return self.broker.queue(time.time())
+
     @property
     def inventory(self) -> Inventory:
         """What the driver said last."""
-        return self._inventory
+        return self.cards.inventory
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
-        mode, reason = self._choice.mode or "none", self._choice.reason
-        return Snapshot(self._inventory, self.offer(), self.broker.holders(), self.broker.unfit(), mode, reason)
+        mode, reason = self.cards.choice.mode or "none", self.cards.choice.reason
+        return Snapshot(self.inventory, self.offer(), self.broker.holders(), self.broker.unfit(), mode, reason)
 
     async def request(
         self,
@@ -311,13 +270,26 @@ class Desk:
         if not options.gpu_count:
             return Grant((), session, user)
         await self.refresh(max_age_s=0)
+        mine = list(groups)
+        try:
+            left = await self.budget(user, mine)
+        except BooksError as error:
+            log.error("The GPU hours of %s are not known: %s", user, error)
+            return Refusal("unreadable", wording.quota_unreadable())
+        # From here on nothing is waited for: who comes back to the queue is not out of it for a moment.
         wish = to_user_options(options)
-        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, list(groups))
-        refusal = self.broker.ask(self._ticket(kept))
+        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, mine)
+        ticket = _within(left, self._ticket(kept))
+        refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
         if refusal:
             return refusal
         self._something_changed.set()
         return await self.room.wait(kept, tell, is_watched)
+
+    async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
+        """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""
+        limit_s = policy_for(self.settings, tuple(groups)).week_s
+        return None if limit_s is None else budget(await self.lately(user), limit_s, time.time())
 
     def _ticket(self, kept: KeptTicket) -> Ticket:
         policy = policy_for(self.settings, kept.groups)
@@ -343,7 +315,7 @@ class Desk:
             self.settings,
             options,
             identity,
-            await self._attach(devices),
+            await self.cards.attach(devices),
             devices,
             view=next((view.path for view in self._views if view.release == options.stack), None),
             until=grant.until,
@@ -375,25 +347,18 @@ class Desk:
         """
         try:
             containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             log.error("It is not known which sessions are left over: %s", error)
             return
         await self._remove(container.id for container in containers if container.name not in known)
         await self.refresh_ledger()
 
-    async def _attach(self, devices: Sequence[Device]) -> Attachment:
-        if not devices:
-            return no_gpu()
-        choice = await self._choose_mode()
-        if choice.mode is None:
-            raise AttachError("Your GPU cannot be attached on this server; tell the administrator.", choice.reason)
-        return attach(choice.mode, devices, await self.engine.run(self._find_driver))
 
-    def _reason(self) -> str:
-        """Why no GPU can be had, whoever asks."""
-        inventory = self._inventory
-        if not inventory.readable or not inventory.devices:
-            return inventory.reason
-        if self._choice.mode is None:
-            return f"The GPUs of this server cannot be attached to sessions: {self._choice.reason}"
-        return self._engine_fault
+def _within(left: Budget | None, ticket: Ticket) -> Ticket | Refusal:
+    """The ticket with a session no longer than what is left of the user's GPU hours."""
+    if left is None:
+        return ticket
+    longest_s = left.session_s(ticket.request.count)
+    if not longest_s:
+        return Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
+    return replace(ticket, longest_s=min(longest_s, ticket.longest_s or longest_s))

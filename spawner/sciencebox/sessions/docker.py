@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException
@@ -17,6 +18,7 @@ from traitlets import default
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
 from sciencebox.sessions.attach import AttachError, explain_engine_error
+from sciencebox.sessions.desk import BooksError
 from sciencebox.sessions.form import Refused, options_form
 from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
@@ -102,7 +104,16 @@ class GPUDockerSpawner(DockerSpawner):
         link = getattr(self.handler, "link", {})
         last = self.orm_spawner.user_options or {}
         refused, self._refused = self._refused, None
-        return options_form(self.desk.offer(self.groups), self.user.name, last=last, link=link, refused=refused)
+        offer = replace(self.desk.offer(self.groups), hours=await self._hours())
+        return options_form(offer, self.user.name, last=last, link=link, refused=refused)
+
+    async def _hours(self) -> str:
+        """What the user has used of a quota, in words; empty without one."""
+        try:
+            used = await self.desk.budget(self.user.name, self.groups)
+        except BooksError:
+            return wording.quota_unreadable()
+        return wording.quota_left(used.limit_s, used.used_s) if used else ""
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:

@@ -60,7 +60,7 @@ class Offer:
     """What this deployment offers at one moment; made from settings, inventory and ledger.
 
     `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
-    `longest_s` is how long a session may keep a GPU, None without limit.
+    `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty.
     """
 
@@ -73,6 +73,7 @@ class Offer:
     any_gpu: GpuChoice | None = None
     max_gpus: int = 1
     longest_s: float | None = None
+    hours: str = ""
     simulated: bool = False
     reason: str = ""
 

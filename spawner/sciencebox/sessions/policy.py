@@ -19,6 +19,7 @@ class Policy:
 
     gpus: int | None = None
     session_s: float | None = None
+    week_s: float | None = None  # GPU-seconds in any seven days
     weight: int = 1
     priority: int = 0
 
@@ -30,6 +31,7 @@ def policy_for(settings: Settings, groups: Collection[str]) -> Policy:
     return Policy(
         gpus=int(_most(settings.limits, mine, lambda limits: limits.gpus, "gpus")) or None,
         session_s=hours * HOUR_S if hours else None,
+        week_s=HOUR_S * _most(settings.limits, mine, lambda limits: limits.gpu_hours_week, "gpu_hours_week") or None,
         weight=max((group.weight for group in mine), default=1),
         priority=max((group.priority for group in mine), default=0),
     )

@@ -60,4 +60,4 @@ def test_a_session_without_gpus_holds_nothing_and_is_left_to_the_hub() -> None:
 def test_labels_written_by_hand_still_hold_the_card() -> None:
     by_hand = {"sciencebox.gpus": " GPU-a, GPU-a,, ", "sciencebox.since": "yesterday"}
     ledger = reconcile([ContainerFacts("id", "x", by_hand, "running")], "box", ())
-    assert ledger.holdings == (Holding("GPU-a", "unknown", "x", None),)
+    assert ledger.holdings == (Holding("GPU-a", "unknown", "x", None, ours=False),)

@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sciencebox.gpus.broker import Broker
+from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Process
-from sciencebox.gpus.pool import Holding
-from sciencebox.hub.pages import Card, Reader, cards
+from sciencebox.gpus.pool import GpuRequest, Holding
+from sciencebox.gpus.queue import Ticket
+from sciencebox.hub.pages import Card, Line, Reader, cards, line
 from sciencebox.sessions.desk import Snapshot
 from sciencebox.sessions.options import Offer
 
@@ -108,3 +109,18 @@ def test_since_when_a_card_is_in_use(holdings: list[Holding], since: float | Non
 def test_a_session_on_a_card_that_is_gone_makes_no_line():
     assert seen([DEVICE], held("maria", uuid="GPU-9"))[0].state == "free"
     assert seen([]) == []
+
+
+@pytest.mark.parametrize(
+    ("reader", "names"),
+    [(ADA, ["bob", "you"]), (ADA_IN_PRIVATE, ["somebody", "you"]), (ADMIN_IN_PRIVATE, ["bob", "ada"])],
+)
+def test_who_waits_is_named_to_those_who_may_know(reader: Reader, names: list[str]):
+    places = [
+        Place(Ticket("s-bob", GpuRequest("bob", 2, "NVIDIA A100"), EARLY), 1, LATE),
+        Place(Ticket("s-ada", GpuRequest("ada", 1), LATE), 2, None),
+    ]
+    assert line(places, reader) == [
+        Line(1, names[0], "2 x NVIDIA A100", EARLY, LATE),
+        Line(2, names[1], "1 GPU", LATE, None),
+    ]

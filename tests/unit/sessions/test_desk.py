@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from docker.errors import DockerException
+from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts
-from sciencebox.sessions import desk as desk_module
+from sciencebox.sessions import look as look_module
 from sciencebox.sessions.attach import AttachError, DriverFiles
 from sciencebox.sessions.desk import Desk
 from sciencebox.sessions.identity import Identities
@@ -76,10 +77,10 @@ MakeDesk = Callable[..., Desk]
 
 @pytest.fixture
 def make_desk(engine: EngineInMemory, tmp_path: Path) -> MakeDesk:
-    def make(read: Callable[[], Inventory] = lambda: Inventory(CARDS), **driver: Any) -> Desk:
-        settings = parse(f"data_root: {tmp_path}/box", "sciencebox.yaml")
+    def make(read: Callable[[], Inventory] = lambda: Inventory(CARDS), *, settings: str = "", **driver: Any) -> Desk:
+        parsed = parse(f"data_root: {tmp_path}/box\n{settings}", "sciencebox.yaml")
         identities = Identities(tmp_path / "homes", tmp_path)
-        return Desk(settings, engine, identities, read, lambda: DriverFiles(**driver))  # type: ignore[arg-type]
+        return Desk(parsed, engine, identities, read, lambda: DriverFiles(**driver))  # type: ignore[arg-type]
 
     return make
 
@@ -114,6 +115,33 @@ async def test_two_who_ask_at_once_get_different_cards_and_the_third_waits_for_o
         await desk.close()
 
 
+async def test_a_quota_bounds_the_session_and_then_refuses_it(make_desk: MakeDesk) -> None:
+    desk = make_desk(settings="limits: {gpu_hours_week: 2}")
+    now = time.time()
+    leases: list[Lease] = []
+
+    async def lately(user: str) -> list[Lease]:
+        return [lease for lease in leases if lease.user == user]
+
+    desk.lately = lately
+    leases.append(Lease("maria", "session-maria", "GPU-0", "", now - 3600, now, ended=True))
+    grant = granted(await desk.request("maria", ONE_GPU, "session-maria"))
+    assert grant.until == pytest.approx(time.time() + 3600, abs=5)
+
+    leases.append(Lease("jonas", "session-jonas", "GPU-0", "", now - 7200, now, ended=True))
+    answer = await desk.request("jonas", ONE_GPU, "session-jonas")
+    assert isinstance(answer, Refusal)
+    assert answer.message.startswith("You have used up your 2 GPU hours of the last 7 days.")
+    assert "in about 7 days" in answer.message
+    assert isinstance(await desk.request("jonas", CPU, "session-jonas"), Grant)
+
+
+async def test_no_gpu_is_granted_within_a_quota_that_cannot_be_read(make_desk: MakeDesk) -> None:
+    answer = await make_desk(settings="limits: {gpu_hours_week: 2}").request("maria", ONE_GPU, "session-maria")
+    assert isinstance(answer, Refusal)
+    assert answer.code == "unreadable"
+
+
 async def test_the_containers_say_who_holds_what_after_a_restart(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     engine.found = [_container("maria", "GPU-0"), _container("jonas", "GPU-1", deployment="another")]
     told: asyncio.Queue[Standing] = asyncio.Queue()
@@ -137,7 +165,7 @@ async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemo
 async def test_a_driver_that_never_answers_stops_only_gpus(
     make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(look_module, "PATIENCE_S", 0.05)
     dead = threading.Event()
 
     def read() -> Inventory:
@@ -149,7 +177,7 @@ async def test_a_driver_that_never_answers_stops_only_gpus(
     assert desk.offer().reason == "The NVIDIA driver does not answer."
     assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
 
-    monkeypatch.setattr(desk_module, "PATIENCE_S", 30)
+    monkeypatch.setattr(look_module, "PATIENCE_S", 30)
     began = time.monotonic()
     await desk.refresh(max_age_s=0)
     assert time.monotonic() - began < 10, "a call that hangs already is not waited for again"

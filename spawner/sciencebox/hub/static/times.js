@@ -9,12 +9,13 @@ export function clock(seconds) {
     : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
 }
 
-/** Fill in every `<time data-since>` and `<time data-until>` of a part of the page. */
+/** Fill in every `<time>` of a part of the page, by its `data-since`, `data-until` or `data-at`. */
 export function tellTimes(place) {
-  for (const time of place.querySelectorAll('time[data-since], time[data-until]')) {
-    const { since, until } = time.dataset;
-    const seconds = Number(since ?? until);
-    time.dateTime = new Date(1000 * seconds).toISOString();
-    time.textContent = since ? `since ${clock(seconds)}` : `until ${clock(seconds)}`;
+  for (const kind of ['since', 'until', 'at']) {
+    for (const time of place.querySelectorAll(`time[data-${kind}]`)) {
+      const seconds = Number(time.dataset[kind]);
+      time.dateTime = new Date(1000 * seconds).toISOString();
+      time.textContent = kind === 'at' ? clock(seconds) : `${kind} ${clock(seconds)}`;
+    }
   }
 }

@@ -1,0 +1,116 @@
+"""The cards as the driver has them, and how they reach a container: looked at in threads, with patience.
+
+A look at the driver or the engine that hangs makes GPUs unavailable, with the reason; nobody waits for it twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING
+
+from docker.errors import DockerException
+from requests import RequestException
+
+from sciencebox.gpus.device import Inventory
+from sciencebox.sessions.attach import AttachError, ModeChoice, attach, choose_mode, engine_facts, no_gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+
+    from sciencebox.gpus.device import Device
+    from sciencebox.sessions.attach import Attachment, DriverFiles
+    from sciencebox.sessions.engine import Engine
+    from sciencebox.settings import Gpus
+
+PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
+UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)
+_NOT_YET = "The GPUs of this server were not looked at yet."
+
+log = logging.getLogger(__name__)
+
+
+class Cards:
+    """What the driver said last (`inventory`), and how its cards are attached (`choice`)."""
+
+    def __init__(
+        self,
+        settings: Gpus,
+        engine: Engine,
+        read_devices: Callable[[], Inventory],
+        find_driver: Callable[[], DriverFiles],
+    ) -> None:
+        self.inventory = Inventory(readable=False, reason=_NOT_YET)
+        self.choice = ModeChoice(None, _NOT_YET)
+        self._settings = settings
+        self._engine = engine
+        self._read_devices = read_devices
+        self._find_driver = find_driver
+        self._chosen_for: tuple[str, ...] | None = None
+        self._call: Future[Inventory] | None = None
+
+    async def look(self) -> Inventory:
+        """Ask the driver. A call into a dead one may never return: it keeps its one thread."""
+        stuck = self._call is not None and not self._call.done()
+        call = self._call if stuck and self._call else self._engine.threads.submit(self._read_devices)
+        self._call = call
+        if not stuck:
+            await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
+        self.inventory = _result(call)
+        return self.inventory
+
+    async def choose_if_others(self) -> None:
+        """Choose how cards are attached, where they are not those for which that was chosen."""
+        if self._chosen_for != self._uuids():
+            await self.choose()
+
+    async def choose(self) -> ModeChoice:
+        """How the cards of now reach a container, by what the engine and the driver have now."""
+        uuids, devices = self._uuids(), self.inventory.devices
+        try:
+            choice = await self._engine.run(self._read_mode, devices) if devices else ModeChoice(None, "")
+        except UNREADABLE as error:
+            log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
+            choice, uuids = ModeChoice(None, "the container engine does not answer."), None
+        self.choice, self._chosen_for = choice, uuids
+        return choice
+
+    async def attach(self, devices: Sequence[Device]) -> Attachment:
+        """What a container needs for these devices. Raises AttachError."""
+        if not devices:
+            return no_gpu()
+        choice = await self.choose()
+        if choice.mode is None:
+            raise AttachError("Your GPU cannot be attached on this server; tell the administrator.", choice.reason)
+        return attach(choice.mode, devices, await self._engine.run(self._find_driver))
+
+    def why_none(self) -> str:
+        """Why no GPU can be had, whoever asks; empty where nothing stands in the way."""
+        if not self.inventory.readable or not self.inventory.devices:
+            return self.inventory.reason
+        if self.choice.mode is None:
+            return f"The GPUs of this server cannot be attached to sessions: {self.choice.reason}"
+        return ""
+
+    def _uuids(self) -> tuple[str, ...] | None:
+        return tuple(device.uuid for device in self.inventory.devices)
+
+    def _read_mode(self, devices: Sequence[Device]) -> ModeChoice:
+        if all(device.simulated for device in devices):
+            return ModeChoice("simulated", "The GPUs are SIMULATED; nothing is attached.")
+        client = self._engine.client
+        facts = engine_facts(client.info(), client.version())
+        return choose_mode(self._settings.attach, facts, devices, self._find_driver())
+
+
+def _result(call: Future[Inventory]) -> Inventory:
+    try:
+        return call.result(timeout=0)
+    except FutureTimeout:
+        log.error("The NVIDIA driver does not answer.")
+        return Inventory(readable=False, reason="The NVIDIA driver does not answer.")
+    except Exception as error:  # whatever is wrong with GPUs must not stop a session that wants none
+        log.exception("The GPUs cannot be read")
+        return Inventory(readable=False, reason=f"The GPUs cannot be read: {error}")
