@@ -155,7 +155,8 @@ class Broker:
         """
         if ticket.session in self._reservations:
             raise ValueError(f"{ticket.session} has a reservation already; confirm or release it first")
-        refusal = self._refuse(ticket.request)
+        possible = self.readable and self._pool.is_enough(ticket.request)
+        refusal = None if possible else self._refuse(ticket.request)
         if refusal is None:
             self.keep(ticket)
         return refusal

@@ -60,7 +60,8 @@ def test_goals_are_met_by_what_was_measured() -> None:
 
 
 def test_a_goal_that_is_missed_by_less_than_its_digits_is_missed() -> None:
-    assert report.Goal("ratio", 0.401, 0.4).row() == "| ratio | 0.40 | 0.40 | **not met** |"
+    assert report.Goal("ratio", 0.401, 0.4).row() == "| ratio | 0.40 | at most 0.40 | **not met** |"
+    assert report.Goal("speed", 3, 2, 0, at_least=True).row() == "| speed | 3 | at least 2 | met |"
 
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1.0), (50, 2.0), (95, 2.9), (100, 3.0)])
