@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import broker, cards, hubs, machine, measure, picture, report
+from tests.bench import broker, cards, hubs, machine, measure, picture, report, waiting
 from tests.bench import results as records
 from tests.deployed.conftest import deployed, make, stack_folder
 from tests.engine import rig
@@ -40,7 +40,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 PICTURE = ROOT / "docs/images/bench-breakdown.svg"
 
 NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
-PARTS = ("click_to_ready", "breakdown", "form", "broker", "deploy_again", "images")
+PARTS = ("click_to_ready", "breakdown", "form", "broker", "waiting", "deploy_again", "images")
 ROUNDS, QUICK_ROUNDS = 15, 3
 
 
@@ -105,6 +105,9 @@ class Bench:
         if "broker" in parts:
             _say("broker")
             self._record("broker", broker.throughput(rounds, _say))
+        if "waiting" in parts:
+            _say("waiting")
+            self._record("waiting", waiting.waiting(service, rounds, _say))
         if "deploy_again" in parts:
             _say("make deploy, again")
             again = measure.deploy_again(lambda: make("deploy", service.settings), rounds, _say)

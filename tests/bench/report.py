@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from tests.bench import broker
 from tests.bench.broker import DEVICES, MODELS, RUNNING
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
+from tests.bench.waiting import ALONE as ALONE_IN_HUB
+from tests.bench.waiting import AMONG, CROWD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
 FORM_MS = 100
+WAITING_MS = 25
 BROKER_PER_S, BROKER_MB = 20_000, 100
 IMAGE_MB = {"session": 700, "hub": 500}
 
@@ -68,6 +71,7 @@ def page(results: Results) -> str:
         ("breakdown", _breakdown),
         ("form", _form),
         ("broker", _broker),
+        ("waiting", _waiting),
         ("deploy_again", _deploy_again),
         ("deploy_cold", _deploy_cold),
         ("images", _images),
@@ -96,6 +100,9 @@ def goals(results: Results) -> list[Goal]:
         speed, peak = statistics.median(figure["values"]["operations_per_s"]), figure["values"]["peak_bytes"][0]
         found.append(Goal("Broker, operations a second", speed, BROKER_PER_S, 0, at_least=True))
         found.append(Goal("Broker, memory, MB", peak / 1e6, BROKER_MB, 0))
+    if figure := results.get("waiting"):
+        slow = 1000 * percentile(figure["values"]["answer"][AMONG], 99)
+        found.append(Goal(f"Smallest answer while {CROWD} wait: 99th percentile, ms", slow, WAITING_MS, 0))
     if figure := results.get("images"):
         for name, limit in IMAGE_MB.items():
             found.append(Goal(f"Image {name}, MB", figure["values"][name] / 1e6, limit, 0))
@@ -211,6 +218,26 @@ def _broker(figure: Figure) -> list[str]:
             "An operation is a call of the broker: to ask, to serve the queue, to confirm or to release. One core, "
             f"nothing but the broker: {spread(figure['values']['operations_per_s'], 0)} operations a second."
         ),
+    ]
+
+
+def _waiting(figure: Figure) -> list[str]:
+    answers, sessions = figure["values"]["answer"], figure["values"]["session"]
+    rows = (
+        f"| {situation} | {1000 * statistics.median(answers[situation]):.1f} "
+        f"| {1000 * percentile(answers[situation], 99):.1f} | {spread(sessions[situation])} |"
+        for situation in (ALONE_IN_HUB, AMONG)
+    )
+    return [
+        f"## While {CROWD} users wait for a GPU\n",
+        _prose(
+            "`GET /hub/health`, the hub's smallest answer, through both proxies, one after the other with pauses of "
+            "10 ms: it is late by at least as much as the hub's event loop is. And a session without a GPU, from the "
+            "request to the hub's word that it is ready. The program that asks runs on the same cores."
+        ),
+        "",
+        "| | answer: median, ms | 99th percentile, ms | session, s |\n|---|--:|--:|--:|",
+        *rows,
     ]
 
 
