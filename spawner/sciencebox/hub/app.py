@@ -6,11 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
+from prometheus_client import REGISTRY
 
 from sciencebox.accounting.store import LeaseStore
 from sciencebox.hub.accountant import Accountant
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.caretaker import SERVICE, Caretaker
+from sciencebox.hub.metrics import Metrics
 from sciencebox.hub.pages import HANDLERS
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class ScienceBoxHub(JupyterHub):
         self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
         await self.accountant.open()
         self.desk.lately = self.accountant.lately
+        self.desk.answered = Metrics(self.desk, REGISTRY).answered
         count = await super().init_spawners()
         known = {
             spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounting.quota import budget
 from sciencebox.gpus import wording
@@ -106,6 +106,7 @@ class Desk:
         self.notices: dict[
             str, str
         ] = {}  # what users should know of their last sessions; a spawner does not outlive one
+        self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
         self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()
         self._listeners: list[asyncio.Event] = []
@@ -270,21 +271,27 @@ class Desk:
         if not options.gpu_count:
             return Grant((), session, user)
         await self.refresh(max_age_s=0)
-        mine = list(groups)
+        asked = await self._ask(user, to_user_options(options), session, list(groups))
+        if isinstance(asked, Refusal):
+            self.answered(asked, 0.0)
+            return asked
+        self._something_changed.set()
+        grant = await self.room.wait(asked, tell, is_watched)
+        self.answered(grant, time.time() - asked.arrived)
+        return grant
+
+    async def _ask(self, user: str, wish: dict[str, Any], session: str, groups: list[str]) -> KeptTicket | Refusal:
+        """Put a session into the queue, or say why it cannot be."""
         try:
-            left = await self.budget(user, mine)
+            left = await self.budget(user, groups)
         except BooksError as error:
             log.error("The GPU hours of %s are not known: %s", user, error)
             return Refusal("unreadable", wording.quota_unreadable())
         # From here on nothing is waited for: who comes back to the queue is not out of it for a moment.
-        wish = to_user_options(options)
-        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, mine)
+        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, groups)
         ticket = _within(left, self._ticket(kept))
         refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
-        if refusal:
-            return refusal
-        self._something_changed.set()
-        return await self.room.wait(kept, tell, is_watched)
+        return refusal or kept
 
     async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
         """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""

@@ -1,0 +1,53 @@
+"""What Prometheus is told of GPUs and queue."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sciencebox.gpus.broker import Broker, Grant, Refusal
+from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.pool import Holding
+from sciencebox.hub.metrics import Metrics
+
+CARDS = (
+    Device("GPU-0", 0, "A100"),
+    Device("GPU-1", 1, "A100"),
+    Device("GPU-2", 2, "A100", health=Health.QUARANTINED),
+    Device("GPU-3", 3, "T4", processes=(Process(1),)),
+)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    """Of four cards: one held, one free, one in quarantine, one used by somebody else; three users wait."""
+    broker, inventory = Broker(), Inventory(CARDS)
+    broker.see_ledger([Holding("GPU-1", "ada", "s-ada")], broker.look(), 0.0)
+    broker.see_inventory(inventory, broker.look())
+    return Metrics(SimpleNamespace(broker=broker, inventory=inventory, room=range(3)), registry)  # type: ignore[arg-type]
+
+
+def test_each_gpu_is_in_one_state(metrics: Metrics, registry: CollectorRegistry) -> None:
+    def number(model: str, state: str) -> float | None:
+        return registry.get_sample_value("sciencebox_gpus", {"model": model, "state": state})
+
+    assert [number("A100", state) for state in ("free", "held", "quarantined", "unavailable")] == [1, 1, 1, 0]
+    assert [number("T4", state) for state in ("free", "held", "quarantined", "unavailable")] == [0, 0, 0, 1]
+    assert registry.get_sample_value("sciencebox_gpu_queue_length") == 3
+    assert registry.get_sample_value("sciencebox_gpus_readable") == 1
+
+
+def test_answers_are_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.answered(Grant(CARDS[:1], "s-eva", "eva"), 90.0)
+    metrics.answered(Refusal("quota", "No hours are left."), 0.0)
+    assert registry.get_sample_value("sciencebox_gpu_grants_total") == 1
+    assert registry.get_sample_value("sciencebox_gpu_refusals_total", {"reason": "quota"}) == 1
+    assert registry.get_sample_value("sciencebox_gpu_wait_seconds_bucket", {"le": "60.0"}) == 0
+    assert registry.get_sample_value("sciencebox_gpu_wait_seconds_bucket", {"le": "600.0"}) == 1
+    assert b"sciencebox_gpu_wait_seconds_sum 90.0" in generate_latest(registry)
