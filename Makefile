@@ -17,7 +17,7 @@ help: ## List the targets.
 
 ##### The service
 
-.PHONY: deploy demo down destroy status doctor usage stack
+.PHONY: deploy demo down destroy status doctor usage drain undrain stack
 deploy: ## Set up the service on this server, or bring it up to date.
 	@deploy/host/run.sh deploy $(ARGS)
 
@@ -38,6 +38,12 @@ doctor: ## Check this server, and say what to do where something is wrong.
 
 usage: ## Who used the GPUs how much; ARGS="--by group --from 2026-11-01 --csv".
 	@deploy/host/run.sh usage $(ARGS)
+
+drain: ## Take a GPU out of service: GPU=0 REASON="fan is replaced".
+	@deploy/host/run.sh drain $(GPU) --reason "$(REASON)"
+
+undrain: ## Put a GPU back into service: GPU=0.
+	@deploy/host/run.sh undrain $(GPU)
 
 stack: ## Build and publish the software stack that sessions see under /cvmfs.
 	@deploy/host/run.sh stack $(ARGS)

@@ -106,7 +106,7 @@ def doctor(settings: File = EXAMPLE) -> None:
 def gpus(settings: File = EXAMPLE, as_json: AsJson = False) -> None:
     """Show the GPUs of this server, their health and who uses them."""
     loaded = load(settings)
-    inventory = read_driver(loaded, os.environ).inventory
+    inventory = host_gpus.in_service(loaded.data_root / "state", read_driver(loaded, os.environ).inventory)
     socket = choose_socket(loaded.engine.socket, os.environ.get("DOCKER_HOST"))
     holdings, fault = host_gpus.read_holdings(socket)
     found = host_gpus.cards(inventory, holdings)
@@ -140,6 +140,32 @@ def usage(
         sys.stdout.write(host_usage.as_json(uses) + "\n" if as_json else host_usage.as_csv(uses))
     else:
         host_usage.show(uses, by, start, end, Console())
+
+
+@commands.command()
+def drain(
+    gpu: Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")],
+    settings: File = EXAMPLE,
+    *,
+    reason: Annotated[str, typer.Option(help="Why; users read it.")],
+) -> None:
+    """Take a GPU out of service: its session goes on, and nobody else gets it."""
+    loaded = load(settings)
+    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
+    host_gpus.drain(loaded.data_root / "state", uuid, reason)
+    Console().print(f"{uuid} is out of service within seconds: {reason}", highlight=False, soft_wrap=True)
+
+
+@commands.command()
+def undrain(
+    gpu: Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")], settings: File = EXAMPLE
+) -> None:
+    """Put a GPU back into service."""
+    loaded = load(settings)
+    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
+    was_out = host_gpus.undrain(loaded.data_root / "state", uuid)
+    said = "is back in service within seconds" if was_out else "was not out of service"
+    Console().print(f"{uuid} {said}.", highlight=False, soft_wrap=True)
 
 
 @settings_commands.command()

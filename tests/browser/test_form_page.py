@@ -85,13 +85,13 @@ def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
     """Open a window in which ada is signed in. An error in any of its pages fails the test."""
     contexts, errors = [], []
 
-    def opened(**options: Any) -> Page:
+    def opened(name: str = "ada", **options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", **options})
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{hub.url}/hub/login")
-        page.get_by_label("Username").fill("ada")
+        page.get_by_label("Username").fill(name)
         page.get_by_label("Password:").fill("x")
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Start a session").wait_for()
@@ -206,6 +206,26 @@ def test_the_gpus_page_follows_the_server(hub: LittleHub, window: Callable[..., 
     page.get_by_text("In quarantine: 2 uncorrectable memory errors").wait_for()
     assert page.locator(".sb-line tbody tr").all_inner_texts()[1].startswith("2\tkarl\t1 GPU\t")
     assert page.locator("time").first.inner_text().startswith("since ")
+
+
+def test_an_administrator_takes_a_card_out_of_service_and_puts_it_back(hub: LittleHub, window: Callable[..., Page]):
+    page = window("admin")
+    answers = ["", "its fan is replaced"]  # who gives no reason has changed their mind
+    page.on("dialog", lambda dialog: dialog.accept(answers.pop(0)))
+    page.goto(f"{hub.url}/hub/sciencebox/gpus")
+    card = page.get_by_role("row").filter(has_text="GPU-0")
+    card.get_by_role("button", name="Take out GPU 0").click()
+    assert card.get_by_text("Free").is_visible()
+    card.get_by_role("button", name="Take out GPU 0").click()
+    card.get_by_text("Was taken out of service by the administrator: its fan is replaced").wait_for()
+    card.get_by_role("button", name="Put back GPU 0").click()
+    card.get_by_text("Free").wait_for()
+
+
+def test_others_have_no_such_buttons(hub: LittleHub, window: Callable[..., Page]):
+    page = window()
+    page.goto(f"{hub.url}/hub/sciencebox/gpus")
+    assert page.get_by_role("button", name=re.compile("Take out")).count() == 0
 
 
 # By keyboard

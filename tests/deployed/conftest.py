@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.service import Service, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.engine.rig import Engine
     from tests.fakes.driver.fake import FakeDriver
@@ -34,11 +34,13 @@ groups:
 """
 
 
-def make(target: str, settings: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def make(
+    target: str, settings: Path, *arguments: str, check: bool = True, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one of the Makefile's targets for a settings file."""
     # Without what a make around this one was told: `make test ARGS=...` would give its ARGS to this target.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    environment = {**inherited, "SETTINGS": str(settings), "ARGS": " ".join(arguments)}
+    environment = {**inherited, "SETTINGS": str(settings), "ARGS": " ".join(arguments), **(variables or {})}
     done = subprocess.run(["make", target], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"make {target}:\n{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
     return done

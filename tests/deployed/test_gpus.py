@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.deployed.conftest import make
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -129,6 +131,36 @@ def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> 
             pass
     numbers = service.person("eva")
     wait_until(lambda: numbers.ask("GET", "sciencebox/numbers").json()["gpus"], "the driver's recovery is seen")
+
+
+def test_a_card_that_is_out_of_service_is_given_to_nobody_and_its_session_goes_on(service: Service) -> None:
+    admin = service.admin()
+    with service.session("maria", **ONE) as maria:
+        (uuid,) = service.holders()
+        assert admin.ask("PUT", f"sciencebox/gpus/{uuid}/drain", json={"reason": "its fan is replaced"}).ok
+        assert maria.is_ready()
+        refusal = _refusal(service.person("eva"), gpu="any", gpu_count=2)
+        assert "was taken out of service by the administrator: its fan is replaced" in refusal
+        maria.stop()
+        with service.session("jonas", **ONE):
+            assert uuid not in service.holders()
+    assert "its fan is replaced" in admin.page("sciencebox/gpus")
+    assert "back in service" in make("undrain", service.settings, variables={"GPU": uuid}).stdout
+    wait_until(lambda: "its fan is replaced" not in admin.page("sciencebox/gpus"), "it is seen to be back")
+    with service.session("eva", gpu="any", gpu_count=2):
+        pass
+
+
+def test_only_an_administrator_takes_cards_out_of_service(service: Service) -> None:
+    (uuid, *_) = re.findall(r'data-uuid="([^"]+)"', service.admin().page("sciencebox/gpus"))
+    path = f"sciencebox/gpus/{uuid}/drain"
+    assert service.person("eva").ask("PUT", path, json={"reason": "mine"}).status_code == 403
+    assert service.person("eva").ask("DELETE", path).status_code == 403
+    admin = service.admin()
+    assert admin.ask("PUT", path, json={"reason": " "}).status_code == 400
+    assert admin.ask("PUT", path, data="{").status_code == 400
+    assert admin.ask("PUT", "sciencebox/gpus/GPU-none/drain", json={"reason": "x"}).status_code == 404
+    assert "was not out of service" in make("undrain", service.settings, variables={"GPU": "0"}).stdout
 
 
 FORGED: list[tuple[dict[str, Any], str]] = [

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from sciencebox import settings as settings_file
 from sciencebox.accounting.quota import budget
 from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.drains import Drain, drained
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.engine import Engine
@@ -226,6 +227,17 @@ class PretendDesk:
 
     async def budget(self, user: str, groups: Any) -> Any:
         return budget([], self.state.week_s, time.time()) if self.state.week_s else None
+
+    async def drain(self, uuid: str, drain: Drain) -> None:
+        await self._show(drained(Inventory(self.state.gpus), {uuid: drain}).devices)
+
+    async def undrain(self, uuid: str) -> None:
+        healthy = {"health": Health.HEALTHY, "health_reason": ""}
+        await self._show(tuple(replace(gpu, **healthy) if gpu.uuid == uuid else gpu for gpu in self.state.gpus))
+
+    async def _show(self, gpus: tuple[Device, ...]) -> None:
+        self._file.write_text(replace(self.state, gpus=gpus).to_json(), encoding="utf-8")
+        await self.refresh()
 
     def queue(self) -> tuple[Place, ...]:
         return tuple(

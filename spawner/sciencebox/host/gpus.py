@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import DockerException
 from requests import RequestException
 
+from sciencebox.gpus.drains import Drain, DrainFile, DrainsError, drained, find
 from sciencebox.gpus.pool import outside
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
 from sciencebox.host import engine
+from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,3 +74,38 @@ def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:
     except (DockerException, RequestException) as error:
         return (), f"the container engine does not answer: {error}"
     return reconcile([ContainerFacts.listed(item) for item in found], "", ()).holdings, ""
+
+
+def in_service(state: Path, inventory: Inventory) -> Inventory:
+    """The inventory with what the administrator took out of service. Raises StepError."""
+    try:
+        return drained(inventory, DrainFile(state / "drained.json").read())
+    except DrainsError as error:
+        raise StepError(str(error)) from error
+
+
+def uuid_of(inventory: Inventory, name: str) -> str:
+    """The UUID of the GPU with this number or UUID. Raises StepError, with those that there are."""
+    device = find(inventory, name)
+    if device:
+        return device.uuid
+    known = ", ".join(f"{d.index} ({d.uuid})" for d in inventory.devices if not d.mig_profile)
+    raise StepError(f"This server has no GPU {name}. It has: {known or 'none'}.")
+
+
+def drain(state: Path, uuid: str, reason: str) -> None:
+    """Take a GPU out of service. Raises StepError."""
+    if not state.is_dir():
+        raise StepError(f"There is no {state}: this deployment has not run yet.")
+    try:
+        DrainFile(state / "drained.json").add(uuid, Drain(reason, f"{getpass.getuser()} on the server", time.time()))
+    except DrainsError as error:
+        raise StepError(str(error)) from error
+
+
+def undrain(state: Path, uuid: str) -> bool:
+    """Put a GPU back into service. Whether it was out. Raises StepError."""
+    try:
+        return DrainFile(state / "drained.json").remove(uuid)
+    except DrainsError as error:
+        raise StepError(str(error)) from error

@@ -6,6 +6,8 @@ for as long as nothing changed, so that the browser is sent a 304.
 
 from __future__ import annotations
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +21,20 @@ from tornado.web import HTTPError, authenticated
 from sciencebox import explain
 from sciencebox.gpus import wording
 from sciencebox.gpus.device import Health
+from sciencebox.gpus.drains import Drain, DrainsError, find
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.sessions.form import gpu_facts
 from sciencebox.sessions.options import FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.desk import Desk, Snapshot
 
+LONGEST_REASON = 200
 STATIC = Path(__file__).parent / "static"
 
 
@@ -61,6 +65,7 @@ class Card:
     since: float | None = None
     until: float | None = None
     simulated: bool = False
+    drained: bool = False
 
 
 def cards(snapshot: Snapshot, reader: Reader) -> list[Card]:
@@ -115,6 +120,7 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
         since=min((h.since for h in holdings if h.since is not None), default=None),
         until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
+        drained=device.health is Health.DRAINED,
     )
 
 
@@ -206,10 +212,56 @@ class GpusHandler(_DeskHandler):
         self.finish(await self.render_template("gpus.html" if whole else "gpu_table.html", **context))
 
 
+class DrainHandler(_DeskHandler):
+    """A GPU that an administrator takes out of service (PUT, with a `reason`) or puts back (DELETE)."""
+
+    @property
+    def _admin(self) -> str:
+        if not self.current_user or not self.current_user.admin:
+            raise HTTPError(403, "Only an administrator takes GPUs out of service.")
+        return str(self.current_user.name)
+
+    async def put(self, uuid: str) -> None:
+        """Out of service."""
+        admin = self._admin
+        reason = str((self.get_json_body() or {}).get("reason", "")).strip()
+        if not reason or len(reason) > LONGEST_REASON:
+            raise HTTPError(400, f"Say why in up to {LONGEST_REASON} letters: `reason` is what users read.")
+        if find(self.desk.inventory, uuid) is None:
+            raise HTTPError(404, "This server has no such GPU.")
+        await self._do(self.desk.drain(uuid, Drain(reason, admin, time.time())))
+        self.log.info("%s took the GPU %s out of service: %s", admin, uuid, reason)
+        self.set_status(204)
+
+    async def delete(self, uuid: str) -> None:
+        """Back into service."""
+        admin = self._admin
+        await self._do(self.desk.undrain(uuid))
+        self.log.info("%s put the GPU %s back into service", admin, uuid)
+        self.set_status(204)
+
+    async def _do(self, change: Awaitable[None]) -> None:
+        try:
+            await change
+        except DrainsError as error:
+            raise HTTPError(500, "%s", error) from error
+
+    def get_json_body(self) -> dict[str, Any] | None:
+        """What was sent. Raises 400 for what is no JSON object."""
+        try:
+            body = json.loads(self.request.body or b"null")
+        except ValueError as error:
+            raise HTTPError(400, "The request's body is not JSON.") from error
+        if body is not None and not isinstance(body, dict):
+            raise HTTPError(400, "The request's body is not a JSON object.")
+        return body
+
+
 HANDLERS: list[tuple[Any, ...]] = [
     (r"/spawn", SpawnFormHandler),
     (r"/spawn/([^/]+)", SpawnFormHandler),
     (r"/sciencebox/numbers", GpuNumbersHandler),
     (r"/sciencebox/gpus", GpusHandler),
+    (r"/sciencebox/gpus/([^/]+)/drain", DrainHandler),
     (r"/sciencebox/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
 ]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from sciencebox.accounting.quota import budget
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
+from sciencebox.gpus.drains import DrainFile, drained
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sciencebox.accounting.quota import Budget
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Inventory
+    from sciencebox.gpus.drains import Drain
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import DriverFiles
     from sciencebox.sessions.waiting import Standing
@@ -87,6 +89,7 @@ class Desk:
         *,
         machine: Machine | None = None,
         tickets: TicketFile | None = None,
+        drains: DrainFile | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -96,6 +99,7 @@ class Desk:
             half_life_s=queue.half_life_hours * HOUR_S, longest_wait_s=queue.longest_wait_hours * HOUR_S
         )
         self._tickets = tickets
+        self._drains = drains
         self.room = WaitingRoom(
             self.broker,
             TicketKeeper(tickets, engine.run).keep if tickets else lambda _: None,
@@ -126,14 +130,16 @@ class Desk:
         library = environment.get("SCIENCEBOX_NVML")
         seen = Path(environment.get("SCIENCEBOX_DRIVER", str(on_host)))
         dev_root = Path(environment.get("SCIENCEBOX_DEV_ROOT", "/dev"))
+        drains = DrainFile(state / "drained.json")
         return cls(
             settings,
             Engine(),
             Identities(settings.data_root / "homes", state),
-            lambda: simulated_inventory(simulate) if simulate else read_inventory(library),
+            lambda: drained(simulated_inventory(simulate) if simulate else read_inventory(library), drains.read()),
             lambda: find_driver_files(seen, on_host, dev_root),
             machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
             tickets=TicketFile(state / "queue.json"),
+            drains=drains,
         )
 
     # Looking
@@ -337,6 +343,19 @@ class Desk:
     def _tell_of_a_change(self) -> None:
         for event in (self._something_changed, *self._listeners):
             event.set()
+
+    async def drain(self, uuid: str, drain: Drain) -> None:
+        """Take a GPU out of service: its session goes on, and nobody else gets it. Raises DrainsError."""
+        if self._drains:
+            await self.engine.run(self._drains.add, uuid, drain)
+            await self.refresh(max_age_s=0)
+
+    async def undrain(self, uuid: str) -> None:
+        """Put it back into service. Raises DrainsError."""
+        if self._drains:
+            await self.engine.run(self._drains.remove, uuid)
+            await self.refresh(max_age_s=0)
+            self._something_changed.set()
 
     def over(self) -> tuple[Holding, ...]:
         """What this deployment's sessions hold that have held it for as long as they may."""
