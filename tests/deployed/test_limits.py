@@ -74,7 +74,7 @@ def test_who_has_used_up_the_hours_of_the_week_gets_no_gpu(service: Service) -> 
 def test_prometheus_is_told_who_has_and_who_waits(service: Service) -> None:
     with service.session("maria", **BOTH), service.queued("jonas", **BOTH):
         told = service.admin().page("metrics")
-        assert 'sciencebox_gpus{model="Fake A100",state="held"} 1.0' in told
+        assert 'sciencebox_gpus{model="Fake A100 80GB",state="held"} 2.0' in told
         assert "sciencebox_gpu_queue_length 1.0" in told
     assert service.person("jonas").ask("GET", "metrics").status_code == 403
 

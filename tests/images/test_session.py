@@ -16,6 +16,7 @@ pytestmark = pytest.mark.engine
 FACTS: dict[str, Any] = {
     "release": None,
     "view": None,
+    "until": None,
     "cores": 2,
     "memory_bytes": 2**33,
     "gpus": [],

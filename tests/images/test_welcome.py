@@ -97,7 +97,7 @@ def test_the_page_says_what_the_session_has(visit: Callable[..., tuple[Page, Pat
 def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple[Page, Path]]) -> None:
     page, _ = visit(prepare=lambda page: page.clock.install(), until=time.time() + 1200)
     page.get_by_role("heading", name="Welcome to ScienceBox").wait_for()
-    assert re.search(r"until \d", facts(page))
+    assert re.search(r"until .*\d:\d\d", facts(page))
     warning = page.get_by_text("This session's time is over at")
     assert warning.count() == 0
     for minutes, warnings in ((11, 1), (9, 2)):

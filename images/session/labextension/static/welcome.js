@@ -10,13 +10,15 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** The moment in so many seconds: the time today, else with the date. */
+/** The moment in so many seconds: the time today, else with the day of the week, and with the date where that is not enough. */
 export function clock(secondsLeft) {
   const moment = new Date(Date.now() + 1000 * secondsLeft);
-  const today = moment.toDateString() === new Date().toDateString();
-  return today
-    ? moment.toLocaleTimeString([], { timeStyle: 'short' })
-    : moment.toLocaleString([], { dateStyle: 'medium', timeStyle: 'short' });
+  if (moment.toDateString() === new Date().toDateString()) {
+    return moment.toLocaleTimeString([], { timeStyle: 'short' });
+  }
+  const inAWeek = secondsLeft < 6 * 86400;
+  const day = inAWeek ? { weekday: 'short' } : { day: 'numeric', month: 'short' };
+  return moment.toLocaleString([], { ...day, hour: 'numeric', minute: '2-digit' });
 }
 
 /** Fill `node` with the page. `server(path)` answers JSON, `open(name)` opens a copy of a bundled notebook. */
