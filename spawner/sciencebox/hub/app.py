@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
@@ -14,6 +13,7 @@ from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.caretaker import SERVICE, Caretaker
 from sciencebox.hub.metrics import Metrics
 from sciencebox.hub.pages import HANDLERS
+from sciencebox.sessions import tasks
 
 if TYPE_CHECKING:
     from sciencebox.sessions.desk import Desk
@@ -59,9 +59,11 @@ class ScienceBoxHub(JupyterHub):
         """Answer; then bring back who waited for a GPU before the restart, and keep the time of sessions."""
         await super().start()
         caretaker = Caretaker(self.hub.api_url, self._service_map[SERVICE].api_token)
-        self._coming_back = asyncio.create_task(caretaker.bring_back(self.desk.room))
-        self._keeping_books = asyncio.create_task(self.accountant.run())
-        self._keeping_time = asyncio.create_task(caretaker.keep_time(self._time_is_over_for))
+        self._beside = [
+            tasks.start(caretaker.bring_back(self.desk.room), "bringing back who waited"),
+            tasks.start(self.accountant.run(), "writing down leases"),
+            tasks.start(caretaker.keep_time(self._time_is_over_for), "stopping sessions in time"),
+        ]
 
     def _time_is_over_for(self) -> list[str]:
         """Users whose session has held its GPUs for as long as it may."""

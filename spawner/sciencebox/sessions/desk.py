@@ -23,6 +23,7 @@ from sciencebox.gpus.inventory import read_inventory, simulated_inventory
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
+from sciencebox.sessions import tasks
 from sciencebox.sessions.attach import find_driver_files
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.identity import Identities
@@ -150,8 +151,11 @@ class Desk:
         if self._tickets:
             kept = await self.engine.run(self._tickets.read)
             self.room.expect(kept, [self._ticket(ticket) for ticket in kept])
-        loops = (self._follow_engine(), self._follow_driver(), self._serve())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._tasks = [
+            tasks.start(self._follow_engine(), "following the engine"),
+            tasks.start(self._follow_driver(), "following the driver"),
+            tasks.start(self._serve(), "serving the queue"),
+        ]
 
     async def close(self) -> None:
         """Stop looking."""
