@@ -181,7 +181,7 @@ class Desk:
 
     async def refresh_ledger(self) -> tuple[str, ...]:
         """Read from the engine who holds what. Returns the ids of containers of ours that hold GPUs without running."""
-        look = self.broker.look()
+        look, before = self.broker.look(), (self.broker.ledger, self._engine_fault)
         try:
             containers = await asyncio.wait_for(self.engine.containers(), PATIENCE_S)
         except UNREADABLE as error:
@@ -192,7 +192,8 @@ class Desk:
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
         self.broker.see_ledger(ledger.holdings, look, time.time())
         self._engine_fault = ""
-        self._tell_of_a_change()
+        if (self.broker.ledger, "") != before:
+            self._tell_of_a_change()
         return ledger.ghosts
 
     async def _look_at_driver(self) -> None:
@@ -322,7 +323,7 @@ class Desk:
     def release(self, session: str) -> None:
         """No container of this session exists."""
         self.broker.release(session, time.time())
-        self._something_changed.set()
+        self._tell_of_a_change()
 
     async def describe(self, grant: Grant, safe_name: str, options: SessionOptions) -> Launch:
         """The container of a session. Raises AttachError or IdentityError where it cannot be prepared."""
@@ -340,7 +341,7 @@ class Desk:
         )
 
     def hear_of_changes(self) -> asyncio.Event:
-        """An event that is set whenever a session may have got or given back its GPUs."""
+        """An event that is set when a session has got or given back its GPUs."""
         self._listeners.append(asyncio.Event())
         return self._listeners[-1]
 
