@@ -19,19 +19,20 @@ BOTH = {"gpu": "any", "gpu_count": 2}
 
 
 def test_the_third_waits_and_starts_by_itself_when_a_card_is_free(service: Service) -> None:
+    # Two who have not used a card in another test: who has is behind who has not.
     with service.session("maria", **ONE) as maria, service.session("jonas", **ONE):
-        with service.queued("eva", "karl", **ONE) as (eva, karl):
-            place = eva.place()
+        with service.queued("ines", "kim", **ONE) as (ines, kim):
+            place = ines.place()
             assert place["title"] == "You are next"
             assert place["ahead"] == "Nobody is ahead of you."
             assert place["in_use"] == "The GPUs are in use by jonas and maria."
             assert place["start"] is not None
-            assert karl.place()["ahead"] == "Ahead of you: eva."
+            assert kim.place()["ahead"] == "Ahead of you: ines."
 
             maria.stop()
-            wait_until(eva.is_ready, "eva's session is ready")
-            assert set(service.holders().values()) == {"eva", "jonas"}
-            assert karl.place()["title"] == "You are next"
+            wait_until(ines.is_ready, "ines's session is ready")
+            assert set(service.holders().values()) == {"ines", "jonas"}
+            assert kim.place()["title"] == "You are next"
         wait_until(lambda: not service.waiting(), "nobody waits")
 
 
@@ -54,7 +55,6 @@ def test_who_leaves_while_the_session_is_being_made_holds_no_card(service: Servi
 
 
 def test_the_first_in_line_is_not_overtaken_by_who_asks_for_less(service: Service) -> None:
-    # Two who have not used a card before: neither goes first for having used less.
     with (
         service.session("maria", **ONE) as maria,
         service.queued("lena", **BOTH) as (lena,),

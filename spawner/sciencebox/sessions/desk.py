@@ -122,6 +122,7 @@ class Desk:
         self._views: tuple[View, ...] = ()
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
+        self._looking_at_driver = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -197,8 +198,9 @@ class Desk:
         return ledger.ghosts
 
     async def _look_at_driver(self) -> None:
-        look = self.broker.look()
-        self.broker.see_inventory(await self.cards.look(), look)
+        async with self._looking_at_driver:  # a call that is under way is not one that hangs
+            look = self.broker.look()
+            self.broker.see_inventory(await self.cards.look(), look)
 
     async def _follow_engine(self) -> None:
         """A container that died frees its GPUs at once, whoever ended it."""

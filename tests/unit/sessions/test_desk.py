@@ -15,6 +15,7 @@ from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts
+from sciencebox.sessions import desk as desk_module
 from sciencebox.sessions import look as look_module
 from sciencebox.sessions.attach import AttachError, DriverFiles
 from sciencebox.sessions.desk import Desk
@@ -187,6 +188,25 @@ async def test_a_driver_that_never_answers_stops_only_gpus(
         while desk.offer().reason:
             await desk.refresh(max_age_s=0)
     assert isinstance(await desk.request("maria", ONE_GPU, "session-maria"), Grant)
+
+
+async def test_looks_at_a_slow_driver_at_the_same_time_do_not_take_it_for_dead(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "DRIVER_EVERY_S", 0)
+
+    def read() -> Inventory:
+        time.sleep(0.02)
+        return Inventory(CARDS)
+
+    desk = make_desk(read)
+    await desk.open()
+    try:
+        for _ in range(20):
+            await desk.refresh(max_age_s=0)
+            assert desk.offer().reason == ""
+    finally:
+        await desk.close()
 
 
 async def test_a_driver_that_fails_in_an_unknown_way_stops_only_gpus(make_desk: MakeDesk) -> None:
