@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.deployed.conftest import nothing_left, service, stack
-from tests.service import NEW_PASSWORD
+from tests.service import NEW_PASSWORD, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Request
 
 __all__ = ["nothing_left", "service", "stack"]
 
@@ -26,6 +26,35 @@ def sign_in(page: Page, name: str) -> None:
     page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
     page.get_by_role("button", name=re.compile("sign in", re.IGNORECASE)).click()
     page.get_by_role("button", name="Start").wait_for()
+
+
+class Steady:
+    """A page that loads again what Chromium dropped.
+
+    It drops what it is loading when the machine gets a network interface, and here each container is one.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._lost = False
+        page.on("requestfailed", self._heard)
+
+    def _heard(self, request: Request) -> None:
+        if request.resource_type in {"script", "fetch"} and "ERR_NETWORK_CHANGED" in (request.failure or ""):
+            self._lost = True
+
+    def shows(self, heading: str, url: str) -> None:
+        """Wait until the page, which is or becomes that of `url`, has this heading."""
+        title = self._page.get_by_role("heading", name=heading)
+
+        def is_shown() -> bool:
+            if self._lost or self._page.url.startswith("chrome-error:"):
+                self._lost = False
+                self._page.goto(url)
+            self._page.wait_for_timeout(100)  # in which the browser's events arrive
+            return title.is_visible()
+
+        wait_until(is_shown, f"the page shows {heading!r}")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import Steady, sign_in
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -58,9 +58,10 @@ def test_the_form_offers_the_cards_that_are_free(page: Page, picture: Any) -> No
 
 
 def test_start_leads_through_its_steps_to_jupyterlab(page: Page, service: Service, picture: Any) -> None:
+    steady = Steady(page)
     page.get_by_role("button", name="Start").click()
-    page.wait_for_url(f"{service.url}/user/{NAME}/lab**", timeout=60_000)
-    page.get_by_role("heading", name="Welcome to ScienceBox").wait_for(timeout=60_000)
+    steady.shows("Welcome to ScienceBox", f"{service.url}/user/{NAME}/lab")
+    assert page.url.startswith(f"{service.url}/user/{NAME}/lab")
     facts = page.get_by_role("region", name="This session").inner_text()
     assert "Fake A100" in facts
     assert len(service.holders()) == 1

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.conftest import sign_in
+from tests.browser.conftest import Steady, sign_in
 from tests.service import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page, Request
+    from playwright.sync_api import Browser, Page
 
     from tests.service import Service
 
@@ -22,40 +21,23 @@ pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.usefixtures("
 BOTH = {"gpu": "any", "gpu_count": 2}
 
 
-@dataclass
 class Window:
     """A browser window in which jonas is signed in."""
 
-    page: Page
-    service: Service
-    lost: bool = False
-
-    def heard(self, request: Request) -> None:
-        """Chromium drops what it is loading when the machine gets a network interface; here each container is one."""
-        if request.resource_type in {"script", "fetch"} and "ERR_NETWORK_CHANGED" in (request.failure or ""):
-            self.lost = True
+    def __init__(self, page: Page, service: Service) -> None:
+        self.page = page
+        self._service = service
+        self._steady = Steady(page)
 
     def ask_for_a_card(self) -> None:
         """Ask while there is none."""
-        self.page.goto(f"{self.service.url}/hub/spawn?gpu=any")
+        self.page.goto(f"{self._service.url}/hub/spawn?gpu=any")
         self.page.get_by_role("button", name="Start").click()
-        self._shows("Waiting for a GPU", f"{self.service.url}/hub/spawn-pending/jonas")
+        self._steady.shows("Waiting for a GPU", f"{self._service.url}/hub/spawn-pending/jonas")
 
     def comes_to_jupyterlab(self) -> None:
         """The page leads on by itself."""
-        self._shows("Welcome to ScienceBox", f"{self.service.url}/user/jonas/lab")
-
-    def _shows(self, heading: str, url: str) -> None:
-        title = self.page.get_by_role("heading", name=heading)
-
-        def is_shown() -> bool:
-            if self.lost or self.page.url.startswith("chrome-error:"):
-                self.lost = False
-                self.page.goto(url)
-            self.page.wait_for_timeout(100)  # in which the browser's events arrive
-            return title.is_visible()
-
-        wait_until(is_shown, f"the page shows {heading!r}")
+        self._steady.shows("Welcome to ScienceBox", f"{self._service.url}/user/jonas/lab")
 
 
 @pytest.fixture
@@ -64,7 +46,6 @@ def window(browser: Browser, service: Service) -> Iterator[Window]:
     service.person("jonas")
     context = browser.new_context(viewport={"width": 1280, "height": 900}, ignore_https_errors=True, locale="en-GB")
     window = Window(context.new_page(), service)
-    window.page.on("requestfailed", window.heard)
     window.page.goto(service.url)
     sign_in(window.page, "jonas")
     yield window
