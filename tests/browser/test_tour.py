@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.notebooks]
 
 NAME = "maria"
+# What was being loaded when a page was left, or when Chromium dropped it (see Steady).
+LOST = re.compile(r"Failed to fetch|Loading (CSS )?chunk|dynamically imported module|ScriptExternalLoadError")
 # The part of each notebook that its picture shows.
 SHOWN = {"00_your_gpu": "CPU against GPU", "11_classification_2d": "The test"}
 # How long training takes: the documentation's pictures are made with `quick`.
@@ -37,8 +39,7 @@ def page(browser: Browser, service: Service) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, ignore_https_errors=True)
     page = context.new_page()
     errors: list[str] = []
-    # Requests of a page that is being left do fail.
-    page.on("pageerror", lambda error: None if "Failed to fetch" in str(error) else errors.append(str(error)))
+    page.on("pageerror", lambda error: None if LOST.search(str(error)) else errors.append(str(error)))
     yield page
     context.close()
     service.people[NAME].stop()
