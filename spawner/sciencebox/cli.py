@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sciencebox import explain
 from sciencebox.accounting import usage as usage_sums
+from sciencebox.gpus.drains import DrainsError
 from sciencebox.host import doctor as checks
 from sciencebox.host import gpus as host_gpus
 from sciencebox.host import show
@@ -186,7 +187,7 @@ def app() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         commands()
-    except (StepError, SettingsError) as error:
+    except (StepError, SettingsError, DrainsError) as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from sciencebox.files import write_whole
 from sciencebox.gpus.device import Health
 
 if TYPE_CHECKING:
@@ -66,18 +67,10 @@ class DrainFile:
             with _locked(self._path.parent):
                 drains = self.read()
                 yield drains
-                self._write(drains)
+                text = json.dumps({uuid: asdict(drain) for uuid, drain in drains.items()})
+                write_whole(self._path, text, mode=0o644)
         except OSError as error:
             raise DrainsError(f"{self._path} cannot be written: {error.strerror}") from error
-
-    def _write(self, drains: Mapping[str, Drain]) -> None:
-        part = self._path.with_suffix(".part")
-        part.unlink(missing_ok=True)  # it may be another user's, who was interrupted
-        with part.open("w", encoding="utf-8") as file:
-            json.dump({uuid: asdict(drain) for uuid, drain in drains.items()}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
 
 
 @contextmanager

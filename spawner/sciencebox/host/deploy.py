@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciencebox.files import write_whole
 from sciencebox.host import build, doctor, engine, images, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
@@ -26,7 +27,7 @@ from sciencebox.host.compose import (
 )
 from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
-from sciencebox.host.secrets import Secrets, write_private
+from sciencebox.host.secrets import Secrets
 from sciencebox.host.steps import Screen, Step, StepError
 from sciencebox.sessions.stack import published
 
@@ -304,7 +305,7 @@ class Deployment:
         else:
             self.places.overlay.unlink(missing_ok=True)
         if not self.places.settings.exists() or self.places.settings.read_text(encoding="utf-8") != deployed:
-            write_private(self.places.settings, deployed)
+            write_whole(self.places.settings, deployed)
         caddyfile = (self.places.compose_folder / "Caddyfile").read_bytes()
         values = env_file(
             self.settings,
@@ -314,7 +315,7 @@ class Deployment:
             hub_inputs=digest([deployed, gpu or ""]),
             caddy_inputs=digest([caddyfile, *certificates]),
         )
-        write_private(self.places.env_file, values)
+        write_whole(self.places.env_file, values)
         return gpu is not None
 
     def _copy_certificates(self) -> list[bytes]:
@@ -330,7 +331,7 @@ class Deployment:
                 content = source.read_bytes()
             except OSError as error:
                 raise StepError(f"{source} cannot be read: {error.strerror}; see `server.{name[:3]}...`.") from error
-            write_private(target, content.decode("ascii", errors="replace"))
+            write_whole(target, content.decode("ascii", errors="replace"))
             os.chown(target, PROXY_USER, PROXY_USER)
             contents.append(content)
         return contents

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import DockerException
 from requests import RequestException
 
-from sciencebox.gpus.drains import Drain, DrainFile, DrainsError, drained, find
+from sciencebox.gpus.drains import Drain, DrainFile, drained, find
 from sciencebox.gpus.pool import outside
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
 from sciencebox.host import engine
@@ -77,11 +77,8 @@ def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:
 
 
 def in_service(state: Path, inventory: Inventory) -> Inventory:
-    """The inventory with what the administrator took out of service. Raises StepError."""
-    try:
-        return drained(inventory, DrainFile(state / "drained.json").read())
-    except DrainsError as error:
-        raise StepError(str(error)) from error
+    """The inventory with what the administrator took out of service. Raises DrainsError."""
+    return drained(inventory, DrainFile(state / "drained.json").read())
 
 
 def uuid_of(inventory: Inventory, name: str) -> str:
@@ -94,18 +91,12 @@ def uuid_of(inventory: Inventory, name: str) -> str:
 
 
 def drain(state: Path, uuid: str, reason: str) -> None:
-    """Take a GPU out of service. Raises StepError."""
+    """Take a GPU out of service. Raises StepError or DrainsError."""
     if not state.is_dir():
         raise StepError(f"There is no {state}: this deployment has not run yet.")
-    try:
-        DrainFile(state / "drained.json").add(uuid, Drain(reason, f"{getpass.getuser()} on the server", time.time()))
-    except DrainsError as error:
-        raise StepError(str(error)) from error
+    DrainFile(state / "drained.json").add(uuid, Drain(reason, f"{getpass.getuser()} on the server", time.time()))
 
 
 def undrain(state: Path, uuid: str) -> bool:
-    """Put a GPU back into service. Whether it was out. Raises StepError."""
-    try:
-        return DrainFile(state / "drained.json").remove(uuid)
-    except DrainsError as error:
-        raise StepError(str(error)) from error
+    """Put a GPU back into service. Whether it was out. Raises DrainsError."""
+    return DrainFile(state / "drained.json").remove(uuid)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from sciencebox.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ class Secrets:
             wanted["first_password"] = password()
         missing = [name for name in wanted if not (self.folder / name).exists()]
         for name in missing:
-            write_private(self.folder / name, wanted[name] + "\n")
+            write_whole(self.folder / name, wanted[name] + "\n")
         return missing + self._provide_demo_passwords(demo_users)
 
     def _provide_demo_passwords(self, users: Sequence[str]) -> list[str]:
@@ -51,19 +52,10 @@ class Secrets:
         added = [user for user in users if user not in known]
         if added:
             known |= {user: password() for user in added}
-            write_private(self.folder / "demo_passwords.json", json.dumps(known, indent=2) + "\n")
+            write_whole(self.folder / "demo_passwords.json", json.dumps(known, indent=2) + "\n")
         return [f"password of {user}" for user in added]
 
 
 def password() -> str:
     """A password that can be typed: four groups of four, 93 bits."""
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, at no moment readable by others, whole or not at all."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)

@@ -108,9 +108,8 @@ class Desk:
             grace_s=60 * queue.grace_minutes,
             show_names=settings.gpus.show_holders,
         )
-        self.notices: dict[
-            str, str
-        ] = {}  # what users should know of their last sessions; a spawner does not outlive one
+        # What users should know of their last sessions, by name: a spawner does not outlive its session.
+        self.notices: dict[str, str] = {}
         self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
         self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()

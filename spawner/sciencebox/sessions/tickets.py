@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from sciencebox.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -47,13 +48,7 @@ class TicketFile:
 
     def write(self, tickets: Iterable[KeptTicket]) -> None:
         """Keep exactly these. Raises OSError; what was kept before stays then."""
-        part = self._path.with_suffix(".part")
-        part.touch(mode=0o600)
-        with part.open("w", encoding="utf-8") as file:
-            json.dump([asdict(ticket) for ticket in tickets], file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._path)
+        write_whole(self._path, json.dumps([asdict(ticket) for ticket in tickets]))
 
 
 class TicketKeeper:
