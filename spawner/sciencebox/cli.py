@@ -138,7 +138,7 @@ def usage(
     leases, groups = host_usage.read(load(settings).data_root / "state/hub.sqlite", start, end)
     uses = usage_sums.summarise(leases, by, start, end, groups)
     if as_json or as_csv:
-        sys.stdout.write(host_usage.as_json(uses) + "\n" if as_json else host_usage.as_csv(uses))
+        sys.stdout.write(usage_sums.as_json(uses) + "\n" if as_json else usage_sums.as_csv(uses))
     else:
         host_usage.show(uses, by, start, end, Console())
 

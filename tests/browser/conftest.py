@@ -1,21 +1,25 @@
-"""Chromium, and the deployed service that it visits."""
+"""Chromium, and the services that it visits: the deployed one, and a hub whose cards and sessions only pretend."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.deployed.conftest import nothing_left, service, stack
+from tests.fakes import little_hub
+from tests.fakes.little_hub import TWO_FREE
 from tests.service import NEW_PASSWORD, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from playwright.sync_api import Page, Request
+    from playwright.sync_api import Browser, Page, Request
+
+    from tests.fakes.little_hub import LittleHub
 
 __all__ = ["nothing_left", "service", "stack"]
 
@@ -58,13 +62,53 @@ class Steady:
 
 
 @pytest.fixture(scope="session")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page, str], None]:
-    """Keep a screenshot: those of the documentation are made with SCIENCEBOX_SCREENSHOTS=docs/images."""
-    named = os.environ.get("SCIENCEBOX_SCREENSHOTS")
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+def picture() -> Callable[[Page, str], None]:
+    """Keep a screenshot for the documentation, if SCIENCEBOX_SCREENSHOTS=docs/images asks for them."""
+    folder = os.environ.get("SCIENCEBOX_SCREENSHOTS")
 
     def keep(page: Page, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}.png")
+        if folder:
+            page.screenshot(path=Path(folder, f"{name}.png"))
 
     return keep
+
+
+# A hub whose cards and sessions only pretend
+
+
+@pytest.fixture(scope="module")
+def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LittleHub]:
+    """One hub for all tests."""
+    with little_hub.running(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(running_hub: LittleHub) -> LittleHub:
+    """The hub, showing two free cards."""
+    running_hub.show(TWO_FREE)
+    return running_hub
+
+
+@pytest.fixture
+def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
+    """Open a window in which ada is signed in. An error in any of its pages fails the test."""
+    contexts, errors = [], []
+
+    def opened(name: str = "ada", **options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{hub.url}/hub/login")
+        page.get_by_label("Username").fill(name)
+        page.get_by_label("Password:").fill("x")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("heading", name="Start a session").wait_for()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    hub.sign_in("ada").cancel()
+    assert errors == []

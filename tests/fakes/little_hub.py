@@ -24,12 +24,13 @@ import requests
 from sciencebox import settings as settings_file
 from sciencebox.accounting.quota import budget
 from sciencebox.gpus.broker import Broker, Place
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.drains import Drain, drained
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.options import make_offer
+from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.waiting import WaitingRoom
 
 from tests.service import wait_until
@@ -58,7 +59,10 @@ class State:
 
     def to_json(self) -> str:
         """As the hub reads it."""
-        gpus = [{**device.__dict__, "processes": [process.pid for process in device.processes]} for device in self.gpus]
+        gpus = [
+            {**d.__dict__, "processes": [process.pid for process in d.processes], "load": d.load.__dict__}
+            for d in self.gpus
+        ]
         return json.dumps({**self.__dict__, "gpus": gpus, "holdings": [h.__dict__ for h in self.holdings]})
 
     @classmethod
@@ -66,7 +70,14 @@ class State:
         """What a test wrote."""
         raw = json.loads(text)
         gpus = [
-            Device(**{**d, "processes": tuple(map(Process, d["processes"])), "health": Health(d["health"])})
+            Device(
+                **{
+                    **d,
+                    "processes": tuple(map(Process, d["processes"])),
+                    "health": Health(d["health"]),
+                    "load": Load(**d["load"]),
+                }
+            )
             for d in raw.pop("gpus")
         ]
         holdings = [Holding(**holding) for holding in raw.pop("holdings")]
@@ -200,11 +211,27 @@ class PretendDesk:
         self._inventory = Inventory()
         self._broker = Broker()
         self.notices: dict[str, str] = {}
+        self.watchers: list[Any] = []
+        self.changed = Signal()
         self.engine = Engine()  # for its threads: nobody asks it anything
         self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 
     async def open(self) -> None:
         await self.refresh()
+        self._following = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """See what a test shows as soon as it does."""
+        seen = None
+        while True:
+            now = self._file.stat().st_mtime_ns
+            if now != seen:
+                seen = now
+                await self.refresh()
+                for see in self.watchers:
+                    see(self._inventory.devices, self.state.holdings, time.time())
+                self.changed.tell()
+            await asyncio.sleep(0.05)
 
     async def refresh(self, max_age_s: float = 0) -> None:
         self.state = State.from_json(self._file.read_text(encoding="utf-8"))
@@ -244,9 +271,6 @@ class PretendDesk:
             Place(Ticket(f"s-{user}", GpuRequest(user, 1), 1_790_000_000.0 + n), n, 1_790_090_000.0)
             for n, user in enumerate(self.state.line, start=1)
         )
-
-    def hear_of_changes(self) -> asyncio.Event:
-        return asyncio.Event()
 
     def over(self) -> tuple[Holding, ...]:
         return ()

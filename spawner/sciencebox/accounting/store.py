@@ -9,7 +9,7 @@ import sqlalchemy as sql
 from alembic import command
 from alembic.config import Config
 
-from sciencebox.accounting.leases import Lease
+from sciencebox.accounting.leases import COLUMNS, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,16 +17,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "sciencebox_alembic_version"  # JupyterHub keeps its own
 
-_LEASES = sql.table(
-    "sciencebox_leases",
-    sql.column("user_name"),
-    sql.column("session"),
-    sql.column("device"),
-    sql.column("kind"),
-    sql.column("since"),
-    sql.column("until"),
-    sql.column("ended"),
-)
+_LEASES = sql.table("sciencebox_leases", *map(sql.column, COLUMNS))
+_KEY = ("session", "device", "since")
 
 
 class LeaseStore:
@@ -59,11 +51,10 @@ class LeaseStore:
         """Write all of these or none; what is there already of the same key is replaced."""
         with self._engine.begin() as connection:
             for lease in leases:
-                values = {"kind": lease.kind, "until": lease.until, "ended": lease.ended}
-                key = {"session": lease.session, "device": lease.device, "since": lease.since}
-                same = sql.and_(*(_LEASES.c[name] == value for name, value in key.items()))
-                if not connection.execute(_LEASES.update().where(same).values(values)).rowcount:
-                    connection.execute(_LEASES.insert().values(user_name=lease.user, **key, **values))
+                row = lease.row()
+                same = sql.and_(*(_LEASES.c[name] == row[name] for name in _KEY))
+                if not connection.execute(_LEASES.update().where(same).values(row)).rowcount:
+                    connection.execute(_LEASES.insert().values(row))
 
     def close(self) -> None:
         """Let go of every connection."""

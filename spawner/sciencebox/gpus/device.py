@@ -28,6 +28,21 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Load:
+    """What a device does at one moment; None is what the driver does not tell, of a MIG instance all but its memory.
+
+    `utilisation` is the share of the last moments in which something computed, from 0 to 1. `energy_j` counts since the
+    driver was loaded.
+    """
+
+    utilisation: float | None = None
+    memory_used_bytes: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True)
 class Device:
     """One thing that can be granted: a physical GPU, or a MIG instance of one.
 
@@ -46,6 +61,7 @@ class Device:
     gpu_instance: int | None = None
     compute_instance: int | None = None
     processes: tuple[Process, ...] = ()
+    load: Load = field(default=Load(), compare=False)
     health: Health = Health.HEALTHY
     health_reason: str = ""
     simulated: bool = False

@@ -22,6 +22,7 @@ class HealthFacts:
     remap_failed: bool = False
     remap_pending: bool = False
     uncorrectable_ecc: int = 0
+    too_hot: bool = False
     unread: str = ""
 
 
@@ -45,6 +46,7 @@ def judge(facts: HealthFacts) -> tuple[Health, str]:
             f"its memory had {ecc} error{'' if ecc == 1 else 's'} that could not be corrected; it has to be reset",
         ),
         (facts.remap_pending, Health.SUSPECT, "a part of its memory waits to be replaced; it has to be reset"),
+        (facts.too_hot, Health.SUSPECT, "it is too hot and slows itself down; look at the server's fans"),
         (bool(facts.unread), Health.SUSPECT, facts.unread),
     )
     return next(((state, reason) for sign, state, reason in table if sign), (Health.HEALTHY, ""))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pynvml
 
-from sciencebox.gpus.device import Device, Inventory, Process
+from sciencebox.gpus.device import Device, Inventory, Load, Process
 from sciencebox.gpus.health import HealthFacts, judge
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SIMULATED_MODEL = "SIMULATED GPU"
 SIMULATED_MEMORY = 16 * 1024**3
 
 _MIB = 1024**2
+_THERMAL = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
 _NOT_TOLD = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_FOUND}
 _LOST = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}
 _NO_MIG_DEVICE = {pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_INVALID_ARGUMENT}
@@ -162,6 +163,7 @@ def _gpu(index: int) -> Iterator[Device]:
         index=index,
         model=reading.ask("model", pynvml.nvmlDeviceGetName, handle),
         memory_bytes=reading.ask("memory_bytes", _memory, handle),
+        load=_load_of(handle),
         pci_id=reading.ask("pci_id", _pci_id, handle),
         minor=reading.ask("minor", pynvml.nvmlDeviceGetMinorNumber, handle),
         mig_enabled=bool(reading.ask("mig_enabled", _mig_enabled, handle)),
@@ -188,6 +190,7 @@ def _mig_instances(gpu: Device, handle: Any, of_gpu: _Reading) -> Iterator[Devic
             gpu,
             uuid=uuid or f"{_no_uuid(gpu.index)}-{n}",
             memory_bytes=reading.ask("memory_bytes", _memory, instance),
+            load=Load(memory_used_bytes=_Reading().ask("", _memory_used, instance)),
             mig_profile=reading.ask("mig_profile", _mig_profile, instance, gpu.memory_bytes) or "of unknown size",
             parent_uuid=gpu.uuid,
             mig_enabled=False,
@@ -216,6 +219,7 @@ def _signs(reading: _Reading, handle: Any) -> HealthFacts:
         remap_failed=bool(failed),
         remap_pending=bool(pending),
         uncorrectable_ecc=ecc or 0,
+        too_hot=bool(reading.ask("too_hot", _too_hot, handle)),
         unread=_unread(reading),
     )
 
@@ -240,6 +244,30 @@ def _unread(reading: _Reading) -> str:
 
 def _memory(handle: Any) -> int:
     return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+
+
+def _memory_used(handle: Any) -> int:
+    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
+
+
+def _load_of(handle: Any) -> Load:
+    """Of a whole GPU. What cannot be read is nothing against the card: it is shown, and not judged."""
+    ask = _Reading().ask
+    milliwatts = ask("power", pynvml.nvmlDeviceGetPowerUsage, handle)
+    millijoules = ask("energy", pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+    rates = ask("utilisation", pynvml.nvmlDeviceGetUtilizationRates, handle)
+    return Load(
+        utilisation=None if rates is None else rates.gpu / 100,
+        memory_used_bytes=ask("memory", _memory_used, handle),
+        temperature_c=ask("temperature", pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        power_w=None if milliwatts is None else milliwatts / 1000,
+        energy_j=None if millijoules is None else millijoules / 1000,
+    )
+
+
+def _too_hot(handle: Any) -> bool:
+    """Whether the card slows itself down because it is too hot, to half its clock or less."""
+    return bool(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle) & _THERMAL)
 
 
 def _pci_id(handle: Any) -> str:

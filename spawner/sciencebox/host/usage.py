@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from sciencebox.accounting.leases import Lease
+from sciencebox.accounting.leases import COLUMNS, Lease
+from sciencebox.accounting.usage import figures
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
@@ -25,8 +22,7 @@ if TYPE_CHECKING:
 
     from sciencebox.accounting.usage import Use
 
-_LEASES = """SELECT user_name, session, device, kind, since, until, ended FROM sciencebox_leases
-    WHERE until > ? AND since < ? ORDER BY since"""
+_LEASES = f"SELECT {', '.join(COLUMNS)} FROM sciencebox_leases WHERE until > ? AND since < ? ORDER BY since"  # noqa: S608
 _GROUPS = """SELECT users.name, groups.name FROM user_group_map
     JOIN users ON users.id = user_group_map.user_id JOIN groups ON groups.id = user_group_map.group_id"""
 
@@ -50,25 +46,9 @@ def read(database: Path, start: float, end: float) -> tuple[list[Lease], Mapping
             for user, group in connection.execute(_GROUPS):
                 groups[user].append(group)
     except sqlite3.OperationalError as error:
-        hint = "start the service with `make deploy` once" if "no such table" in str(error) else "try again"
+        hint = "start the service with `make deploy` once" if "no such" in str(error) else "try again"
         raise StepError(f"{database} cannot be read: {error}; {hint}.") from error
     return leases, groups
-
-
-def as_json(uses: Sequence[Use]) -> str:
-    """For programs."""
-    return json.dumps([asdict(use) for use in uses], indent=2)
-
-
-def as_csv(uses: Sequence[Use]) -> str:
-    """For a spreadsheet. A name that a spreadsheet would take for a formula is quoted, as text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "sessions", "gpu_hours", "share"])
-    for use in uses:
-        name = f"'{use.name}" if use.name.startswith(("=", "+", "-", "@")) else use.name
-        writer.writerow([name, use.sessions, round(use.gpu_hours, 4), round(use.share, 4)])
-    return text.getvalue()
 
 
 def show(uses: Sequence[Use], by: str, start: float, end: float, console: Console) -> None:
@@ -78,8 +58,8 @@ def show(uses: Sequence[Use], by: str, start: float, end: float, console: Consol
         console.print(f"Nobody used a GPU from {days}.", highlight=False)
         return
     table = Table(by.capitalize(), box=None, header_style="bold", title=f"GPU hours from {days}", title_justify="left")
-    for heading in ("Sessions", "GPU hours", "Share"):
+    for heading in ("Sessions", "GPU hours", "Share", "Busy", "Peak memory", "Energy"):
         table.add_column(heading, justify="right")
     for use in uses:
-        table.add_row(use.name, str(use.sessions), f"{use.gpu_hours:.2f}", f"{use.share:.1%}")
+        table.add_row(use.name, *figures(use))
     console.print(table, highlight=False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from sciencebox.accounting.activity import Meter
 from sciencebox.accounting.leases import SAMPLE_S, changes
 from sciencebox.accounting.quota import WEEK_S
 from sciencebox.sessions.desk import BooksError
@@ -34,11 +35,13 @@ class Accountant:
     def __init__(self, store: LeaseStore, desk: Desk) -> None:
         self._store = store
         self._desk = desk
+        self._meter = Meter()
         self._is_ready = False
         self._writing = asyncio.Lock()
 
     async def open(self) -> None:
         """Make the tables, and tell the broker, which knows what is held now, what everybody used lately."""
+        self._desk.watchers.append(self._meter.see)
         half_life_s = 3600 * self._desk.settings.queue.half_life_hours
         try:
             await self._desk.engine.run(self._store.migrate)
@@ -54,24 +57,30 @@ class Accountant:
 
     async def run(self) -> None:
         """Write for as long as the hub runs."""
-        changed = self._desk.hear_of_changes()
-        while True:
-            await self._desk.refresh_ledger()
-            changed.clear()  # what that look saw itself
-            try:
-                await self._write()
-            except SQLAlchemyError as error:
-                log.error("Who has which GPU cannot be written down now: %s", error)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(changed.wait(), SAMPLE_S)
+        with self._desk.changed.listen() as changed:
+            while True:
+                await self._desk.refresh_ledger()
+                changed.clear()  # what that look saw itself
+                try:
+                    await self._write()
+                except SQLAlchemyError as error:
+                    log.error("Who has which GPU cannot be written down now: %s", error)
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(changed.wait(), SAMPLE_S)
 
     async def lately(self, user: str) -> list[Lease]:
         """A user's leases of the last seven days. Raises BooksError."""
+        return await self.leases(time.time() - WEEK_S, user)
+
+    async def leases(self, moment: float, user: str | None = None) -> list[Lease]:
+        """What lasted beyond `moment`, of one user or of everybody. Raises BooksError."""
         if not self._is_ready:
             raise BooksError("the tables could not be made when the hub started")
         try:
             await self._write()  # what ended a moment ago counts
-            return await self._desk.engine.run(self._store.of, user, time.time() - WEEK_S)
+            if user is None:
+                return await self._desk.engine.run(self._store.since, moment)
+            return await self._desk.engine.run(self._store.of, user, moment)
         except SQLAlchemyError as error:
             raise BooksError(str(error)) from error
 
@@ -81,7 +90,12 @@ class Accountant:
         async with self._writing:
             holdings = self._desk.broker.ledger
             kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
-            going = await self._desk.engine.run(self._store.going)
-            leases = changes(going, holdings, kinds, time.time())
-            if leases:
-                await self._desk.engine.run(self._store.write, leases)
+            seen = self._meter.take()
+            try:
+                going = await self._desk.engine.run(self._store.going)
+                leases = changes(going, holdings, kinds, time.time(), seen)
+                if leases:
+                    await self._desk.engine.run(self._store.write, leases)
+            except BaseException:
+                self._meter.give_back(seen)
+                raise

@@ -11,6 +11,7 @@ from sciencebox.accounting.store import LeaseStore
 from sciencebox.hub.accountant import Accountant
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.caretaker import SERVICE, Caretaker
+from sciencebox.hub.live import Live
 from sciencebox.hub.metrics import Metrics
 from sciencebox.hub.pages import HANDLERS
 from sciencebox.sessions import tasks
@@ -24,6 +25,7 @@ class ScienceBoxHub(JupyterHub):
 
     name = "sciencebox-hub"
     desk: Desk
+    live: Live
 
     def init_handlers(self) -> None:
         """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
@@ -38,6 +40,7 @@ class ScienceBoxHub(JupyterHub):
 
     def init_tornado_settings(self) -> None:
         """The hub's web settings, with the desk for the pages."""
+        self.live = Live(self.desk)
         super().init_tornado_settings()
         self.tornado_settings["sciencebox"] = self.desk
 

@@ -6,23 +6,30 @@ from collections import Counter as Tally
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from sciencebox.gpus.broker import Refusal
 from sciencebox.gpus.device import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from prometheus_client.core import Metric
 
     from sciencebox.gpus.broker import Grant
-    from sciencebox.gpus.device import Device
+    from sciencebox.gpus.device import Device, Load
     from sciencebox.sessions.desk import Desk
 
 _MINUTE, _HOUR = 60, 3600
 WAITS_S = (1, 10, _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 3 * _HOUR, 8 * _HOUR, 24 * _HOUR, 72 * _HOUR)
+_LOADS: tuple[tuple[str, str, Callable[[Load], float | None]], ...] = (
+    ("utilisation_ratio", "Share of the last moments in which a GPU computed.", lambda load: load.utilisation),
+    ("memory_used_bytes", "Memory in use on a GPU.", lambda load: load.memory_used_bytes),
+    ("temperature_celsius", "Temperature of a GPU.", lambda load: load.temperature_c),
+    ("power_watts", "Power that a GPU draws.", lambda load: load.power_w),
+    ("energy_joules_total", "Energy that a GPU used since its driver was loaded.", lambda load: load.energy_j),
+)
 
 
 class Metrics(Collector):
@@ -65,7 +72,18 @@ class Metrics(Collector):
             "sciencebox_gpus_readable", "Whether driver and engine answer; else no GPU is granted."
         )
         readable.add_metric([], float(self._desk.broker.readable))
-        return [gpus, queued, readable]
+        return [gpus, queued, readable, *self._loads()]
+
+    def _loads(self) -> Iterable[Metric]:
+        """What each GPU does and for whom, as far as its driver tells."""
+        users = {holding.uuid: holding.user for holding in self._desk.broker.holders()}
+        for name, about, read in _LOADS:
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            metric = family(f"sciencebox_gpu_{name}", about, labels=["gpu", "model", "user"])
+            for device in self._desk.inventory.devices:
+                if (value := read(device.load)) is not None:
+                    metric.add_metric([device.uuid, device.kind, users.get(device.uuid, "")], value)
+            yield metric
 
     @staticmethod
     def _state(device: Device, held: Iterable[str], unfit: Iterable[str]) -> str:

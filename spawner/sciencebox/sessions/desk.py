@@ -31,6 +31,7 @@ from sciencebox.sessions.launch import Launch, describe, repository
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
 from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer, to_user_options
 from sciencebox.sessions.policy import HOUR_S, policy_for
+from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.stack import View, published
 from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.quota import Budget
     from sciencebox.gpus.broker import Place
-    from sciencebox.gpus.device import Inventory
+    from sciencebox.gpus.device import Device, Inventory
     from sciencebox.gpus.drains import Drain
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import DriverFiles
@@ -113,7 +114,9 @@ class Desk:
         self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
         self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()
-        self._listeners: list[asyncio.Event] = []
+        self.changed = Signal()  # who has or wants what, for pages
+        # Called after every look at the driver with what it has, who holds it, and the time of the look.
+        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = []
         self._identities = identities
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
@@ -200,6 +203,9 @@ class Desk:
         async with self._looking_at_driver:  # a call that is under way is not one that hangs
             look = self.broker.look()
             self.broker.see_inventory(await self.cards.look(), look)
+        now = time.time()
+        for see in self.watchers:
+            see(self.inventory.devices, self.broker.ledger, now)
 
     async def _follow_engine(self) -> None:
         """A container that died frees its GPUs at once, whoever ended it."""
@@ -287,7 +293,7 @@ class Desk:
         if isinstance(asked, Refusal):
             self.answered(asked, 0.0)
             return asked
-        self._something_changed.set()
+        self._tell_of_a_change()
         grant = await self.room.wait(asked, tell, is_watched)
         self.answered(grant, time.time() - asked.arrived)
         return grant
@@ -341,27 +347,23 @@ class Desk:
             labels=labels(grant.user, devices, self.settings.name, time.time(), grant.until),
         )
 
-    def hear_of_changes(self) -> asyncio.Event:
-        """An event that is set when a session has got or given back its GPUs."""
-        self._listeners.append(asyncio.Event())
-        return self._listeners[-1]
-
     def _tell_of_a_change(self) -> None:
-        for event in (self._something_changed, *self._listeners):
-            event.set()
+        self._something_changed.set()
+        self.changed.tell()
 
     async def drain(self, uuid: str, drain: Drain) -> None:
         """Take a GPU out of service: its session goes on, and nobody else gets it. Raises DrainsError."""
         if self._drains:
             await self.engine.run(self._drains.add, uuid, drain)
             await self.refresh(max_age_s=0)
+            self._tell_of_a_change()
 
     async def undrain(self, uuid: str) -> None:
         """Put it back into service. Raises DrainsError."""
         if self._drains:
             await self.engine.run(self._drains.remove, uuid)
             await self.refresh(max_age_s=0)
-            self._something_changed.set()
+            self._tell_of_a_change()
 
     def over(self) -> tuple[Holding, ...]:
         """What this deployment's sessions hold that have held it for as long as they may."""

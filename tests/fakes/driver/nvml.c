@@ -4,6 +4,7 @@
  */
 #include "state.h"
 
+#include <time.h>
 #include <unistd.h>
 
 enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
@@ -177,8 +178,8 @@ int nvmlDeviceGetMemoryInfo(device_t d, memory_t *memory)
 {
     CHECK(d);
     memory->total = (unsigned long long)number(of(d, "memory"), 0);
-    memory->used = 0;
-    memory->free = memory->total;
+    memory->used = (unsigned long long)number(of(d, "used"), 0);
+    memory->free = memory->total - memory->used;
     return OK;
 }
 
@@ -228,6 +229,54 @@ int nvmlDeviceGetRemappedRows(device_t d, unsigned *corrected, unsigned *uncorre
     *corrected = *uncorrected = 0;
     *pending = (unsigned)number(of(d, "remap.pending"), 0);
     *failed = (unsigned)number(of(d, "remap.failed"), 0);
+    return OK;
+}
+
+/* --- what it does ---------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    unsigned gpu, memory;
+} rates_t;
+
+int nvmlDeviceGetUtilizationRates(device_t d, rates_t *rates)
+{
+    CHECK(d);
+    if (d->instance >= 0)
+        return NOT_SUPPORTED;
+    rates->gpu = (unsigned)number(of(d, "busy"), 0);
+    rates->memory = 0;
+    return OK;
+}
+
+int nvmlDeviceGetTemperature(device_t d, int sensor, unsigned *celsius)
+{
+    CHECK(d);
+    if (sensor != 0)
+        return INVALID;
+    *celsius = (unsigned)number(of(d, "temperature"), 35);
+    return OK;
+}
+
+int nvmlDeviceGetPowerUsage(device_t d, unsigned *milliwatts)
+{
+    CHECK(d);
+    *milliwatts = (unsigned)number(of(d, "power"), 60000);
+    return OK;
+}
+
+int nvmlDeviceGetTotalEnergyConsumption(device_t d, unsigned long long *millijoules)
+{
+    CHECK(d);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    *millijoules = (unsigned long long)number(of(d, "energy"), number(of(d, "power"), 60000) * now.tv_sec);
+    return OK;
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(device_t d, unsigned long long *reasons)
+{
+    CHECK(d);
+    *reasons = number(of(d, "hot"), 0) ? 0x40 : 0;
     return OK;
 }
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.inventory import NO_DRIVER, read_inventory, simulated_inventory
 
 from tests.fakes.driver.fake import uuid
@@ -43,6 +43,11 @@ CALLS = [
     "nvmlDeviceGetGpuInstanceId",
     "nvmlDeviceGetComputeInstanceId",
     "nvmlDeviceGetAttributes_v2",
+    "nvmlDeviceGetUtilizationRates",
+    "nvmlDeviceGetTemperature",
+    "nvmlDeviceGetPowerUsage",
+    "nvmlDeviceGetTotalEnergyConsumption",
+    "nvmlDeviceGetCurrentClocksThrottleReasons",
 ]
 
 TWO_INSTANCES = {
@@ -128,6 +133,7 @@ def test_processes_are_told_once_each(driver: FakeDriver) -> None:
         ({"gpu0.fail.nvmlDeviceGetRemappedRows": NOT_SUPPORTED}, Health.HEALTHY, ""),
         ({"gpu0.fail.nvmlDeviceGetRemappedRows": LOST}, Health.HEALTHY, ""),
         ({"gpu0.fail.nvmlDeviceGetTotalEccErrors": NOT_SUPPORTED}, Health.HEALTHY, ""),
+        ({"gpu0.hot": 1}, Health.SUSPECT, "too hot"),
     ],
 )
 def test_a_card_that_is_not_well_does_not_touch_the_others(
@@ -138,6 +144,16 @@ def test_a_card_that_is_not_well_does_not_touch_the_others(
     assert sick.health is health
     assert words in sick.health_reason
     assert well == card(1)
+
+
+def test_what_a_card_does(driver: FakeDriver) -> None:
+    driver.set({"gpu0.busy": 97, "gpu0.used": GIB, "gpu0.temperature": 71, "gpu0.power": 287_500, "gpu0.energy": 9000})
+    driver.set({**TWO_INSTANCES, "gpu1.mig0.used": 2 * GIB, "gpu1.fail.nvmlDeviceGetPowerUsage": NOT_SUPPORTED})
+    whole, cut, instance, _ = read_inventory(driver.nvml).devices
+    assert whole.load == Load(0.97, GIB, 71, 287.5, 9.0)
+    assert cut.load.power_w is None
+    assert cut.health is Health.HEALTHY  # what is only shown is nothing against a card
+    assert instance.load == Load(memory_used_bytes=2 * GIB)
 
 
 def test_mig_instances_are_no_better_than_their_gpu(driver: FakeDriver) -> None:

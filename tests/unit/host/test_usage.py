@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sql
+from sciencebox.accounting.activity import Activity
 from sciencebox.accounting.leases import Lease
 from sciencebox.accounting.store import LeaseStore
 from sciencebox.cli import commands
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = time.time()
+SEEN = Activity(3600.0, 1800.0, 0.9, 3 * 1024**3, 0.9e6)
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def settings(tmp_path: Path) -> Path:
     store.migrate()
     store.write(
         [
-            Lease("=ada", "s-ada", "GPU-0", "NVIDIA A100", NOW - 7200, NOW - 3600, ended=True),
+            Lease("=ada", "s-ada", "GPU-0", "NVIDIA A100", NOW - 7200, NOW - 3600, ended=True, activity=SEEN),
             Lease("bob", "s-bob", "GPU-0", "NVIDIA A100", NOW - 3600, NOW - 1800, ended=True),
         ]
     )
@@ -67,9 +69,9 @@ def test_for_programs(settings: Path) -> None:
 
 def test_for_a_spreadsheet_no_name_is_a_formula(settings: Path) -> None:
     assert said(settings, "--csv").splitlines() == [
-        "name,sessions,gpu_hours,share",
-        "'=ada,1,1.0,0.6667",
-        "bob,1,0.5,0.3333",
+        "name,sessions,gpu_hours,share,utilisation,peak_memory_bytes,energy_kwh",
+        "'=ada,1,1.0,0.6667,0.5,3221225472,0.25",
+        "bob,1,0.5,0.3333,,,",
     ]
 
 
@@ -77,6 +79,7 @@ def test_for_people(settings: Path) -> None:
     shown = said(settings, "--by", "group")
     assert "clinic" in shown
     assert "66.7%" in shown
+    assert "50%" in shown and "3 GiB" in shown and "0.25 kWh" in shown
     assert "Nobody used a GPU" in said(settings, "--to", "2020-01-01")
 
 

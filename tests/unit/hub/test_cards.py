@@ -10,7 +10,8 @@ from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Process
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
-from sciencebox.hub.pages import Card, Line, Reader, cards, line
+from sciencebox.hub.base import Reader
+from sciencebox.hub.gpus import Card, Line, cards, line
 from sciencebox.sessions.desk import Snapshot
 from sciencebox.sessions.options import Offer
 

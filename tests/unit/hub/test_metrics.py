@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sciencebox.gpus.broker import Broker, Grant, Refusal
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.pool import Holding
 from sciencebox.hub.metrics import Metrics
 
 CARDS = (
     Device("GPU-0", 0, "A100"),
-    Device("GPU-1", 1, "A100"),
+    Device("GPU-1", 1, "A100", load=Load(0.5, 2**30, 61, 250.0, 1000.0)),
     Device("GPU-2", 2, "A100", health=Health.QUARANTINED),
     Device("GPU-3", 3, "T4", processes=(Process(1),)),
 )
@@ -41,6 +41,16 @@ def test_each_gpu_is_in_one_state(metrics: Metrics, registry: CollectorRegistry)
     assert [number("T4", state) for state in ("free", "held", "quarantined", "unavailable")] == [0, 0, 0, 1]
     assert registry.get_sample_value("sciencebox_gpu_queue_length") == 3
     assert registry.get_sample_value("sciencebox_gpus_readable") == 1
+
+
+def test_what_a_gpu_does_is_told_with_its_user_and_what_is_not_known_is_left_out(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    ada = {"gpu": "GPU-1", "model": "A100", "user": "ada"}
+    names = ("utilisation_ratio", "memory_used_bytes", "temperature_celsius", "power_watts", "energy_joules_total")
+    told = [registry.get_sample_value(f"sciencebox_gpu_{name}", ada) for name in names]
+    assert told == [0.5, 2**30, 61, 250.0, 1000.0]
+    assert generate_latest(registry).count(b"sciencebox_gpu_utilisation_ratio{") == 1
 
 
 def test_answers_are_counted(metrics: Metrics, registry: CollectorRegistry) -> None:

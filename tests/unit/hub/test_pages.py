@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from sciencebox.gpus.device import Health
+from sciencebox.gpus.device import Health, Load
 
 from tests.fakes.little_hub import TWO_FREE, State, gpu, held
 from tests.service import wait_until
@@ -29,6 +31,11 @@ def ada(hub: LittleHub) -> Iterator[Person]:
     person.cancel()
 
 
+@pytest.fixture
+def admin(hub: LittleHub) -> Person:
+    return hub.sign_in("admin")
+
+
 def checked(page: str) -> list[str]:
     """The values that the form shows chosen."""
     inputs = re.findall(r'<input type="radio"[^>]*value="([^"]*)"[^>]*\schecked>', page)
@@ -37,7 +44,7 @@ def checked(page: str) -> list[str]:
 
 def row(page: str, index: int) -> str:
     """A GPU's line in words."""
-    found = re.search(rf'<tr data-uuid="GPU-{index}">(.*?)</tr>', page, re.DOTALL)
+    found = re.search(rf'<li [^>]*data-uuid="GPU-{index}">(.*?)</li>', page, re.DOTALL)
     assert found
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", found[1]))
 
@@ -253,10 +260,69 @@ def test_a_card_s_texts_cannot_bring_markup(hub: LittleHub, ada: Person):
         assert "&lt;script&gt;alert(1)" in page
 
 
-def test_the_page_s_changing_part_comes_alone_and_only_when_it_changed(hub: LittleHub, ada: Person):
-    first = ada.get("sciencebox/gpus?part=table")
-    assert "<html" not in first.text and "<table" in first.text
-    assert ada.get("sciencebox/gpus?part=table", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+def events(answer: requests.Response) -> Iterator[tuple[str, str]]:
+    """Name and data of the server's events, as they come."""
+    name, data = "", []
+    for raw in answer.iter_lines():
+        field, _, value = raw.decode().partition(": ")
+        if field == "event":
+            name, data = value, []
+        elif field == "data":
+            data.append(value)
+        elif not field and name:
+            yield name, "\n".join(data)
+            name = ""
+
+
+def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, ada: Person):
+    with ada.get("sciencebox/gpus/events", stream=True) as answer:
+        heard = events(answer)
+        first = dict([next(heard), next(heard)])
+        assert "<html" not in first["cards"] and "Nobody waits" in first["cards"]
+        assert json.loads(first["loads"])["GPU-0"]["utilisation"] is None
+
+        busy = gpu(0, load=Load(0.5, 2**30, 61, 240.0))
+        hub.show(State(gpus=(busy, gpu(1))))
+        name, data = next(heard)
+        assert name == "loads"
+        assert json.loads(data)["GPU-0"]["temperature"] == 61
+
+
+def test_who_is_signed_out_hears_nothing(hub: LittleHub):
+    for method in ("GET", "HEAD"):
+        assert requests.request(method, f"{hub.url}/hub/sciencebox/gpus/events", timeout=10).status_code == 403
+
+
+# Usage
+
+
+def test_everybody_sees_what_they_used_and_administrators_everything(hub: LittleHub, admin: Person):
+    lea = hub.sign_in("lea")
+    assert "You used no GPU in this time." in lea.get("sciencebox/usage").text
+    since = time.time() - 7200
+    hub.show(replace(TWO_FREE, holdings=(replace(held(0, "lea"), since=since), replace(held(1, "tom"), since=since))))
+
+    def hours(person: Person, query: str) -> list[str]:
+        page = person.get(f"sciencebox/usage?{query}").text
+        return re.findall(r'<th scope="row">([^<]*)</th><td>1</td><td>2.00</td>', page)
+
+    wait_until(lambda: hours(lea, "days=7") == ["lea"], "the lease is written down")
+    assert hours(admin, "days=90") == ["lea", "tom"]
+    assert "NVIDIA A100 (GPU-1)" in admin.get("sciencebox/usage?by=device").text
+    assert "tom" not in lea.get("sciencebox/usage?by=user").text
+    assert 'role="img"' in admin.get("sciencebox/usage").text
+
+
+def test_the_report_can_be_taken_away_by_administrators(ada: Person, admin: Person):
+    report = admin.get("sciencebox/usage?as=csv&days=365")
+    assert report.headers["Content-Disposition"] == 'attachment; filename="gpu-usage-by-user-365-days.csv"'
+    assert report.text.startswith("name,sessions,gpu_hours,share")
+    assert ada.get("sciencebox/usage?as=csv").status_code == 403
+
+
+@pytest.mark.parametrize("query", ["days=8", "days=-1", "by=colour", "days=<script>"])
+def test_a_report_that_does_not_exist_is_refused(ada: Person, query: str):
+    assert ada.get(f"sciencebox/usage?{query}").status_code == 400
 
 
 # Around the pages

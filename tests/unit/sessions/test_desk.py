@@ -235,13 +235,13 @@ async def test_the_dead_are_removed_and_free_their_cards(engine: EngineInMemory,
 async def test_a_look_that_finds_nothing_new_tells_nobody(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     desk = make_desk()
     await desk.refresh()
-    changed = desk.hear_of_changes()
-    await desk.refresh(max_age_s=0)
-    assert not changed.is_set()
+    with desk.changed.listen() as changed:
+        await desk.refresh(max_age_s=0)
+        assert not changed.is_set()
 
-    engine.found = [_container("maria", "GPU-0")]
-    await desk.refresh(max_age_s=0)
-    assert changed.is_set()
+        engine.found = [_container("maria", "GPU-0")]
+        await desk.refresh(max_age_s=0)
+        assert changed.is_set()
 
 
 async def test_sessions_that_nobody_could_stop_are_removed(engine: EngineInMemory, make_desk: MakeDesk) -> None:

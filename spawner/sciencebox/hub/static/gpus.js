@@ -1,18 +1,60 @@
 /* The GPUs page while it is open. */
-import { answer, keepLooking } from './refresh.js';
+import { follow } from './refresh.js';
 import { tellTimes } from './times.js';
 
 const place = document.getElementById('gpus');
 const freshness = document.getElementById('freshness');
 const usual = freshness.textContent;
+let loads = {};
 
-async function look() {
-  const table = await (await answer('?part=table')).text();
-  if (table !== place.dataset.table) {
-    place.dataset.table = table;
-    place.innerHTML = table;  // rendered and escaped by the hub
-    tellTimes(place);
+function showCards(html) {
+  const { drain, undrain } = document.activeElement?.dataset ?? {};
+  place.innerHTML = html;  // rendered and escaped by the hub
+  tellTimes(place);
+  showLoads();
+  const uuid = drain ?? undrain;
+  if (uuid) {  // whoever is at a button stays there
+    place.querySelector(`[data-uuid="${CSS.escape(uuid)}"] button`)?.focus();
   }
+}
+
+const gib = bytes => `${Math.round((bytes / 2 ** 30) * 10) / 10}`;
+const percent = share => `${Math.round(100 * share)} %`;
+
+/** What the devices do. What the driver does not tell is not shown. */
+function showLoads() {
+  for (const card of place.querySelectorAll('[data-uuid]')) {
+    const load = loads[card.dataset.uuid];
+    const part = name => card.querySelector(`[data-part="${name}"]`);
+    if (!load) {
+      continue;
+    }
+    if (load.memory && load.memory_used !== null) {
+      part('memory-bar').style.width = `${(100 * load.memory_used) / load.memory}%`;
+      part('memory-bar').parentElement.hidden = false;
+      part('memory').textContent = `${gib(load.memory_used)} of ${gib(load.memory)} GiB`;
+    }
+    show(part('utilisation'), load.utilisation === null ? '' : percent(load.utilisation));
+    card.querySelector('polyline').setAttribute('points', line(load.history));
+    const heat = [load.temperature !== null && `${load.temperature} °C`, load.power !== null && `${load.power} W`];
+    show(part('heat'), heat.filter(Boolean).join(', '));
+  }
+}
+
+/** A value with its name, or neither. */
+function show(value, text) {
+  const definition = value.closest('dd');
+  value.textContent = text;
+  definition.hidden = definition.previousElementSibling.hidden = !text;
+}
+
+/** The last ten minutes as points of a line, the newest at the right. */
+function line(history) {
+  const first = 40 - history.length;
+  return history
+    .map((share, n) => (share === null ? null : `${((first + n) / 39) * 100},${23 - 22 * share}`))
+    .filter(Boolean)
+    .join(' ');
 }
 
 /** An administrator takes a card out of service, or puts it back. */
@@ -30,7 +72,6 @@ async function change(button) {
   }).catch(() => null);
   button.disabled = false;
   freshness.textContent = response?.ok ? usual : 'It could not be done; try again, or look into the log of the hub.';
-  await look().catch(() => null);
 }
 
 place.addEventListener('click', ({ target }) => {
@@ -40,8 +81,15 @@ place.addEventListener('click', ({ target }) => {
   }
 });
 tellTimes(place);
-keepLooking(
-  look,
+follow(
+  place.dataset.events,
+  {
+    cards: showCards,
+    loads: json => {
+      loads = JSON.parse(json);
+      showLoads();
+    },
+  },
   trouble => {
     freshness.textContent = trouble || usual;
   }

@@ -1,9 +1,10 @@
-/* Asking again while a page is looked at, and less often while nothing answers. */
+/* Keeping a page up to date while it is looked at, less eagerly while nothing answers. */
 
 const EVERY_MS = 4000;
 const LONGEST_MS = 60000;
 
 const NO_ANSWER = 'The service does not answer at the moment.';
+const OUT_OF_DATE = 'What is shown may be out of date.';
 const SIGNED_OUT = 'You are signed out; reload the page to sign in again.';
 
 class SignedOut extends Error {}
@@ -21,7 +22,7 @@ export function keepLooking(look, onTrouble) {
       onTrouble('');
     } catch (error) {
       wait = Math.min(2 * wait, LONGEST_MS);
-      onTrouble(`${error instanceof SignedOut ? SIGNED_OUT : NO_ANSWER} What is shown may be out of date.`);
+      onTrouble(`${error instanceof SignedOut ? SIGNED_OUT : NO_ANSWER} ${OUT_OF_DATE}`);
     }
     plan();
   }
@@ -52,4 +53,49 @@ export async function answer(url) {
     throw new Error(`${response.status}`);
   }
   return response;
+}
+
+/** Hear the server's events by name while the page is visible; `onTrouble` says when it does not answer. */
+export function follow(url, listeners, onTrouble) {
+  let events = null;
+  let wait = EVERY_MS;
+
+  function open() {
+    events = new EventSource(url);
+    for (const [name, listener] of Object.entries(listeners)) {
+      events.addEventListener(name, ({ data }) => listener(data));
+    }
+    events.onopen = () => {
+      wait = EVERY_MS;
+      onTrouble('');
+    };
+    events.onerror = lost;
+  }
+
+  // The browser connects again by itself after a lost connection, but not after another answer than events.
+  async function lost() {
+    if (events.readyState !== EventSource.CLOSED) {
+      setTimeout(() => events.readyState === EventSource.CONNECTING && onTrouble(`${NO_ANSWER} ${OUT_OF_DATE}`), wait);
+      return;
+    }
+    const response = await fetch(url, { method: 'HEAD' }).catch(() => null);
+    onTrouble(`${response?.status === 403 ? SIGNED_OUT : NO_ANSWER} ${OUT_OF_DATE}`);
+    wait = Math.min(2 * wait, LONGEST_MS);
+    setTimeout(again, wait);
+  }
+
+  function again() {
+    if (!document.hidden && (!events || events.readyState === EventSource.CLOSED)) {
+      open();
+    }
+  }
+
+  document.addEventListener('visibilitychange', () => {
+    if (document.hidden) {
+      events?.close();
+    } else {
+      again();
+    }
+  });
+  again();
 }

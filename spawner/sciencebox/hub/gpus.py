@@ -1,0 +1,234 @@
+"""The page of this server's GPUs: what each is, how it is, who has it, who waits; kept up to date while it is open.
+
+Pages are rendered here, from what the desk knows. An open page is told of changes by server-sent events, and only if
+they change what its reader sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tornado.iostream import StreamClosedError
+from tornado.web import HTTPError, authenticated
+
+from sciencebox import explain
+from sciencebox.gpus import wording
+from sciencebox.gpus.device import Health
+from sciencebox.gpus.drains import Drain, DrainsError, find
+from sciencebox.hub.base import DeskHandler, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from sciencebox.gpus.broker import Place
+    from sciencebox.gpus.device import Device
+    from sciencebox.gpus.pool import Holding
+    from sciencebox.sessions.desk import Snapshot
+
+LONGEST_REASON = 200
+TOGETHER_S = 0.5  # changes that come together are told together
+SILENCE_S = 25.0  # after which something is said, so that nobody between takes the connection for dead
+LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is checked who it is
+
+
+@dataclass(frozen=True)
+class Card:
+    """A line of the GPUs page. `state` is one of free, used, out; `about` says by whom or why."""
+
+    index: str
+    kind: str
+    memory: str
+    pci: str
+    uuid: str
+    state: str
+    about: str
+    since: float | None = None
+    until: float | None = None
+    simulated: bool = False
+    drained: bool = False
+
+
+def cards(snapshot: Snapshot, reader: Reader) -> list[Card]:
+    """Every GPU and MIG instance in words, as this reader may know them."""
+    holders: dict[str, list[Holding]] = {}
+    for holding in snapshot.holdings:
+        holders.setdefault(holding.uuid, []).append(holding)
+    return [_card(device, holders.get(device.uuid, []), snapshot, reader) for device in snapshot.inventory.devices]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A place in the queue. `since` and `start` are in seconds since the epoch; `start` is None when unknown."""
+
+    position: int
+    who: str
+    wants: str
+    since: float
+    start: float | None
+
+
+def line(places: Sequence[Place], reader: Reader) -> list[Line]:
+    """Everybody who waits in words, as this reader may know them."""
+    return [
+        Line(
+            place.position,
+            _name(place.ticket.request.user, reader),
+            wording.number(place.ticket.request.count, place.ticket.request.kind),
+            place.ticket.arrived,
+            place.start,
+        )
+        for place in places
+    ]
+
+
+def _name(user: str, reader: Reader) -> str:
+    if user == reader.name:
+        return "you"
+    return user if reader.may_see(user) else "somebody"
+
+
+def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reader: Reader) -> Card:
+    state, about = _state(device, holdings, snapshot.unfit, reader)
+    return Card(
+        index=str(device.index),
+        kind=device.kind,
+        memory=explain.size(device.memory_bytes) if device.memory_bytes else "unknown",
+        pci=device.pci_id or "",
+        uuid=device.uuid,
+        state=state,
+        about=about,
+        since=min((h.since for h in holdings if h.since is not None), default=None),
+        until=max((h.until for h in holdings if h.until is not None), default=None),
+        simulated=device.simulated,
+        drained=device.health is Health.DRAINED,
+    )
+
+
+def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str], reader: Reader) -> tuple[str, str]:
+    if holdings:
+        names = sorted({_name(h.user, reader) for h in holdings if reader.may_see(h.user)})
+        by = f"In use by {', '.join(names)}" if names else "In use"
+        # Its session goes on; who looks after the server should know all the same.
+        return "used", by if device.health is Health.HEALTHY else f"{by}; {device.health_reason or device.health.value}"
+    if device.mig_enabled and not device.mig_profile:
+        return "out", "Divided into MIG instances"
+    if device.uuid in unfit:
+        reason = unfit[device.uuid].removeprefix("is ")
+        return "out", reason[:1].upper() + reason[1:]
+    return "free", "Free"
+
+
+class _GpusHandler(DeskHandler):
+    async def cards(self, page: str = "gpu_cards.html") -> str:
+        """The page's changing part, or all of it."""
+        snapshot, reader = self.desk.snapshot(), self.reader
+        context: dict[str, Any] = {
+            "snapshot": snapshot,
+            "reader": reader,
+            "cards": cards(snapshot, reader),
+            "line": line(self.desk.queue(), reader),
+        }
+        return str(await self.render_template(page, **context))
+
+
+class GpusHandler(_GpusHandler):
+    """Every GPU of the server: what it is, how it is, who has it."""
+
+    @authenticated
+    async def get(self) -> None:
+        """The page."""
+        await self.desk.refresh()
+        self.set_header("Cache-Control", "private, no-cache")
+        self.finish(await self.cards("gpus.html"))
+
+
+class GpuEventsHandler(_GpusHandler):
+    """What changes on the open page, as server-sent events.
+
+    `cards` is its changing part as HTML, `loads` is what the devices do, as JSON: the same for everybody, and made once
+    for all of them.
+    """
+
+    async def head(self) -> None:
+        """Whether there is something to hear. Who is signed out is told so, not led to a page."""
+        if not self.current_user:
+            raise HTTPError(403, "You are signed out.")
+
+    async def get(self) -> None:
+        """Tell until the page is closed."""
+        await self.head()
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("Cache-Control", "no-cache")
+        await self.desk.refresh()
+        with suppress(StreamClosedError, asyncio.TimeoutError):
+            async with asyncio.timeout(LONGEST_STREAM_S):
+                await self._tell()
+
+    async def _tell(self) -> None:
+        told: dict[str, str] = {}
+        with self.desk.changed.listen() as changed, self.live.looked.listen(changed):
+            while True:
+                now = {"cards": await self.cards(), "loads": self.live.loads()}
+                news = {name: data for name, data in now.items() if told.get(name) != data}
+                self.write("".join(_event(name, data) for name, data in news.items()) or ":\n\n")
+                await self.flush()
+                told = now
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(changed.wait(), SILENCE_S)
+                await asyncio.sleep(TOGETHER_S)
+                changed.clear()
+
+
+def _event(name: str, data: str) -> str:
+    """In the format of the HTML standard, section "Server-sent events"."""
+    return "".join((f"event: {name}\n", *(f"data: {line}\n" for line in data.splitlines()), "\n"))
+
+
+class DrainHandler(DeskHandler):
+    """A GPU that an administrator takes out of service (PUT, with a `reason`) or puts back (DELETE)."""
+
+    @property
+    def _admin(self) -> str:
+        if not self.current_user or not self.current_user.admin:
+            raise HTTPError(403, "Only an administrator takes GPUs out of service.")
+        return str(self.current_user.name)
+
+    async def put(self, uuid: str) -> None:
+        """Out of service."""
+        admin = self._admin
+        reason = str((self.get_json_body() or {}).get("reason", "")).strip()
+        if not reason or len(reason) > LONGEST_REASON:
+            raise HTTPError(400, f"Say why in up to {LONGEST_REASON} letters: `reason` is what users read.")
+        if find(self.desk.inventory, uuid) is None:
+            raise HTTPError(404, "This server has no such GPU.")
+        await self._do(self.desk.drain(uuid, Drain(reason, admin, time.time())))
+        self.log.info("%s took the GPU %s out of service: %s", admin, uuid, reason)
+        self.set_status(204)
+
+    async def delete(self, uuid: str) -> None:
+        """Back into service."""
+        admin = self._admin
+        await self._do(self.desk.undrain(uuid))
+        self.log.info("%s put the GPU %s back into service", admin, uuid)
+        self.set_status(204)
+
+    async def _do(self, change: Awaitable[None]) -> None:
+        try:
+            await change
+        except DrainsError as error:
+            raise HTTPError(500, "%s", error) from error
+
+    def get_json_body(self) -> dict[str, Any] | None:
+        """What was sent. Raises 400 for what is no JSON object."""
+        try:
+            body = json.loads(self.request.body or b"null")
+        except ValueError as error:
+            raise HTTPError(400, "The request's body is not JSON.") from error
+        if body is not None and not isinstance(body, dict):
+            raise HTTPError(400, "The request's body is not a JSON object.")
+        return body

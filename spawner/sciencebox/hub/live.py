@@ -1,0 +1,49 @@
+"""What the GPUs do, from look to look: kept for pages, written as JSON once for everybody who looks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sciencebox.gpus.history import History
+from sciencebox.sessions.signal import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sciencebox.gpus.device import Device
+    from sciencebox.gpus.pool import Holding
+    from sciencebox.sessions.desk import Desk
+
+
+class Live:
+    """One for the hub; it sees every look at the driver."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.looked = Signal()
+        self._history = History()
+        self._devices: Collection[Device] = ()
+        self._loads = ""
+        desk.watchers.append(self.see)
+
+    def see(self, devices: Collection[Device], _holdings: Collection[Holding], now: float) -> None:
+        """The driver was looked at."""
+        self._history.see(devices, now)
+        self._devices, self._loads = devices, ""
+        self.looked.tell()
+
+    def loads(self) -> str:
+        """By UUID what each device does; see `Load`."""
+        self._loads = self._loads or json.dumps({device.uuid: self._load(device) for device in self._devices})
+        return self._loads
+
+    def _load(self, device: Device) -> dict[str, Any]:
+        load = device.load
+        return {
+            "utilisation": load.utilisation,
+            "history": [None if value is None else round(value, 2) for value in self._history.of(device.uuid)],
+            "memory": device.memory_bytes,
+            "memory_used": load.memory_used_bytes,
+            "temperature": load.temperature_c,
+            "power": load.power_w and round(load.power_w),
+        }
