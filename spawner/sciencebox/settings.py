@@ -217,6 +217,10 @@ class Limits(Section):
         description="Longest session with a GPU: its user is warned 10 minutes and 1 minute before its end, then it is "
         "stopped. The queue's estimates come from it.",
     )
+    extension_hours: Span = Field(
+        0,
+        description="How much longer a user may let a session with a GPU run, while nobody waits; 0: no longer.",
+    )
     gpu_hours_week: Annotated[float, Strict(), Field(ge=0, le=1_000_000)] = Field(
         0, description="Most GPU hours in any seven days; a session with two GPUs uses two an hour."
     )
@@ -235,6 +239,39 @@ class Group(Limits):
     priority: Annotated[Whole, Field(ge=-100, le=100)] = Field(
         0, description="Who has more goes first, whatever was used lately; without a group it is 0."
     )
+
+
+Minutes = Annotated[float, Strict(), Field(ge=0, le=100_000)]
+Percent = Annotated[Whole, Field(ge=0, le=100)]
+
+
+class Idle(Section):
+    """Sessions that nobody uses, or whose GPUs do nothing, are stopped so that others can have what they hold."""
+
+    gpu_minutes: Minutes = Field(
+        120,
+        description="A session whose GPUs have all been idle for so long is stopped, even if somebody looks at it; one "
+        "whose GPUs compute goes on, even if nobody does. 0: never.",
+    )
+    gpu_utilisation_percent: Percent = Field(
+        5, description="A GPU that computes less of the time than this is idle, if its memory is, too."
+    )
+    gpu_memory_percent: Percent = Field(
+        100,
+        description="How much of its memory may be in use on an idle GPU; 100: however much, for TensorFlow takes all "
+        "at once, and PyTorch keeps what it had.",
+    )
+    warn_minutes: Minutes = Field(10, description="How long before that its user is warned.")
+    session_hours: Annotated[Whole, Field(ge=0, le=8760)] = Field(
+        24, description="A session without a GPU that nobody has used for so long is stopped. 0: never."
+    )
+
+    @model_validator(mode="after")
+    def _warns_in_time(self) -> Idle:
+        limit, warning = self.gpu_minutes, self.warn_minutes
+        if 0 < limit <= warning:
+            raise ValueError(f"`warn_minutes: {warning:g}` must be less than `gpu_minutes: {limit:g}`")
+        return self
 
 
 class Stack(Section):
@@ -311,6 +348,7 @@ class Settings(Section):
         description="Groups of users with limits of their own: a list of sections with `name`, any key of `limits`, "
         "`weight` (share of the GPUs; without a group it is 1) and `priority` (who has more goes first; else 0).",
     )
+    idle: Idle = Idle()
     sessions: Sessions = Sessions()
     stack: Stack = Stack()
     accounts: Accounts = Accounts()

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 USER = "ada"
 TOKENS = {"token-of-ada": "ada", "token-of-eve": "eve"}  # each may access their own server only
 TOKEN = "token-of-ada"
+END = {"seconds_left": None, "idle_seconds_left": None, "more_seconds": None}
 SCOPES = [f"access:servers!user={USER}"]
 
 
@@ -30,12 +31,20 @@ class HubAPI(BaseHTTPRequestHandler):
                 self._answer(200, {"kind": "user", "name": name, "groups": [], "scopes": scopes, "session_id": None})
             else:
                 self._answer(403, {})
+        elif self.path == "/hub/sciencebox/session" and self._is_ada():
+            self._answer(200, END)
         else:
             self._answer(404, {})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(200, {})
+        if self.path == "/hub/sciencebox/session":
+            self._answer(409, {"message": "Others wait for a GPU now."})
+        else:
+            self._answer(200, {})
+
+    def _is_ada(self) -> bool:
+        return self.headers.get("Authorization") == f"token {TOKEN}"
 
     def _answer(self, status: int, body: dict[str, object]) -> None:
         content = json.dumps(body).encode()

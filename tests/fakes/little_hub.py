@@ -282,7 +282,7 @@ class PretendDesk:
         return make_offer(self.settings, self._broker.availability(), self.state.releases, reason=self.state.reason)
 
     def snapshot(self) -> Any:
-        from sciencebox.sessions.desk import Snapshot
+        from sciencebox.sessions.snapshot import Snapshot
 
         holders, unfit = self._broker.holders(), self._broker.unfit()
         return Snapshot(self._inventory, self.offer(), holders, unfit, "cdi", "The engine knows the cards by CDI.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
+
+from tests.fakes.hub_api import END
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser]
 
@@ -95,7 +96,13 @@ def test_the_page_says_what_the_session_has(visit: Callable[..., tuple[Page, Pat
 
 
 def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple[Page, Path]]) -> None:
-    page, _ = visit(prepare=lambda page: page.clock.install(), until=time.time() + 1200)
+    answers = [END | {"seconds_left": 1200.0}] * 2
+
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.route("**/sciencebox/end", lambda route: route.fulfill(json=answers.pop()) if answers else route.abort())
+
+    page, _ = visit(prepare=prepare)
     page.get_by_role("heading", name="Welcome to ScienceBox").wait_for()
     assert re.search(r"until .*\d:\d\d", facts(page))
     warning = page.get_by_text("This session's time is over at")
@@ -105,6 +112,28 @@ def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple
         page.wait_for_function(
             "number => document.querySelectorAll('.Toastify__toast').length === number", arg=warnings
         )
+
+
+def test_a_session_is_extended_where_its_end_is_warned_of(visit: Callable[..., tuple[Page, Path]]) -> None:
+    page, _ = visit(prepare=lambda page: page.route("**/sciencebox/end", answer))
+    ends = [END | {"seconds_left": 300.0, "more_seconds": 7200.0}]
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            ends[0] = END | {"seconds_left": 7500.0}
+        route.fulfill(json=ends[0])
+
+    page.get_by_role("button", name="Stay longer").click()
+    page.get_by_text("This session may now run until").wait_for()
+    page.get_by_text("This session's time is over at").wait_for(state="hidden")
+
+
+def test_a_gpu_that_does_nothing_is_said(visit: Callable[..., tuple[Page, Path]]) -> None:
+    def prepare(page: Page) -> None:
+        page.route("**/sciencebox/end", lambda route: route.fulfill(json=END | {"idle_seconds_left": 550.0}))
+
+    page, _ = visit(prepare=prepare)
+    page.get_by_text("The GPU of this session has computed nothing for a long time.").wait_for()
 
 
 def test_no_gpu_and_no_kernels_are_said(visit: Callable[..., tuple[Page, Path]]) -> None:

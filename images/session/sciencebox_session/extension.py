@@ -1,4 +1,4 @@
-"""The server extension: what the session has, and the gallery, for the welcome page."""
+"""The server extension: what the session has, how long it may run, and the gallery."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jupyter_server.extension.application import ExtensionApp
 from tornado import web
 from traitlets import Unicode
 
-from sciencebox_session import facts, gallery
+from sciencebox_session import facts, gallery, hub
 
 
 class SessionHandler(APIHandler):
@@ -27,6 +27,32 @@ class SessionHandler(APIHandler):
     @authorized
     async def get(self) -> None:
         self.finish(json.dumps(await asyncio.to_thread(facts.read, os.environ, time.time())))
+
+
+class EndHandler(APIHandler):
+    """GET: how long this session may run, as the hub has it now. POST: let it run longer."""
+
+    auth_resource = "contents"
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        try:
+            end = await hub.session(os.environ)
+        except hub.HubError as error:
+            self.log.debug("The hub does not say how long this session may run: %s", error)
+            described = await asyncio.to_thread(facts.read, os.environ, time.time())
+            end = {"seconds_left": described["seconds_left"], "idle_seconds_left": None, "more_seconds": None}
+        self.finish(json.dumps(end))
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        try:
+            self.finish(json.dumps(await hub.extend(os.environ)))
+        except hub.HubError as error:
+            self.set_status(error.status)
+            self.finish(json.dumps({"message": str(error)}))
 
 
 class GalleryHandler(APIHandler):
@@ -81,6 +107,7 @@ class SessionExtension(ExtensionApp):
         self.handlers.extend(
             [
                 (r"/sciencebox/session", SessionHandler),
+                (r"/sciencebox/end", EndHandler),
                 (r"/sciencebox/gallery", GalleryHandler, {"folder": folder}),
                 (r"/sciencebox/gallery/([^/]+)/copy", CopyHandler, {"folder": folder, "home": home}),
             ]

@@ -17,6 +17,10 @@ WEEK_S = 7 * 24 * 3600.0
 SHORTEST_S = 60.0  # of a session that is worth starting
 
 
+class BooksError(Exception):
+    """What a user had of the GPUs lately cannot be read."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """A user's quota, in GPU-seconds. `back_in_s` is when the first of what was used comes back, in seconds."""

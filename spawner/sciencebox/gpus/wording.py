@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from sciencebox.gpus.device import Device
 
+OTHERS_WAIT = "Others wait for a GPU now, so the session cannot be extended."
+NO_EXTENSION = "This session cannot be extended: it has no time limit, or as much time as it may have."
+
 _NAMED = 5  # how many people a sentence names
 _WITHOUT = "A session without a GPU can be started as usual."
 
@@ -92,6 +95,12 @@ def place_lost(grace_s: float) -> str:
 def time_over(longest_s: float) -> str:
     """Why a session was stopped."""
     return f"Your last session was stopped after {span(longest_s)}, its time limit. Your files are as you left them."
+
+
+def idle_too_long(idle_s: float) -> str:
+    """Why a session was stopped."""
+    why = f"its GPU had computed nothing for {span(60 * round(idle_s / 60))}"
+    return f"Your last session was stopped, because {why}. Your files are as you left them."
 
 
 def quota_used(limit_s: float, back_in_s: float) -> str:

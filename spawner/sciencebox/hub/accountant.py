@@ -16,8 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sciencebox.accounting.activity import Meter
 from sciencebox.accounting.leases import SAMPLE_S, changes
-from sciencebox.accounting.quota import WEEK_S
-from sciencebox.sessions.desk import BooksError
+from sciencebox.accounting.quota import WEEK_S, BooksError
 
 if TYPE_CHECKING:
     from sciencebox.accounting.leases import Lease

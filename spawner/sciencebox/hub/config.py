@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 import sciencebox
 from sciencebox.gpus import wording
-from sciencebox.hub import caretaker
+from sciencebox.hub import caretaker, culling
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.sessions.docker import LONGEST_WAIT_S, GPUDockerSpawner
 
@@ -65,8 +65,14 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.ConfigurableHTTPProxy.api_url = place.proxy_api
     c.ConfigurableHTTPProxy.auth_token = place.secret("proxy_token")
     # What the hub does with sessions on its own behalf, it does as a client with no more rights than that takes.
-    c.JupyterHub.services = [{"name": caretaker.SERVICE, "api_token": place.secret("service_token")}]
-    c.JupyterHub.load_roles = [{"name": caretaker.SERVICE, "services": [caretaker.SERVICE], "scopes": caretaker.SCOPES}]
+    c.JupyterHub.services = [
+        {"name": caretaker.SERVICE, "api_token": place.secret("service_token")},
+        {"name": culling.SERVICE, "command": culling.command(settings.idle)},
+    ]
+    c.JupyterHub.load_roles = [
+        {"name": service.SERVICE, "services": [service.SERVICE], "scopes": service.SCOPES}
+        for service in (caretaker, culling)
+    ]
     # Who starts by the API hears of a refusal at once, and of a place in the queue after this many seconds.
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 2}
     # A hub that was down looks at what is running before it answers.

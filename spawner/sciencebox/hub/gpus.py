@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
-    from sciencebox.sessions.desk import Snapshot
+    from sciencebox.sessions.snapshot import Snapshot
 
 LONGEST_REASON = 200
 TOGETHER_S = 0.5  # changes that come together are told together

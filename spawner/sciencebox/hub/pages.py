@@ -13,6 +13,7 @@ from tornado.web import HTTPError
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.base import DeskHandler
 from sciencebox.hub.gpus import DrainHandler, GpuEventsHandler, GpusHandler
+from sciencebox.hub.session import SessionHandler
 from sciencebox.hub.usage import UsageHandler
 from sciencebox.sessions.form import gpu_facts
 from sciencebox.sessions.options import FIELDS
@@ -74,5 +75,6 @@ HANDLERS: list[tuple[Any, ...]] = [
     (r"/sciencebox/gpus/events", GpuEventsHandler),
     (r"/sciencebox/gpus/([^/]+)/drain", DrainHandler),
     (r"/sciencebox/usage", UsageHandler),
+    (r"/sciencebox/session", SessionHandler),
     (r"/sciencebox/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),
 ]

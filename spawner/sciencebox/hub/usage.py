@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, get_args
 from jupyterhub import orm
 from tornado.web import HTTPError, authenticated
 
+from sciencebox.accounting.quota import BooksError
 from sciencebox.accounting.usage import By, as_csv, daily, figures, summarise
 from sciencebox.gpus import wording
 from sciencebox.hub.base import DeskHandler
-from sciencebox.sessions.desk import DRIVER_EVERY_S, BooksError
+from sciencebox.sessions.desk import DRIVER_EVERY_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

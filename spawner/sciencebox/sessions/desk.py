@@ -11,11 +11,11 @@ import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciencebox.accounting.quota import budget
+from sciencebox.accounting.quota import BooksError, budget
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.drains import DrainFile, drained
@@ -26,12 +26,15 @@ from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions import tasks
 from sciencebox.sessions.attach import find_driver_files
 from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.extensions import ExtensionError, Extensions, later_end
 from sciencebox.sessions.identity import Identities
+from sciencebox.sessions.idle import IdleWatch
 from sciencebox.sessions.launch import Launch, describe, repository
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
 from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer, to_user_options
-from sciencebox.sessions.policy import HOUR_S, policy_for
+from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, within
 from sciencebox.sessions.signal import Signal
+from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import View, published
 from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
@@ -58,24 +61,8 @@ STARTS_AT_ONCE = 24  # containers that are created at the same time; others wait
 log = logging.getLogger(__name__)
 
 
-class BooksError(Exception):
-    """What a user had of the GPUs lately cannot be read."""
-
-
 async def _no_books(_user: str) -> list[Lease]:
     raise BooksError("nobody keeps books")
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the desk knows at one moment, for pages. `unfit` is why a device is not granted, by UUID."""
-
-    inventory: Inventory
-    offer: Offer
-    holdings: tuple[Holding, ...]
-    unfit: Mapping[str, str]
-    attach_mode: str
-    attach_reason: str
 
 
 class Desk:
@@ -92,6 +79,7 @@ class Desk:
         machine: Machine | None = None,
         tickets: TicketFile | None = None,
         drains: DrainFile | None = None,
+        extensions: Extensions | None = None,
     ) -> None:
         self.settings = settings
         self.engine = engine
@@ -102,6 +90,7 @@ class Desk:
         )
         self._tickets = tickets
         self._drains = drains
+        self._extensions = extensions or Extensions()
         self.room = WaitingRoom(
             self.broker,
             TicketKeeper(tickets, engine.run).keep if tickets else lambda _: None,
@@ -116,7 +105,8 @@ class Desk:
         self._something_changed = asyncio.Event()
         self.changed = Signal()  # who has or wants what, for pages
         # Called after every look at the driver with what it has, who holds it, and the time of the look.
-        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = []
+        self.idle = IdleWatch(idle_rule(settings.idle))
+        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = [self.idle.see]
         self._identities = identities
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
@@ -144,12 +134,14 @@ class Desk:
             machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
             tickets=TicketFile(state / "queue.json"),
             drains=drains,
+            extensions=Extensions(state / "extensions.json"),
         )
 
     # Looking
 
     async def open(self) -> None:
         """Look once, then keep looking for as long as the hub runs. Who waited before a restart keeps the place."""
+        await self.engine.run(self._extensions.read)
         await self.refresh()
         if self._tickets:
             kept = await self.engine.run(self._tickets.read)
@@ -193,7 +185,7 @@ class Desk:
             self.broker.see_ledger(None, look, time.time(), "it does not answer")
             return ()
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
-        self.broker.see_ledger(ledger.holdings, look, time.time())
+        self.broker.see_ledger(self._extensions.apply(ledger.holdings), look, time.time())
         self._engine_fault = ""
         if (self.broker.ledger, "") != before:
             self._tell_of_a_change()
@@ -307,7 +299,7 @@ class Desk:
             return Refusal("unreadable", wording.quota_unreadable())
         # From here on nothing is waited for: who comes back to the queue is not out of it for a moment.
         kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, groups)
-        ticket = _within(left, self._ticket(kept))
+        ticket = within(left, self._ticket(kept))
         refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
         return refusal or kept
 
@@ -374,6 +366,25 @@ class Desk:
         """One of the GPUs that a session holds, for since when and until when it does."""
         return next((holding for holding in self.broker.holders() if holding.session == session), None)
 
+    async def may_extend(self, session: str, user: str, groups: Iterable[str]) -> float | None:
+        """Until when a session may be extended, None where it may not be. Raises BooksError."""
+        lease, groups = self.lease(session), tuple(groups)
+        if lease is None or len(self.room):
+            return None
+        gpus = sum(holding.session == session for holding in self.broker.holders())
+        left = await self.budget(user, groups)
+        return later_end(lease, policy_for(self.settings, groups), gpus, left, time.time())
+
+    async def extend(self, session: str, user: str, groups: Iterable[str]) -> float:
+        """Extend it as far as it may be, and say until when. Raises ExtensionError and OSError."""
+        end, lease = await self.may_extend(session, user, groups), self.lease(session)
+        if end is None or lease is None:
+            raise ExtensionError(wording.OTHERS_WAIT if len(self.room) else wording.NO_EXTENSION)
+        await self.engine.run(self._extensions.add, lease, end)
+        await self.refresh_ledger()
+        log.info("The session of %s was extended by its user.", user)
+        return end
+
     async def remove_strangers(self, known: Collection[str]) -> None:
         """Remove this deployment's session containers that are not `known` to the hub by name.
 
@@ -386,13 +397,3 @@ class Desk:
             return
         await self._remove(container.id for container in containers if container.name not in known)
         await self.refresh_ledger()
-
-
-def _within(left: Budget | None, ticket: Ticket) -> Ticket | Refusal:
-    """The ticket with a session no longer than what is left of the user's GPU hours."""
-    if left is None:
-        return ticket
-    longest_s = left.session_s(ticket.request.count)
-    if not longest_s:
-        return Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
-    return replace(ticket, longest_s=min(longest_s, ticket.longest_s or longest_s))

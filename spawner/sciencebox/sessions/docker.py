@@ -15,10 +15,10 @@ from requests import RequestException
 from tornado.web import HTTPError
 from traitlets import default
 
+from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
 from sciencebox.sessions.attach import AttachError, explain_engine_error
-from sciencebox.sessions.desk import BooksError
 from sciencebox.sessions.form import Refused, options_form
 from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
@@ -273,13 +273,32 @@ class GPUDockerSpawner(DockerSpawner):
 
     async def stop(self, now: bool = False) -> None:
         """Stop and remove the container; its GPUs are free when it is gone."""
-        lease = self.desk.lease(self.container_name)
-        if lease and lease.since and lease.until and lease.until <= time.time():
-            self.desk.notices[self.user.name] = wording.time_over(lease.until - lease.since)
+        if why := self._why_stopped():
+            self.desk.notices[self.user.name] = why
         try:
             await super().stop(now)
         finally:
             await self.desk.refresh_ledger()
+
+    def _why_stopped(self) -> str:
+        """What its user should know of a session that ends now; empty where the user will have stopped it."""
+        lease, now = self.desk.lease(self.container_name), time.time()
+        if lease and lease.since and lease.until and lease.until <= now:
+            return wording.time_over(lease.until - lease.since)
+        idle_s, limit_s = self.desk.idle.seconds(self.container_name, now), self.desk.idle.rule.after_s
+        return wording.idle_too_long(idle_s) if idle_s and limit_s and idle_s >= limit_s else ""
+
+    @property
+    def _gpu_idle(self) -> dict[str, float | None] | None:
+        """For how long the session's GPUs have done nothing, as far as that is known, and may; None without a GPU."""
+        if self.desk.lease(self.container_name) is None:
+            return None
+        idle_s = self.desk.idle.seconds(self.container_name, time.time()) or 0.0
+        return {"idle_s": idle_s, "limit_s": self.desk.idle.rule.after_s}
+
+    def get_state(self) -> dict[str, Any]:
+        """What a restarted hub must know, and what decides whether the session is stopped for doing nothing."""
+        return {**super().get_state(), "gpu_idle": self._gpu_idle}
 
     @property
     def notice(self) -> str:
@@ -291,6 +310,22 @@ class GPUDockerSpawner(DockerSpawner):
         """When the running session's time is over, in seconds since the epoch; None where it has no limit."""
         lease = self.desk.lease(self.container_name)
         return lease.until if lease else None
+
+    @property
+    def idle_until(self) -> float | None:
+        """When it is stopped if its GPUs go on doing nothing; None as long as that need not be told."""
+        return self.desk.idle.ends(self.container_name, time.time())
+
+    async def may_extend(self) -> float | None:
+        """Until when its user may let it run, in seconds since the epoch; None where it ends when it does."""
+        try:
+            return await self.desk.may_extend(self.container_name, self.user.name, self.groups)
+        except BooksError:
+            return None
+
+    async def extend(self) -> float:
+        """Let it run for as long as it may. Raises ExtensionError, BooksError and OSError."""
+        return await self.desk.extend(self.container_name, self.user.name, self.groups)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The steps of the start, as they happen."""

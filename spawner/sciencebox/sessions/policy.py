@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from sciencebox.gpus import wording
+from sciencebox.gpus.broker import Refusal
+from sciencebox.sessions.idle import IdleRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from sciencebox.settings import Group, Limits, Settings
+    from sciencebox.accounting.quota import Budget
+    from sciencebox.gpus.queue import Ticket
+    from sciencebox.settings import Group, Idle, Limits, Settings
 
 HOUR_S = 3600.0
 
@@ -19,6 +25,7 @@ class Policy:
 
     gpus: int | None = None
     session_s: float | None = None
+    extension_s: float = 0.0  # by how much longer a user may let a session run
     week_s: float | None = None  # GPU-seconds in any seven days
     weight: int = 1
     priority: int = 0
@@ -31,6 +38,7 @@ def policy_for(settings: Settings, groups: Collection[str]) -> Policy:
     return Policy(
         gpus=int(_most(settings.limits, mine, lambda limits: limits.gpus, "gpus")) or None,
         session_s=hours * HOUR_S if hours else None,
+        extension_s=HOUR_S * _extension_hours(settings.limits, mine),
         week_s=HOUR_S * _most(settings.limits, mine, lambda limits: limits.gpu_hours_week, "gpu_hours_week") or None,
         weight=max((group.weight for group in mine), default=1),
         priority=max((group.priority for group in mine), default=0),
@@ -39,5 +47,35 @@ def policy_for(settings: Settings, groups: Collection[str]) -> Policy:
 
 def _most(general: Limits, groups: Collection[Group], value: Callable[[Limits], float], key: str) -> float:
     """The most generous value; 0, which is no limit, is more than any number."""
-    values = [value(group if key in group.model_fields_set else general) for group in groups] or [value(general)]
+    values = [value(group if _says(group, key) else general) for group in groups] or [value(general)]
     return 0 if 0 in values else max(values)
+
+
+def _extension_hours(general: Limits, groups: Collection[Group]) -> float:
+    """The longest of the groups'; here 0 is none."""
+    said = [group.extension_hours if _says(group, "extension_hours") else general.extension_hours for group in groups]
+    return max(said, default=general.extension_hours)
+
+
+def _says(group: Group, key: str) -> bool:
+    return key in group.model_fields_set
+
+
+def within(left: Budget | None, ticket: Ticket) -> Ticket | Refusal:
+    """The ticket with a session no longer than what is left of the user's GPU hours."""
+    if left is None:
+        return ticket
+    longest_s = left.session_s(ticket.request.count)
+    if not longest_s:
+        return Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
+    return replace(ticket, longest_s=min(longest_s, ticket.longest_s or longest_s))
+
+
+def idle_rule(idle: Idle) -> IdleRule:
+    """The settings' rule for GPUs that do nothing."""
+    return IdleRule(
+        after_s=60 * idle.gpu_minutes or None,
+        utilisation=idle.gpu_utilisation_percent / 100,
+        memory=idle.gpu_memory_percent / 100,
+        warn_s=60 * idle.warn_minutes,
+    )

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sciencebox_session
 
+from tests.fakes import hub_api
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import ThreadingHTTPServer
 
 pytest.importorskip("jupyter_server")
 
@@ -50,7 +54,16 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def hub() -> Iterator[ThreadingHTTPServer]:
+    """The hub that started the server."""
+    with hub_api.serve() as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        yield hub
+        hub.shutdown()
+
+
+@pytest.fixture(scope="module")
+def running(hub: ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the extension, a gallery of one notebook, and a session of two cores."""
     folder = tmp_path_factory.mktemp("server")
     home, gallery = folder / "home", folder / "gallery"
@@ -62,7 +75,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     session = {
         "release": None,
         "view": None,
-        "until": None,
+        "until": time.time() + 3600,
         "cores": 2,
         "memory_bytes": 1,
         "gpus": [],
@@ -73,6 +86,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "PYTHONPATH": str(Path(sciencebox_session.__file__).parents[1]),
+        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{hub.server_port}/hub/api",
+        "JUPYTERHUB_API_TOKEN": hub_api.TOKEN,
         "SCIENCEBOX_SESSION": json.dumps(session | {"attach": None}),
     }
     options = {
@@ -127,6 +142,14 @@ def test_session_and_gallery_are_answered_to_the_user(server: Server) -> None:
     assert (server.home / "examples/00_first.ipynb").exists()
 
 
+def test_the_hub_is_asked_how_long_the_session_may_run(server: Server) -> None:
+    assert server.ask("GET", "/sciencebox/end", TOKEN) == (200, hub_api.END)
+
+
+def test_what_the_hub_says_to_more_time_is_passed_on(server: Server) -> None:
+    assert server.ask("POST", "/sciencebox/end", TOKEN) == (409, {"message": "Others wait for a GPU now."})
+
+
 def test_a_copy_is_made_once(server: Server) -> None:
     expected = {"path": "notebooks/00_first.ipynb", "outcome": "created", "offer": None}
     assert server.ask("POST", "/sciencebox/gallery/00_first/copy", TOKEN) == (201, expected)
@@ -134,7 +157,13 @@ def test_a_copy_is_made_once(server: Server) -> None:
 
 
 def test_a_stranger_gets_nothing(server: Server) -> None:
-    for method, path in [("GET", "session"), ("GET", "gallery"), ("POST", "gallery/00_first/copy")]:
+    for method, path in [
+        ("GET", "session"),
+        ("GET", "gallery"),
+        ("GET", "end"),
+        ("POST", "end"),
+        ("POST", "gallery/00_first/copy"),
+    ]:
         assert server.ask(method, f"/sciencebox/{path}")[0] == 403
     assert not (server.home / "notebooks").exists()
 
@@ -161,3 +190,12 @@ def test_what_is_in_the_way_is_said(server: Server) -> None:
     status, body = server.ask("POST", "/sciencebox/gallery/00_first/copy", TOKEN)
     assert status == 409
     assert "rename it" in body["message"]
+
+
+def test_without_the_hub_the_end_is_the_one_that_the_session_began_with(
+    hub: ThreadingHTTPServer, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_api, "TOKEN", "another")  # the hub knows the session no more
+    status, end = server.ask("GET", "/sciencebox/end", TOKEN)
+    assert status == 200
+    assert 3500 < end["seconds_left"] <= 3600

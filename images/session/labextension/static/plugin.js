@@ -6,6 +6,8 @@ const WELCOME = 'sciencebox:welcome';
 const GALLERY = 'examples/'; // where the server shows the bundled notebooks in the user's home
 const NARROW = 768; // pixels
 const WARNINGS_S = [600, 60]; // how long before the session's end
+const ASK_EVERY_MS = 60000;
+const MOVED_MS = 120000; // an end that differs by less is the same
 const ICON =
   '<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">' +
   '<path d="M4 5h16v14H4zm2 2v10h12V7zm2 2h8v2H8zm0 4h5v2H8z"/></g></svg>';
@@ -162,29 +164,75 @@ function addCopyButton(app, open, { ToolbarButton }) {
   });
 }
 
-/** Say it in time when the session's time is nearly over; who opens JupyterLab later hears of it at once. */
-async function warnBeforeTheEnd(server, { Notification }) {
-  const { seconds_left: left } = await server('session').catch(() => ({ seconds_left: null }));
-  if (left === null) {
-    return;
-  }
-  const end = performance.now() + 1000 * left; // the browser's clock may be wrong
-  const waiting = [...WARNINGS_S];
+/** Say it in time when the session is about to end; who opens JupyterLab later hears of it at once. */
+function warnBeforeTheEnd(server, { Notification }) {
+  const ends = { time: countdown(), idle: countdown() };
+  let more = null;
+  let said = null; // the notification that offers more time
+
+  const extend = async () => {
+    try {
+      const { seconds_left: left } = await server('end', { method: 'POST' });
+      Notification.success(`This session may now run until ${clock(left)}.`, { autoClose: 8000 });
+      Notification.dismiss(said);
+    } catch (error) {
+      Notification.error(error.message, { autoClose: false });
+    }
+    ask();
+  };
+
+  const ask = async () => {
+    const end = await server('end').catch(() => null); // without an answer the last one holds
+    if (end) {
+      ends.time.set(end.seconds_left);
+      ends.idle.set(end.idle_seconds_left);
+      more = end.more_seconds;
+    }
+    look();
+  };
 
   const look = () => {
-    const seconds = (end - performance.now()) / 1000;
-    const due = waiting.filter(warning => seconds <= warning);
-    if (due.length && seconds > 0) {
+    const time = ends.time.due(WARNINGS_S);
+    if (time !== null) {
+      const actions = more ? [{ label: 'Stay longer', callback: extend }] : [];
+      said = Notification.warning(
+        `This session's time is over at ${clock(time)}. Save your work and stop your kernels: then it is stopped. Your files stay.`,
+        { autoClose: false, actions }
+      );
+    }
+    const idle = ends.idle.due([Infinity, 60]);
+    if (idle !== null) {
       Notification.warning(
-        `This session's time is over at ${clock(seconds)}. Save your work and stop your kernels: then it is stopped. Your files stay.`,
+        `The GPU of this session has computed nothing for a long time. Unless it does, the session is stopped at ${clock(idle)}, ` +
+          'so that others can have it. Your files stay; what your kernels have in memory does not.',
         { autoClose: false }
       );
     }
-    waiting.splice(0, due.length);
-    if (!waiting.length) {
-      clearInterval(timer);
+  };
+
+  setInterval(ask, ASK_EVERY_MS);
+  setInterval(look, 5000);
+  ask();
+}
+
+/** A moment to come, by the seconds that are left; the browser's own clock may be wrong. */
+function countdown() {
+  let end = null;
+  let told = [];
+  return {
+    set: left => {
+      const moved = left === null ? null : performance.now() + 1000 * left;
+      if (moved === null || end === null || Math.abs(moved - end) > MOVED_MS) {
+        told = []; // another end: it is told anew
+      }
+      end = moved;
+    },
+    /** The seconds that are left, once for each of `warnings` as it is reached; else null. */
+    due: warnings => {
+      const left = end === null ? null : (end - performance.now()) / 1000;
+      const reached = warnings.filter(warning => left !== null && left <= warning && !told.includes(warning));
+      told.push(...reached);
+      return reached.length && left > 0 ? left : null;
     }
   };
-  const timer = setInterval(look, 5000);
-  look();
 }

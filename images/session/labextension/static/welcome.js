@@ -24,7 +24,10 @@ export function clock(secondsLeft) {
 /** Fill `node` with the page. `server(path)` answers JSON, `open(name)` opens a copy of a bundled notebook. */
 export async function render(node, server, open) {
   node.setAttribute('aria-busy', 'true');
-  const [session, gallery] = await Promise.allSettled([server('session'), server('gallery')]);
+  const [session, gallery, end] = await Promise.allSettled(['session', 'gallery', 'end'].map(path => server(path)));
+  if (session.value && end.value) {
+    session.value.seconds_left = end.value.seconds_left; // it may have been extended
+  }
   node.replaceChildren(
     element(
       'div',

@@ -1,4 +1,4 @@
-/* The page of one's own session: how long it may run, and stopping it. */
+/* The page of one's own session: how long it may run, stopping it, and letting it run longer. */
 import { tellTimes } from './times.js';
 
 tellTimes(document);
@@ -17,6 +17,30 @@ stop?.addEventListener('click', async () => {
     said.textContent = 'It could not be stopped; try again in a few seconds.';
   }
 });
+
+/** The button is there while the session may run longer, and says by how much. */
+async function offerMore(button) {
+  const answer = await fetch(button.dataset.session).catch(() => null);
+  const minutes = answer?.ok ? Math.floor((await answer.json()).more_seconds / 60) : 0;
+  button.hidden = !minutes;
+  button.textContent = `Let it run ${minutes >= 120 ? `${Math.round(minutes / 60)} hours` : `${minutes} minutes`} longer`;
+}
+
+const extend = document.getElementById('extend');
+extend?.addEventListener('click', async () => {
+  extend.disabled = true;
+  const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
+  const response = await fetch(extend.dataset.session, { method: 'POST', headers }).catch(() => null);
+  if (response?.ok) {
+    location.reload();
+  } else {
+    extend.disabled = false;
+    said.textContent = (await response?.json().catch(() => null))?.message ?? 'It could not be done; try again in a few seconds.';
+  }
+});
+if (extend) {
+  offerMore(extend);
+}
 
 // A session that is being started or stopped is soon something else.
 if (stop?.dataset.pending) {

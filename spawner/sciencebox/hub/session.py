@@ -1,0 +1,70 @@
+"""What a running session may know of its own end, and how its user puts that off. Asked by the session itself, too."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tornado.web import HTTPError
+
+from sciencebox.accounting.quota import BooksError
+from sciencebox.gpus import wording
+from sciencebox.hub.base import DeskHandler
+from sciencebox.sessions.extensions import ExtensionError
+
+if TYPE_CHECKING:
+    from sciencebox.sessions.docker import GPUDockerSpawner
+
+
+class SessionHandler(DeskHandler):
+    """The session of whoever asks."""
+
+    @property
+    def session(self) -> GPUDockerSpawner:
+        """Its spawner. Raises 403 and 404."""
+        if not self.current_user:
+            raise HTTPError(403, "You are signed out.")
+        spawner: GPUDockerSpawner | None = getattr(self.current_user, "spawner", None)
+        if spawner is None or not spawner.ready:
+            raise HTTPError(404, "You have no running session.")
+        return spawner
+
+    async def get(self) -> None:
+        """How long it may run, in seconds, as JSON; each is null where there is no such end, or none yet.
+
+        `idle_seconds_left` is there when its GPUs have done nothing for so long that its user should know.
+        `more_seconds` is by how much it may be extended.
+        """
+        session = self.session
+        now = time.time()
+        until, later = session.until, await session.may_extend()
+        self.set_header("Cache-Control", "no-store")
+        self.finish(
+            {
+                "seconds_left": _from(now, until),
+                "idle_seconds_left": _from(now, session.idle_until),
+                "more_seconds": None if until is None else _from(until, later),
+            }
+        )
+
+    async def post(self) -> None:
+        """Extend it as far as it may be."""
+        try:
+            until = await self.session.extend()
+        except ExtensionError as error:
+            raise HTTPError(409, "%s", error) from error
+        except (BooksError, OSError) as error:
+            self.log.error("A session cannot be extended: %s", error)
+            raise HTTPError(503, "%s", wording.quota_unreadable()) from error
+        self.finish({"seconds_left": _from(time.time(), until)})
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        """As JSON, for programs."""
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None  # type: ignore[index]
+        known = isinstance(error, HTTPError) and error.log_message
+        self.set_header("Content-Type", "application/json")
+        self.finish({"message": error.log_message % error.args if known else "The hub could not answer."})  # type: ignore[union-attr]
+
+
+def _from(start: float, end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - start)
