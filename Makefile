@@ -17,7 +17,7 @@ help: ## List the targets.
 
 ##### The service
 
-.PHONY: deploy demo down destroy status doctor usage drain undrain stack
+.PHONY: deploy demo down destroy status doctor usage drain undrain quarantine release stack
 deploy: ## Set up the service on this server, or bring it up to date.
 	@deploy/host/run.sh deploy $(ARGS)
 
@@ -44,6 +44,12 @@ drain: ## Take a GPU out of service: GPU=0 REASON="fan is replaced".
 
 undrain: ## Put a GPU back into service: GPU=0.
 	@deploy/host/run.sh undrain $(GPU)
+
+quarantine: ## Put a GPU that does not work well into quarantine: GPU=0 REASON="wrong results".
+	@deploy/host/run.sh quarantine $(GPU) --reason "$(REASON)"
+
+release: ## Release a GPU from quarantine: GPU=0.
+	@deploy/host/run.sh release $(GPU)
 
 stack: ## Build and publish the software stack that sessions see under /cvmfs.
 	@deploy/host/run.sh stack $(ARGS)

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from sciencebox import explain
 from sciencebox.accounting import usage as usage_sums
-from sciencebox.gpus.drains import DrainsError
+from sciencebox.gpus.device import Health
+from sciencebox.gpus.marks import MarksError
 from sciencebox.host import doctor as checks
 from sciencebox.host import gpus as host_gpus
 from sciencebox.host import show
@@ -143,30 +144,46 @@ def usage(
         host_usage.show(uses, by, start, end, Console())
 
 
+Gpu = Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")]
+Reason = Annotated[str, typer.Option(help="Why; users read it.")]
+
+
 @commands.command()
-def drain(
-    gpu: Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")],
-    settings: File = EXAMPLE,
-    *,
-    reason: Annotated[str, typer.Option(help="Why; users read it.")],
-) -> None:
+def drain(gpu: Gpu, settings: File = EXAMPLE, *, reason: Reason) -> None:
     """Take a GPU out of service: its session goes on, and nobody else gets it."""
-    loaded = load(settings)
-    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
-    host_gpus.drain(loaded.data_root / "state", uuid, reason)
-    Console().print(f"{uuid} is out of service within seconds: {reason}", highlight=False, soft_wrap=True)
+    _mark(gpu, settings, Health.DRAINED, reason, "is out of service")
 
 
 @commands.command()
-def undrain(
-    gpu: Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")], settings: File = EXAMPLE
-) -> None:
+def undrain(gpu: Gpu, settings: File = EXAMPLE) -> None:
     """Put a GPU back into service."""
+    _unmark(gpu, settings, Health.DRAINED, "is back in service", "was not out of service")
+
+
+@commands.command()
+def quarantine(gpu: Gpu, settings: File = EXAMPLE, *, reason: Reason) -> None:
+    """Put a GPU that does not work well into quarantine: its session goes on, and nobody else gets it."""
+    _mark(gpu, settings, Health.QUARANTINED, reason, "is in quarantine")
+
+
+@commands.command()
+def release(gpu: Gpu, settings: File = EXAMPLE) -> None:
+    """Release a GPU from quarantine; one whose own signs are bad stays there."""
+    _unmark(gpu, settings, Health.QUARANTINED, "is released", "was not put into quarantine")
+
+
+def _mark(gpu: str, settings: Path, health: Health, reason: str, what: str) -> None:
     loaded = load(settings)
     uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
-    was_out = host_gpus.undrain(loaded.data_root / "state", uuid)
-    said = "is back in service within seconds" if was_out else "was not out of service"
-    Console().print(f"{uuid} {said}.", highlight=False, soft_wrap=True)
+    host_gpus.mark(loaded.data_root / "state", uuid, health, reason)
+    Console().print(f"{uuid} {what} within seconds: {reason}", highlight=False, soft_wrap=True)
+
+
+def _unmark(gpu: str, settings: Path, health: Health, done: str, nothing: str) -> None:
+    loaded = load(settings)
+    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
+    was = host_gpus.unmark(loaded.data_root / "state", uuid, health)
+    Console().print(f"{uuid} {f'{done} within seconds' if was else nothing}.", highlight=False, soft_wrap=True)
 
 
 @settings_commands.command()
@@ -187,7 +204,7 @@ def app() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         commands()
-    except (StepError, SettingsError, DrainsError) as error:
+    except (StepError, SettingsError, MarksError) as error:
         Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import broker, cards, hubs, machine, measure, picture, report, waiting
+from tests.bench import broker, cards, hubs, machine, measure, picture, replay, report, waiting
 from tests.bench import results as records
 from tests.deployed.conftest import deployed, make, stack_folder
 from tests.engine import rig
@@ -38,9 +38,10 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURE = ROOT / "docs/images/bench-breakdown.svg"
+WAITS = ROOT / "docs/images/bench-waits.svg"
 
 NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
-PARTS = ("click_to_ready", "breakdown", "form", "broker", "waiting", "deploy_again", "images")
+PARTS = ("click_to_ready", "breakdown", "form", "broker", "replay", "waiting", "deploy_again", "images")
 ROUNDS, QUICK_ROUNDS = 15, 3
 
 
@@ -105,6 +106,9 @@ class Bench:
         if "broker" in parts:
             _say("broker")
             self._record("broker", broker.throughput(rounds, _say))
+        if "replay" in parts:
+            _say("replay")
+            self._record("replay", replay.compare(rounds, _say))
         if "waiting" in parts:
             _say("waiting")
             self._record("waiting", waiting.waiting(service, rounds, _say))
@@ -155,6 +159,8 @@ def _write_page() -> None:
     results = records.read(RESULTS)
     if "breakdown" in results:
         picture.draw(results["breakdown"], PICTURE)
+    if "replay" in results:
+        picture.draw_waits(results["replay"], WAITS)
     PAGE.write_text(report.page(results))
     for goal in report.goals(results):
         print(goal)

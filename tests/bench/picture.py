@@ -1,4 +1,4 @@
-"""The picture of the benchmarks' page."""
+"""The pictures of the benchmarks' page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # Dark enough for white letters, and apart for people who see few colours.
 COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#555555")
 
+OPTIONS: Any = {"svg.hashsalt": "sciencebox", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
+
 
 def draw(breakdown: Figure, file: Path) -> None:
     """The steps of a start as one stacked bar; the same figures make the same file."""
@@ -23,8 +25,7 @@ def draw(breakdown: Figure, file: Path) -> None:
 
     run, rounds = breakdown["run"], breakdown["rounds"]
     medians = [statistics.median(breakdown["values"][step]) for step in STEPS]
-    options: Any = {"svg.hashsalt": "sciencebox", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9}
-    with mpl.rc_context(options):
+    with mpl.rc_context(OPTIONS):
         canvas = Canvas(figsize=(9, 2.2), layout="constrained")
         axes = canvas.subplots()
         left = 0.0
@@ -39,4 +40,21 @@ def draw(breakdown: Figure, file: Path) -> None:
         what = f"Start of a session with a GPU of the tests' driver, {rounds} starts, {run['time']}"
         axes.set_title(f"{what}\n{run['machine']}", fontsize=9)
         canvas.legend(ncols=len(STEPS), loc="outside lower center", frameon=False)
+        canvas.savefig(file, metadata={"Date": None})
+
+
+def draw_waits(replay: Figure, file: Path) -> None:
+    """Which part of the sessions of a busy week waited how long, for both queues."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context(OPTIONS):
+        canvas = Canvas(figsize=(9, 3), layout="constrained")
+        axes = canvas.subplots()
+        for (name, waits), colour in zip(replay["values"]["waits_s"].items(), COLOURS[::3], strict=False):
+            axes.step([wait / 3600 for wait in waits], range(101), where="post", color=colour, label=name)
+        axes.spines[["right", "top"]].set_visible(False)
+        axes.set(xlabel="hours waited at most", ylabel="% of the sessions", ylim=(0, 100), xlim=(0, 30))
+        axes.set_title(f"Waits in {replay['rounds']} SYNTHETIC busy weeks, replayed", fontsize=9)
+        axes.legend(frameon=False, loc="lower right")
         canvas.savefig(file, metadata={"Date": None})

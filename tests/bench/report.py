@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from tests.bench import broker
 from tests.bench.broker import DEVICES, MODELS, RUNNING
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
+from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
 from tests.bench.waiting import ALONE as ALONE_IN_HUB
 from tests.bench.waiting import AMONG, CROWD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tests.bench.replay import Scene
     from tests.bench.results import Figure, Results
 
 SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
@@ -71,6 +73,7 @@ def page(results: Results) -> str:
         ("breakdown", _breakdown),
         ("form", _form),
         ("broker", _broker),
+        ("replay", _replay),
         ("waiting", _waiting),
         ("deploy_again", _deploy_again),
         ("deploy_cold", _deploy_cold),
@@ -100,6 +103,14 @@ def goals(results: Results) -> list[Goal]:
         speed, peak = statistics.median(figure["values"]["operations_per_s"]), figure["values"]["peak_bytes"][0]
         found.append(Goal("Broker, operations a second", speed, BROKER_PER_S, 0, at_least=True))
         found.append(Goal("Broker, memory, MB", peak / 1e6, BROKER_MB, 0))
+    if figure := results.get("replay"):
+        busy = figure["values"][BUSY.name]
+        used = statistics.median(ratios(busy[f"{OURS}: utilisation"], busy["bound"]))
+        fair = statistics.median(busy[f"{OURS}: fairness"])
+        late = statistics.median(ratios(busy[f"{OURS}: p95 wait"], busy[f"{PEER}: p95 wait"]))
+        found.append(Goal("Busy week: utilisation / bound of any plan", used, 0.95, at_least=True))
+        found.append(Goal("Busy week: Jain's index of fairness", fair, 0.95, at_least=True))
+        found.append(Goal("Busy week: 95th percentile of the waits / first come, first served", late, 1.0))
     if figure := results.get("waiting"):
         slow = 1000 * percentile(figure["values"]["answer"][AMONG], 99)
         found.append(Goal(f"Smallest answer while {CROWD} wait: 99th percentile, ms", slow, WAITING_MS, 0))
@@ -219,6 +230,47 @@ def _broker(figure: Figure) -> list[str]:
             f"nothing but the broker: {spread(figure['values']['operations_per_s'], 0)} operations a second."
         ),
     ]
+
+
+def _replay(figure: Figure) -> list[str]:
+    rows = [_week(scene, figure["values"][scene.name], name) for scene in SCENES for name in (OURS, PEER)]
+    columns = ("week", "queue", "utilisation", "bound", "fairness", "median wait", "95th percentile")
+    return [
+        f"## A week with {GPUS} GPUs, replayed\n",
+        _prose(
+            "SYNTHETIC users: every fifth wants up to four GPUs for six hours in the mean, the others mostly one for "
+            "an hour; each has one session at a time and wants the next one some hours after the last has ended. What "
+            "they want is drawn beforehand and is the same for both queues; times are virtual. *Demand* is the GPU "
+            "time that they would use if nobody ever waited, as a part of what there is; *bound* is what any plan "
+            "could use at most. *Fairness* is Jain's index of the GPU time that each got, divided by the fair share "
+            "(max-min, by what each wanted): 1 where all got the same part of it. Waits are in hours; who never got a "
+            "turn counts as having waited to the end of the week."
+        ),
+        "",
+        f"| {' | '.join(columns)} |\n|---|---|--:|--:|--:|--:|--:|",
+        *rows,
+        f"\n![{waits_in_words(figure)}](images/bench-waits.svg)",
+    ]
+
+
+def _week(scene: Scene, found: Mapping[str, list[float]], name: str) -> str:
+    def median(what: str) -> float:
+        return statistics.median(found[what])
+
+    return (
+        f"| {scene.name}: {scene.users} users, demand {median('demand'):.2f} | {name} | "
+        f"{median(f'{name}: utilisation'):.2f} | {median('bound'):.2f} | {median(f'{name}: fairness'):.2f} | "
+        f"{median(f'{name}: median wait') / 3600:.1f} | {median(f'{name}: p95 wait') / 3600:.1f} |"
+    )
+
+
+def waits_in_words(figure: Figure) -> str:
+    """What the picture of the waits shows, for who does not see it."""
+    parts = [
+        f"{name}: half within {waits[50] / 3600:.1f} hours, 95 % within {waits[95] / 3600:.1f}"
+        for name, waits in figure["values"]["waits_s"].items()
+    ]
+    return f"Which part of the sessions of a busy week waited how long. {'; '.join(parts)}"
 
 
 def _waiting(figure: Figure) -> list[str]:

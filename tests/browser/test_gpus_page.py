@@ -50,6 +50,11 @@ def test_an_administrator_takes_a_card_out_of_service_and_puts_it_back(hub: Litt
     card.get_by_text("Was taken out of service by the administrator: its fan is replaced").wait_for()
     card.get_by_role("button", name="Put back GPU 0").click()
     card.get_by_text("Free").wait_for()
+    answers.append("wrong results")
+    card.get_by_role("button", name="Quarantine GPU 0").click()
+    card.get_by_text("In quarantine: wrong results").wait_for()
+    card.get_by_role("button", name="Release GPU 0").click()
+    card.get_by_text("Free").wait_for()
 
 
 def test_others_have_no_such_buttons(hub: LittleHub, window: Callable[..., Page]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.deployed.conftest import make
 from tests.service import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.fakes.driver.fake import FakeDriver
     from tests.service import Person, Service
@@ -191,3 +192,46 @@ def test_a_request_with_one_field_takes_the_defaults_of_the_others(service: Serv
         host = service.container("maria").attrs["HostConfig"]
         assert host["Memory"] == 4 * 1024**3
         assert host["CpuQuota"] == 2 * host["CpuPeriod"]
+
+
+def test_a_card_that_fails_goes_into_quarantine_until_it_is_released(service: Service, driver: FakeDriver) -> None:
+    admin = service.admin()
+    with service.session("maria", **ONE) as maria:
+        (uuid,) = service.holders()
+        with _failing(driver, uuid) as again:
+            wait_until(lambda: again() or _faults(maria), "maria is told")
+        assert "Your GPU has failed: it has to be reset" in maria.reach("sciencebox/end").json()["faults"][0]
+        assert maria.is_ready()
+        assert "is in quarantine: it has to be reset" in _refusal(service.person("eva"), gpu="any", gpu_count=2)
+        service.kill_hub()
+        assert "In use by maria; it has to be reset" in admin.page("sciencebox/gpus")
+    assert "is released" in make("release", service.settings, variables={"GPU": uuid}).stdout
+    wait_until(lambda: "has to be reset" not in admin.page("sciencebox/gpus"), "it is seen to be released")
+    with service.session("eva", gpu="any", gpu_count=2):
+        pass
+    written = (service.state / "audit.jsonl").read_text()
+    assert '"who": "the service"' in written and '"is": "no longer quarantined"' in written
+
+
+@contextmanager
+def _failing(driver: FakeDriver, uuid: str) -> Iterator[Callable[[], None]]:
+    """A function that makes a card fail once more; only what happens while somebody listens is heard."""
+    numbers = count(1000)
+    yield lambda: driver.set({f"gpu{uuid[-1]}.xid": next(numbers)})
+    driver.set({f"gpu{uuid[-1]}.xid": None})
+
+
+def _faults(person: Person) -> list[str]:
+    found: list[str] = person.ask("GET", "sciencebox/session").json()["faults"]
+    return found
+
+
+def test_an_administrator_puts_a_card_into_quarantine_by_page_and_command(service: Service) -> None:
+    admin = service.admin()
+    make("quarantine", service.settings, variables={"GPU": "0", "REASON": "wrong results"})
+    wait_until(lambda: "wrong results" in admin.page("sciencebox/gpus"), "it is seen")
+    (uuid, *_) = re.findall(r'data-uuid="([^"]+)"', admin.page("sciencebox/gpus"))
+    path = f"sciencebox/gpus/{uuid}/quarantine"
+    assert service.person("eva").ask("DELETE", path).status_code == 403
+    assert admin.ask("DELETE", path).ok
+    assert "wrong results" not in admin.page("sciencebox/gpus")

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 USER = "ada"
 TOKENS = {"token-of-ada": "ada", "token-of-eve": "eve"}  # each may access their own server only
 TOKEN = "token-of-ada"
-END = {"seconds_left": None, "idle_seconds_left": None, "more_seconds": None}
+END = {"seconds_left": None, "idle_seconds_left": None, "more_seconds": None, "faults": []}
 SCOPES = [f"access:servers!user={USER}"]
 
 

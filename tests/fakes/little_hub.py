@@ -25,7 +25,7 @@ from sciencebox import settings as settings_file
 from sciencebox.accounting.quota import budget
 from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
-from sciencebox.gpus.drains import Drain, drained
+from sciencebox.gpus.marks import Mark, marked
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.engine import Engine
@@ -255,11 +255,11 @@ class PretendDesk:
     async def budget(self, user: str, groups: Any) -> Any:
         return budget([], self.state.week_s, time.time()) if self.state.week_s else None
 
-    async def drain(self, uuid: str, drain: Drain) -> None:
-        await self._show(drained(Inventory(self.state.gpus), {uuid: drain}).devices)
+    async def mark(self, mark: Mark) -> None:
+        await self._show(marked(Inventory(self.state.gpus), [mark]).devices)
 
-    async def undrain(self, uuid: str) -> None:
-        healthy = {"health": Health.HEALTHY, "health_reason": ""}
+    async def unmark(self, uuid: str, health: Health, by: str) -> None:
+        healthy = {"health": Health.HEALTHY, "health_reason": "", "marked": False}
         await self._show(tuple(replace(gpu, **healthy) if gpu.uuid == uuid else gpu for gpu in self.state.gpus))
 
     async def _show(self, gpus: tuple[Device, ...]) -> None:

@@ -136,6 +136,18 @@ def test_a_gpu_that_does_nothing_is_said(visit: Callable[..., tuple[Page, Path]]
     page.get_by_text("The GPU of this session has computed nothing for a long time.").wait_for()
 
 
+def test_a_gpu_that_fails_is_said_once(visit: Callable[..., tuple[Page, Path]]) -> None:
+    def prepare(page: Page) -> None:
+        page.clock.install()
+        page.route("**/sciencebox/end", lambda route: route.fulfill(json=END | {"faults": ["Your GPU has failed."]}))
+
+    page, _ = visit(prepare=prepare)
+    failed = page.get_by_text("Your GPU has failed.")
+    failed.wait_for()
+    page.clock.run_for(130_000)
+    assert failed.count() == 1
+
+
 def test_no_gpu_and_no_kernels_are_said(visit: Callable[..., tuple[Page, Path]]) -> None:
     page, _ = visit(gpus=[], release=None, view=None)
     page.get_by_role("heading", name="Welcome to ScienceBox").wait_for()

@@ -17,6 +17,9 @@ from traitlets import Unicode
 
 from sciencebox_session import facts, gallery, hub
 
+# What is known without the hub, beside the end that the session began with.
+NOTHING_MORE = {"seconds_left": None, "idle_seconds_left": None, "more_seconds": None, "faults": []}
+
 
 class SessionHandler(APIHandler):
     """GET: what this session has."""
@@ -42,7 +45,7 @@ class EndHandler(APIHandler):
         except hub.HubError as error:
             self.log.debug("The hub does not say how long this session may run: %s", error)
             described = await asyncio.to_thread(facts.read, os.environ, time.time())
-            end = {"seconds_left": described["seconds_left"], "idle_seconds_left": None, "more_seconds": None}
+            end = NOTHING_MORE | {"seconds_left": described["seconds_left"]}
         self.finish(json.dumps(end))
 
     @web.authenticated

@@ -64,6 +64,7 @@ class Device:
     load: Load = field(default=Load(), compare=False)
     health: Health = Health.HEALTHY
     health_reason: str = ""
+    marked: bool = False  # its health is by somebody's word, see `marks`, and not by its own signs
     simulated: bool = False
     unknown: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -87,7 +87,7 @@ def _open_and_read(path: str) -> Inventory:
     driver.
     """
     try:
-        _load(path)
+        load(path)
     except OSError as error:
         if str(error).startswith(f"{path}: cannot open shared object file: No such file"):
             return Inventory(reason=NO_DRIVER)
@@ -104,7 +104,7 @@ def _open_and_read(path: str) -> Inventory:
             pynvml.nvmlShutdown()
 
 
-def _load(path: str) -> None:
+def load(path: str) -> None:
     """Make pynvml use the library at `path`; it has no parameter for that. Raises OSError."""
     library = ctypes.CDLL(path)
     if pynvml.nvmlLib is None or pynvml.nvmlLib._handle != library._handle:

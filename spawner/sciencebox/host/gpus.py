@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import DockerException
 from requests import RequestException
 
-from sciencebox.gpus.drains import Drain, DrainFile, drained, find
+from sciencebox.gpus.marks import Mark, MarkFile, find, marked
 from sciencebox.gpus.pool import outside
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
 from sciencebox.host import engine
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sciencebox.gpus.device import Device, Inventory, Process
+    from sciencebox.gpus.device import Device, Health, Inventory, Process
     from sciencebox.gpus.pool import Holding
 
 
@@ -77,8 +77,8 @@ def read_holdings(socket: Path) -> tuple[tuple[Holding, ...], str]:
 
 
 def in_service(state: Path, inventory: Inventory) -> Inventory:
-    """The inventory with what the administrator took out of service. Raises DrainsError."""
-    return drained(inventory, DrainFile(state / "drained.json").read())
+    """The inventory without what is out of service or in quarantine. Raises MarksError."""
+    return marked(inventory, MarkFile(state).read())
 
 
 def uuid_of(inventory: Inventory, name: str) -> str:
@@ -90,13 +90,17 @@ def uuid_of(inventory: Inventory, name: str) -> str:
     raise StepError(f"This server has no GPU {name}. It has: {known or 'none'}.")
 
 
-def drain(state: Path, uuid: str, reason: str) -> None:
-    """Take a GPU out of service. Raises StepError or DrainsError."""
+def mark(state: Path, uuid: str, health: Health, reason: str) -> None:
+    """Let nobody have a GPU. Raises StepError or MarksError."""
     if not state.is_dir():
         raise StepError(f"There is no {state}: this deployment has not run yet.")
-    DrainFile(state / "drained.json").add(uuid, Drain(reason, f"{getpass.getuser()} on the server", time.time()))
+    MarkFile(state).add(Mark(uuid, reason, _me(), time.time(), health))
 
 
-def undrain(state: Path, uuid: str) -> bool:
-    """Put a GPU back into service. Whether it was out. Raises DrainsError."""
-    return DrainFile(state / "drained.json").remove(uuid)
+def unmark(state: Path, uuid: str, health: Health) -> bool:
+    """Take that back. Whether it was so. Raises MarksError."""
+    return MarkFile(state).remove(uuid, health, _me())
+
+
+def _me() -> str:
+    return f"{getpass.getuser()} on the server"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
 from prometheus_client import REGISTRY
 
 from sciencebox.accounting.store import LeaseStore
+from sciencebox.gpus.inventory import LIBRARY
 from sciencebox.hub.accountant import Accountant
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.caretaker import SERVICE, Caretaker
@@ -15,6 +17,7 @@ from sciencebox.hub.live import Live
 from sciencebox.hub.metrics import Metrics
 from sciencebox.hub.pages import HANDLERS
 from sciencebox.sessions import tasks
+from sciencebox.sessions.faults import Faults
 
 if TYPE_CHECKING:
     from sciencebox.sessions.desk import Desk
@@ -26,6 +29,7 @@ class ScienceBoxHub(JupyterHub):
     name = "sciencebox-hub"
     desk: Desk
     live: Live
+    faults: Faults
 
     def init_handlers(self) -> None:
         """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
@@ -41,6 +45,8 @@ class ScienceBoxHub(JupyterHub):
     def init_tornado_settings(self) -> None:
         """The hub's web settings, with the desk for the pages."""
         self.live = Live(self.desk)
+        self.faults = Faults(os.environ.get("SCIENCEBOX_NVML") or LIBRARY, self.desk.mark)
+        self.desk.watchers.append(self.faults.see)
         super().init_tornado_settings()
         self.tornado_settings["sciencebox"] = self.desk
 
@@ -65,6 +71,7 @@ class ScienceBoxHub(JupyterHub):
         self._beside = [
             tasks.start(caretaker.bring_back(self.desk.room), "bringing back who waited"),
             tasks.start(self.accountant.run(), "writing down leases"),
+            tasks.start(self.faults.run(), "hearing of GPUs that fail"),
             tasks.start(caretaker.keep_time(self._time_is_over_for), "stopping sessions in time"),
         ]
 

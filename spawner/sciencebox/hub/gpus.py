@@ -19,7 +19,7 @@ from tornado.web import HTTPError, authenticated
 from sciencebox import explain
 from sciencebox.gpus import wording
 from sciencebox.gpus.device import Health
-from sciencebox.gpus.drains import Drain, DrainsError, find
+from sciencebox.gpus.marks import Mark, MarksError, find
 from sciencebox.hub.base import DeskHandler, Reader
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 200
 TOGETHER_S = 0.5  # changes that come together are told together
+_HEALTH = {"drain": Health.DRAINED, "quarantine": Health.QUARANTINED}
 SILENCE_S = 25.0  # after which something is said, so that nobody between takes the connection for dead
 LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is checked who it is
 
@@ -50,7 +51,7 @@ class Card:
     since: float | None = None
     until: float | None = None
     simulated: bool = False
-    drained: bool = False
+    actions: tuple[tuple[str, str], ...] = ()  # what an administrator may do: words, and method with address
 
 
 def cards(snapshot: Snapshot, reader: Reader) -> list[Card]:
@@ -105,8 +106,16 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
         since=min((h.since for h in holdings if h.since is not None), default=None),
         until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
-        drained=device.health is Health.DRAINED,
+        actions=_actions(device) if reader.admin else (),
     )
+
+
+def _actions(device: Device) -> tuple[tuple[str, str], ...]:
+    if device.health is Health.DRAINED:
+        return (("Put back", "DELETE drain"),)
+    if device.health is Health.QUARANTINED and device.marked:
+        return (("Release", "DELETE quarantine"),)
+    return (("Take out", "PUT drain"), ("Quarantine", "PUT quarantine"))
 
 
 def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str], reader: Reader) -> tuple[str, str]:
@@ -189,8 +198,11 @@ def _event(name: str, data: str) -> str:
     return "".join((f"event: {name}\n", *(f"data: {line}\n" for line in data.splitlines()), "\n"))
 
 
-class DrainHandler(DeskHandler):
-    """A GPU that an administrator takes out of service (PUT, with a `reason`) or puts back (DELETE)."""
+class MarkHandler(DeskHandler):
+    """A GPU that an administrator lets nobody have (PUT, with a `reason`), or takes that back (DELETE).
+
+    The last part of the address is `drain`, out of service, or `quarantine`, where it does not work well.
+    """
 
     @property
     def _admin(self) -> str:
@@ -198,29 +210,29 @@ class DrainHandler(DeskHandler):
             raise HTTPError(403, "Only an administrator takes GPUs out of service.")
         return str(self.current_user.name)
 
-    async def put(self, uuid: str) -> None:
-        """Out of service."""
+    async def put(self, uuid: str, what: str) -> None:
+        """Nobody gets it from now on."""
         admin = self._admin
         reason = str((self.get_json_body() or {}).get("reason", "")).strip()
         if not reason or len(reason) > LONGEST_REASON:
             raise HTTPError(400, f"Say why in up to {LONGEST_REASON} letters: `reason` is what users read.")
         if find(self.desk.inventory, uuid) is None:
             raise HTTPError(404, "This server has no such GPU.")
-        await self._do(self.desk.drain(uuid, Drain(reason, admin, time.time())))
-        self.log.info("%s took the GPU %s out of service: %s", admin, uuid, reason)
+        await self._do(self.desk.mark(Mark(uuid, reason, admin, time.time(), _HEALTH[what])))
+        self.log.info("The GPU %s is %s by the word of %s: %s", uuid, _HEALTH[what].value, admin, reason)
         self.set_status(204)
 
-    async def delete(self, uuid: str) -> None:
-        """Back into service."""
+    async def delete(self, uuid: str, what: str) -> None:
+        """It may be had again, unless its own signs are bad."""
         admin = self._admin
-        await self._do(self.desk.undrain(uuid))
-        self.log.info("%s put the GPU %s back into service", admin, uuid)
+        await self._do(self.desk.unmark(uuid, _HEALTH[what], admin))
+        self.log.info("The GPU %s is no longer %s by the word of %s", uuid, _HEALTH[what].value, admin)
         self.set_status(204)
 
     async def _do(self, change: Awaitable[None]) -> None:
         try:
             await change
-        except DrainsError as error:
+        except MarksError as error:
             raise HTTPError(500, "%s", error) from error
 
     def get_json_body(self) -> dict[str, Any] | None:

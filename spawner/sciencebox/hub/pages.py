@@ -12,7 +12,7 @@ from tornado.web import HTTPError
 
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.base import DeskHandler
-from sciencebox.hub.gpus import DrainHandler, GpuEventsHandler, GpusHandler
+from sciencebox.hub.gpus import GpuEventsHandler, GpusHandler, MarkHandler
 from sciencebox.hub.session import SessionHandler
 from sciencebox.hub.usage import UsageHandler
 from sciencebox.sessions.form import gpu_facts
@@ -73,7 +73,7 @@ HANDLERS: list[tuple[Any, ...]] = [
     (r"/sciencebox/numbers", GpuNumbersHandler),
     (r"/sciencebox/gpus", GpusHandler),
     (r"/sciencebox/gpus/events", GpuEventsHandler),
-    (r"/sciencebox/gpus/([^/]+)/drain", DrainHandler),
+    (r"/sciencebox/gpus/([^/]+)/(drain|quarantine)", MarkHandler),
     (r"/sciencebox/usage", UsageHandler),
     (r"/sciencebox/session", SessionHandler),
     (r"/sciencebox/static/(.*)", CacheControlStaticFilesHandler, {"path": str(STATIC)}),

@@ -1,4 +1,4 @@
-"""What a running session may know of its own end, and how its user puts that off. Asked by the session itself, too."""
+"""What a running session may know of its end and its GPUs, and how its user puts the end off. It asks itself, too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SessionHandler(DeskHandler):
         """How long it may run, in seconds, as JSON; each is null where there is no such end, or none yet.
 
         `idle_seconds_left` is there when its GPUs have done nothing for so long that its user should know.
-        `more_seconds` is by how much it may be extended.
+        `more_seconds` is by how much it may be extended. `faults` is what its user should know of its GPUs.
         """
         session = self.session
         now = time.time()
@@ -44,6 +44,7 @@ class SessionHandler(DeskHandler):
                 "seconds_left": _from(now, until),
                 "idle_seconds_left": _from(now, session.idle_until),
                 "more_seconds": None if until is None else _from(until, later),
+                "faults": self.settings["app"].faults.told(session.container_name),
             }
         )
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sciencebox.accounting.quota import BooksError, budget
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
-from sciencebox.gpus.drains import DrainFile, drained
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
+from sciencebox.gpus.marks import MarkFile, marked
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.quota import Budget
     from sciencebox.gpus.broker import Place
-    from sciencebox.gpus.device import Device, Inventory
-    from sciencebox.gpus.drains import Drain
+    from sciencebox.gpus.device import Device, Health, Inventory
+    from sciencebox.gpus.marks import Mark
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import DriverFiles
     from sciencebox.sessions.waiting import Standing
@@ -78,7 +78,7 @@ class Desk:
         *,
         machine: Machine | None = None,
         tickets: TicketFile | None = None,
-        drains: DrainFile | None = None,
+        marks: MarkFile | None = None,
         extensions: Extensions | None = None,
     ) -> None:
         self.settings = settings
@@ -89,7 +89,7 @@ class Desk:
             half_life_s=queue.half_life_hours * HOUR_S, longest_wait_s=queue.longest_wait_hours * HOUR_S
         )
         self._tickets = tickets
-        self._drains = drains
+        self._marks = marks
         self._extensions = extensions or Extensions()
         self.room = WaitingRoom(
             self.broker,
@@ -104,8 +104,8 @@ class Desk:
         self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()
         self.changed = Signal()  # who has or wants what, for pages
-        # Called after every look at the driver with what it has, who holds it, and the time of the look.
         self.idle = IdleWatch(idle_rule(settings.idle))
+        # Called after every look at the driver with what it has, who holds it, and the time of the look.
         self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = [self.idle.see]
         self._identities = identities
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
@@ -124,16 +124,16 @@ class Desk:
         library = environment.get("SCIENCEBOX_NVML")
         seen = Path(environment.get("SCIENCEBOX_DRIVER", str(on_host)))
         dev_root = Path(environment.get("SCIENCEBOX_DEV_ROOT", "/dev"))
-        drains = DrainFile(state / "drained.json")
+        marks = MarkFile(state)
         return cls(
             settings,
             Engine(),
             Identities(settings.data_root / "homes", state),
-            lambda: drained(simulated_inventory(simulate) if simulate else read_inventory(library), drains.read()),
+            lambda: marked(simulated_inventory(simulate) if simulate else read_inventory(library), marks.read()),
             lambda: find_driver_files(seen, on_host, dev_root),
             machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
             tickets=TicketFile(state / "queue.json"),
-            drains=drains,
+            marks=marks,
             extensions=Extensions(state / "extensions.json"),
         )
 
@@ -343,19 +343,21 @@ class Desk:
         self._something_changed.set()
         self.changed.tell()
 
-    async def drain(self, uuid: str, drain: Drain) -> None:
-        """Take a GPU out of service: its session goes on, and nobody else gets it. Raises DrainsError."""
-        if self._drains:
-            await self.engine.run(self._drains.add, uuid, drain)
-            await self.refresh(max_age_s=0)
-            self._tell_of_a_change()
+    async def mark(self, mark: Mark) -> None:
+        """Let nobody have a GPU: its session goes on. Raises MarksError."""
+        if self._marks:
+            await self.engine.run(self._marks.add, mark)
+            await self._see_marks()
 
-    async def undrain(self, uuid: str) -> None:
-        """Put it back into service. Raises DrainsError."""
-        if self._drains:
-            await self.engine.run(self._drains.remove, uuid)
-            await self.refresh(max_age_s=0)
-            self._tell_of_a_change()
+    async def unmark(self, uuid: str, health: Health, by: str) -> None:
+        """Take that back. Raises MarksError."""
+        if self._marks:
+            await self.engine.run(self._marks.remove, uuid, health, by)
+            await self._see_marks()
+
+    async def _see_marks(self) -> None:
+        await self.refresh(max_age_s=0)
+        self._tell_of_a_change()
 
     def over(self) -> tuple[Holding, ...]:
         """What this deployment's sessions hold that have held it for as long as they may."""

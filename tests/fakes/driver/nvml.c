@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7 };
+enum { OK = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMED_OUT = 10 };
 enum { MOST_GPUS = 16, MOST_INSTANCES = 7 };
 
 typedef struct {
@@ -313,6 +313,48 @@ int nvmlDeviceGetMPSComputeRunningProcesses_v3(device_t d, unsigned *count, proc
 {
     CHECK(d);
     return processes(d, "mps", count, list);
+}
+
+/* --- events ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+    device_t device;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+} event_t;
+
+static long long heard[MOST_GPUS];
+static int listens[MOST_GPUS];
+
+int nvmlEventSetCreate(void **set) { CHECK(NULL); *set = heard; return OK; }
+int nvmlEventSetFree(void *set) { (void)set; CHECK(NULL); return OK; }
+
+int nvmlDeviceRegisterEvents(device_t d, unsigned long long types, void *set)
+{
+    (void)set;
+    CHECK(d);
+    if (d->instance >= 0 || !(types & 8))
+        return NOT_SUPPORTED;
+    listens[d->gpu] = 1;
+    heard[d->gpu] = number(of(d, "xid"), 0);
+    return OK;
+}
+
+int nvmlEventSetWait_v2(void *set, event_t *event, unsigned milliseconds)
+{
+    (void)set;
+    for (unsigned waited = 0; waited <= milliseconds; waited += 10, usleep(10000)) {
+        CHECK(NULL);
+        for (int gpu = 0; gpu < MOST_GPUS; gpu++) {
+            long long now = listens[gpu] ? number(of(device(gpu, -1), "xid"), 0) : 0;
+            if (now && now != heard[gpu]) {
+                *event = (event_t){device(gpu, -1), 8, (unsigned long long)now, 0, 0};
+                heard[gpu] = now;
+                return OK;
+            }
+        }
+    }
+    return TIMED_OUT;
 }
 
 /* --- MIG ------------------------------------------------------------------------------------------------------------- */

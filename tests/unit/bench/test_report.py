@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import report
+from tests.bench import replay, report
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
 from tests.bench.waiting import ALONE as NOBODY
 from tests.bench.waiting import AMONG, CROWD
@@ -42,6 +42,7 @@ RESULTS = {
     "waiting": figure(
         {kind: {situation: [0.01] * 99 + [0.03] for situation in (NOBODY, AMONG)} for kind in ("answer", "session")}
     ),
+    "replay": figure(replay.compare(2, lambda _: None), rounds=2),
     "deploy_cold": figure([900.4], EARLY, 1),
     "deploy_again": figure([5.0, 6.0, 7.0], quick=True),
     "images": figure({"base": 1e8, "session": 701e6, "hub": 5e8}, EARLY, 1),

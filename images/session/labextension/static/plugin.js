@@ -1,4 +1,4 @@
-/* What the session adds to JupyterLab: the welcome page, a button that copies a bundled notebook, and a warning before its end. */
+/* What the session adds to JupyterLab: the welcome page, a button that copies a bundled notebook, and word of its end and of failing GPUs. */
 
 import { clock, render } from './welcome.js';
 
@@ -164,10 +164,11 @@ function addCopyButton(app, open, { ToolbarButton }) {
   });
 }
 
-/** Say it in time when the session is about to end; who opens JupyterLab later hears of it at once. */
+/** Say it in time when the session is about to end, and when its GPU fails; who opens JupyterLab later hears of it at once. */
 function warnBeforeTheEnd(server, { Notification }) {
   const ends = { time: countdown(), idle: countdown() };
   let more = null;
+  let faults = [];
   let said = null; // the notification that offers more time
 
   const extend = async () => {
@@ -187,6 +188,8 @@ function warnBeforeTheEnd(server, { Notification }) {
       ends.time.set(end.seconds_left);
       ends.idle.set(end.idle_seconds_left);
       more = end.more_seconds;
+      end.faults.filter(fault => !faults.includes(fault)).forEach(fault => Notification.error(fault, { autoClose: false }));
+      faults = end.faults;
     }
     look();
   };

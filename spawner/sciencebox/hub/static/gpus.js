@@ -8,13 +8,12 @@ const usual = freshness.textContent;
 let loads = {};
 
 function showCards(html) {
-  const { drain, undrain } = document.activeElement?.dataset ?? {};
+  const at = document.activeElement?.closest('[data-uuid]')?.dataset.uuid;
   place.innerHTML = html;  // rendered and escaped by the hub
   tellTimes(place);
   showLoads();
-  const uuid = drain ?? undrain;
-  if (uuid) {  // whoever is at a button stays there
-    place.querySelector(`[data-uuid="${CSS.escape(uuid)}"] button`)?.focus();
+  if (at) {  // whoever is at a button stays there
+    place.querySelector(`[data-uuid="${CSS.escape(at)}"] button`)?.focus();
   }
 }
 
@@ -57,25 +56,26 @@ function line(history) {
     .join(' ');
 }
 
-/** An administrator takes a card out of service, or puts it back. */
+/** An administrator takes a card out of service or puts it into quarantine, or takes that back. */
 async function change(button) {
-  const { drain, undrain } = button.dataset;
-  const reason = drain && prompt('Why? Whoever looks at this page reads it. A session on this GPU goes on; nobody else gets it.');
-  if (drain && !reason?.trim()) {
+  const [method, what] = button.dataset.do.split(' ');
+  const { uuid } = button.closest('[data-uuid]').dataset;
+  const reason = method === 'PUT' && prompt('Why? Whoever looks at this page reads it. A session on this GPU goes on; nobody else gets it.');
+  if (method === 'PUT' && !reason?.trim()) {
     return;
   }
   button.disabled = true;
-  const response = await fetch(`${location.pathname}/${encodeURIComponent(drain ?? undrain)}/drain`, {
-    method: drain ? 'PUT' : 'DELETE',
+  const response = await fetch(`${location.pathname}/${encodeURIComponent(uuid)}/${what}`, {
+    method,
     headers: { 'X-XSRFToken': window.jhdata.xsrf_token, 'Content-Type': 'application/json' },
-    body: drain ? JSON.stringify({ reason }) : undefined,
+    body: reason ? JSON.stringify({ reason }) : undefined,
   }).catch(() => null);
   button.disabled = false;
   freshness.textContent = response?.ok ? usual : 'It could not be done; try again, or look into the log of the hub.';
 }
 
 place.addEventListener('click', ({ target }) => {
-  const button = target.closest('[data-drain], [data-undrain]');
+  const button = target.closest('[data-do]');
   if (button) {
     change(button);
   }

@@ -1,0 +1,59 @@
+"""Tells the XID errors of some GPUs as they happen: a program of its own, which the hub runs while they are in use.
+
+`python -m sciencebox.gpus.events LIBRARY UUID ...` writes a line `UUID XID` for each error. It is a process, not a
+thread, because NVML keeps the cards that a process has once looked at in use until it ends; this one attaches those
+that sessions use anyway, so that an administrator can reset the others. A driver that hangs holds up nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pynvml
+
+from sciencebox.gpus import inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+LOOK_EVERY_MS = 1000
+
+
+def watch(library: str, uuids: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """UUID and XID of each error, for as long as this program's parent lives. Raises NVMLError and OSError."""
+    parent = os.getppid()
+    inventory.load(library)
+    pynvml.nvmlInitWithFlags(pynvml.NVML_INIT_FLAG_NO_ATTACH)
+    events = pynvml.nvmlEventSetCreate()
+    for uuid in uuids:
+        with suppress(pynvml.NVMLError):  # a card that is lost, or whose driver knows no events, has signs of its own
+            handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    while os.getppid() == parent:
+        if event := _next(events):
+            yield pynvml.nvmlDeviceGetUUID(event.device), int(event.eventData)
+
+
+def _next(events: Any) -> Any:
+    try:
+        return pynvml.nvmlEventSetWait_v2(events, LOOK_EVERY_MS)
+    except pynvml.NVMLError as error:
+        if error.value == pynvml.NVML_ERROR_TIMEOUT:
+            return None
+        raise
+
+
+def main(library: str, *uuids: str) -> None:
+    """Write errors as they happen, until the parent is gone."""
+    try:
+        for uuid, xid in watch(library, uuids):
+            print(uuid, xid, flush=True)
+    except (pynvml.NVMLError, OSError) as error:
+        sys.exit(f"The driver's errors cannot be heard: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,101 @@
+"""Errors of GPUs while sessions use them: heard from the driver, told to those who use the card, and acted upon.
+
+A card whose own fault an error was goes into quarantine: its session goes on, and nobody else gets it until the server
+was restarted and it shows no bad sign, or until an administrator releases it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from sciencebox.gpus import events, xid
+from sciencebox.gpus.device import Health
+from sciencebox.gpus.marks import BY_SERVICE, Mark, MarksError, this_boot
+from sciencebox.sessions import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+
+    from sciencebox.gpus.device import Device
+    from sciencebox.gpus.pool import Holding
+
+AGAIN_S = 60.0  # after which a program that ended is started again
+MOST_TOLD = 5  # of one session: one that fails again and again says nothing new
+
+log = logging.getLogger(__name__)
+
+
+class Faults:
+    """One for the hub. `mark` lets nobody have a card, see `Desk.mark`."""
+
+    def __init__(self, library: str, mark: Callable[[Mark], Awaitable[None]]) -> None:
+        self._library = library
+        self._mark = mark
+        self._parents: dict[str, str] = {}  # the GPU of each device
+        self._holdings: tuple[Holding, ...] = ()
+        self._wanted: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+        self._told: dict[str, list[str]] = {}
+
+    def see(self, devices: Iterable[Device], holdings: Collection[Holding], _now: float) -> None:
+        """What there is and who holds it: those cards are listened to."""
+        self._parents = {device.uuid: device.parent_uuid or device.uuid for device in devices if not device.simulated}
+        self._holdings = tuple(holdings)
+        sessions = {holding.session for holding in holdings}
+        self._told = {session: told for session, told in self._told.items() if session in sessions}
+        wanted = frozenset(self._parents[h.uuid] for h in holdings if h.uuid in self._parents)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._changed.set()
+
+    def told(self, session: str) -> list[str]:
+        """What the user of a session should know of its GPUs, in sentences, the oldest first."""
+        return self._told.get(session, [])
+
+    async def run(self) -> None:
+        """Listen for as long as the hub runs."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            if self._wanted:
+                await self._listen(self._wanted)
+
+    async def _listen(self, uuids: frozenset[str]) -> None:
+        """Until other cards are in use."""
+        command = [sys.executable, "-m", events.__name__, self._library, *sorted(uuids)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        reading = tasks.start(self._read(process), "hearing the driver's errors")
+        try:
+            await self._changed.wait()
+        finally:
+            reading.cancel()
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        while process.stdout and (line := await process.stdout.readline()):
+            uuid, number = line.split()
+            await self.heard(uuid.decode(), int(number))
+        await asyncio.sleep(AGAIN_S)
+        self._changed.set()
+
+    async def heard(self, uuid: str, number: int) -> None:
+        """A GPU had an XID error."""
+        verdict = xid.judge(number)
+        log.warning("The driver reported XID %d on the GPU %s", number, uuid)
+        for session in {h.session for h in self._holdings if verdict.user and self._parents.get(h.uuid) == uuid}:
+            told = self._told.setdefault(session, [])
+            if verdict.user not in told:
+                self._told[session] = [*told, verdict.user][-MOST_TOLD:]
+        if verdict.card:
+            boot = await asyncio.to_thread(this_boot)
+            mark = Mark(uuid, verdict.card, BY_SERVICE, time.time(), Health.QUARANTINED, boot)
+            try:
+                await self._mark(mark)
+            except MarksError as error:
+                log.error("The GPU %s failed and cannot be put into quarantine: %s", uuid, error)

@@ -1,0 +1,102 @@
+"""GPUs that fail while sessions use them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from sciencebox.gpus.device import Device, Health
+from sciencebox.gpus.marks import BY_SERVICE, Mark, MarksError
+from sciencebox.gpus.pool import Holding
+from sciencebox.sessions.faults import MOST_TOLD, Faults
+
+from tests.fakes.driver.fake import uuid
+
+if TYPE_CHECKING:
+    from tests.fakes.driver.fake import FakeDriver
+
+CARDS = (
+    Device("GPU-0", 0),
+    Device("GPU-1", 1, mig_enabled=True),
+    Device("MIG-1", 1, mig_profile="1g.10gb", parent_uuid="GPU-1"),
+)
+ADA, BOB = Holding("GPU-0", "ada", "s-ada", 0.0), Holding("MIG-1", "bob", "s-bob", 0.0)
+
+
+@pytest.fixture
+def marks() -> list[Mark]:
+    return []
+
+
+@pytest.fixture
+def faults(marks: list[Mark]) -> Faults:
+    async def mark(one: Mark) -> None:
+        marks.append(one)
+
+    faults = Faults("none", mark)
+    faults.see(CARDS, [ADA, BOB], 0.0)
+    return faults
+
+
+async def test_a_card_that_fails_goes_into_quarantine_and_its_holders_are_told(
+    faults: Faults, marks: list[Mark]
+) -> None:
+    await faults.heard("GPU-1", 79)
+    (mark,) = marks
+    assert (mark.uuid, mark.health, mark.by) == ("GPU-1", Health.QUARANTINED, BY_SERVICE)
+    assert mark.boot  # it is over when the server was restarted
+    assert "fallen off the bus" in faults.told("s-bob")[0]
+    assert faults.told("s-ada") == []
+
+
+async def test_a_program_that_fails_is_told_to_its_user_only(faults: Faults, marks: list[Mark]) -> None:
+    await faults.heard("GPU-0", 31)
+    await faults.heard("GPU-0", 31)
+    assert marks == []
+    assert len(faults.told("s-ada")) == 1
+
+
+async def test_only_the_last_words_are_kept_and_none_for_the_next_session(faults: Faults) -> None:
+    for number in range(1000, 1010):
+        await faults.heard("GPU-0", number)
+    assert len(faults.told("s-ada")) == MOST_TOLD
+    assert "1009" in faults.told("s-ada")[-1]
+    faults.see(CARDS, [BOB], 1.0)
+    faults.see(CARDS, [ADA, BOB], 2.0)
+    assert faults.told("s-ada") == []
+
+
+async def test_a_quarantine_that_cannot_be_written_is_no_end_of_listening() -> None:
+    async def mark(_: Mark) -> None:
+        raise MarksError("the disk is full")
+
+    faults = Faults("none", mark)
+    faults.see(CARDS, [ADA], 0.0)
+    await faults.heard("GPU-0", 79)
+    assert faults.told("s-ada")
+
+
+async def test_the_cards_in_use_are_listened_to(driver: FakeDriver) -> None:
+    heard = asyncio.Event()
+
+    async def mark(one: Mark) -> None:
+        assert one.uuid == uuid(1)
+        heard.set()
+
+    faults = Faults(driver.nvml, mark)
+    running = asyncio.create_task(faults.run())
+    cards = (Device(uuid(0), 0), Device(uuid(1), 1))
+    faults.see(cards, [Holding(uuid(0), "ada", "s-ada", 0.0)], 0.0)
+    faults.see(cards, [Holding(uuid(1), "bob", "s-bob", 0.0)], 1.0)
+    for number in range(1000, 1100):  # it is not told when it listens
+        driver.set({"gpu1.xid": number})
+        try:
+            await asyncio.wait_for(heard.wait(), 0.1)
+            break
+        except asyncio.TimeoutError:
+            continue
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    driver.set({"gpu1.xid": None})
+    assert heard.is_set()
