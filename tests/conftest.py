@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 # Tests that need the most come last, so that a mistake in a unit is told first.
-ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser", "distribution")
+ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 

@@ -40,6 +40,14 @@ class Person:
         """A request to this person's own server, through the proxy."""
         return self.http.get(f"{self.url}/user/{self.name}/{path}", timeout=30)
 
+    def end(self) -> dict[str, Any]:
+        """What the session says of its own end, as JupyterLab asks it."""
+        self.reach("lab").raise_for_status()  # signs in to the session
+        answer = self.reach("sciencebox/end")
+        assert answer.ok, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
     def page(self, path: str) -> str:
         """The HTML of a page of the hub."""
         answer = self.ask("GET", path)
@@ -225,7 +233,14 @@ class Service:
         os.kill(hub.attrs["State"]["Pid"], signal.SIGKILL)
         before = hub.attrs["State"]["StartedAt"]
         wait_until(lambda: self.hub.attrs["State"]["StartedAt"] != before, "the hub is started again")
-        wait_until(lambda: self.admin().ask("GET", "api/").ok, "the hub answers again")
+        wait_until(self.answers, "the hub answers again")
+
+    def answers(self) -> bool:
+        """Whether the hub answers; before Caddy does, its port closes every connection."""
+        try:
+            return self.admin().ask("GET", "api/").ok
+        except requests.ConnectionError:
+            return False
 
     def run(self, name: str, command: list[str]) -> tuple[int, str]:
         """Run a command in a person's session: status and output."""

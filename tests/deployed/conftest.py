@@ -25,7 +25,7 @@ name: {name}
 data_root: {data_root}
 server: {{hostname: localhost, https_port: {https}, http_port: {http}}}
 engine: {{socket: {socket}}}
-gpus: {{driver_root: {driver_root}}}
+gpus: {{driver_root: {driver_root}, attach: {attach}}}
 stack: {{variant: cpu}}
 accounts: {{administrator: admin}}
 idle: {{gpu_minutes: 0.1, warn_minutes: 0.06}}
@@ -58,6 +58,7 @@ def deployed(
     stack: Path,
     name: str = "sciencebox-test",
     ports: tuple[int, int] = (10443, 10080),
+    attach: str = "auto",
 ) -> Iterator[Service]:
     """A service from nothing but a settings file; removed afterwards. The stack's folder is used where it is."""
     driver.set({f"gpu{index}.busy": AT_WORK for index in range(2)})  # else their sessions would be stopped
@@ -65,7 +66,13 @@ def deployed(
     https, http = ports
     settings.write_text(
         SETTINGS.format(
-            name=name, data_root=data_root, https=https, http=http, socket=engine.socket, driver_root=driver.root
+            name=name,
+            data_root=data_root,
+            https=https,
+            http=http,
+            socket=engine.socket,
+            driver_root=driver.root,
+            attach=attach,
         )
     )
     make("destroy", settings, "--yes", check=False)  # what an interrupted run left

@@ -200,7 +200,7 @@ def test_a_card_that_fails_goes_into_quarantine_until_it_is_released(service: Se
         (uuid,) = service.holders()
         with _failing(driver, uuid) as again:
             wait_until(lambda: again() or _faults(maria), "maria is told")
-        assert "Your GPU has failed: it has to be reset" in maria.reach("sciencebox/end").json()["faults"][0]
+        assert "Your GPU has failed: it has to be reset" in maria.end()["faults"][0]
         assert maria.is_ready()
         assert "is in quarantine: it has to be reset" in _refusal(service.person("eva"), gpu="any", gpu_count=2)
         service.kill_hub()

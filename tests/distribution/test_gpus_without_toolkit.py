@@ -42,7 +42,7 @@ def test_after_a_restart_of_the_engine_the_service_is_back_and_every_card_free(
 ) -> None:
     with service.session("maria", gpu="any", gpu_count=2) as maria:
         rig.restart(debian_engine)
-        wait_until(lambda: service.admin().ask("GET", "api/").ok, "the hub answers again", seconds=120)
+        wait_until(service.answers, "the hub answers again", seconds=120)
         assert not service.holders()
         wait_until(lambda: not maria.is_ready(), "the hub has seen that the session ended", seconds=90)
         with service.session("jonas", gpu="any", gpu_count=2):

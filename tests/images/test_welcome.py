@@ -100,7 +100,7 @@ def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple
 
     def prepare(page: Page) -> None:
         page.clock.install()
-        page.route("**/sciencebox/end", lambda route: route.fulfill(json=answers.pop()) if answers else route.abort())
+        page.route("**/sciencebox/end*", lambda route: route.fulfill(json=answers.pop()) if answers else route.abort())
 
     page, _ = visit(prepare=prepare)
     page.get_by_role("heading", name="Welcome to ScienceBox").wait_for()
@@ -115,7 +115,6 @@ def test_the_end_of_the_session_is_said_and_warned_of(visit: Callable[..., tuple
 
 
 def test_a_session_is_extended_where_its_end_is_warned_of(visit: Callable[..., tuple[Page, Path]]) -> None:
-    page, _ = visit(prepare=lambda page: page.route("**/sciencebox/end", answer))
     ends = [END | {"seconds_left": 300.0, "more_seconds": 7200.0}]
 
     def answer(route: Route) -> None:
@@ -123,6 +122,7 @@ def test_a_session_is_extended_where_its_end_is_warned_of(visit: Callable[..., t
             ends[0] = END | {"seconds_left": 7500.0}
         route.fulfill(json=ends[0])
 
+    page, _ = visit(prepare=lambda page: page.route("**/sciencebox/end*", answer))
     page.get_by_role("button", name="Stay longer").click()
     page.get_by_text("This session may now run until").wait_for()
     page.get_by_text("This session's time is over at").wait_for(state="hidden")
@@ -130,7 +130,7 @@ def test_a_session_is_extended_where_its_end_is_warned_of(visit: Callable[..., t
 
 def test_a_gpu_that_does_nothing_is_said(visit: Callable[..., tuple[Page, Path]]) -> None:
     def prepare(page: Page) -> None:
-        page.route("**/sciencebox/end", lambda route: route.fulfill(json=END | {"idle_seconds_left": 550.0}))
+        page.route("**/sciencebox/end*", lambda route: route.fulfill(json=END | {"idle_seconds_left": 550.0}))
 
     page, _ = visit(prepare=prepare)
     page.get_by_text("The GPU of this session has computed nothing for a long time.").wait_for()
@@ -139,7 +139,7 @@ def test_a_gpu_that_does_nothing_is_said(visit: Callable[..., tuple[Page, Path]]
 def test_a_gpu_that_fails_is_said_once(visit: Callable[..., tuple[Page, Path]]) -> None:
     def prepare(page: Page) -> None:
         page.clock.install()
-        page.route("**/sciencebox/end", lambda route: route.fulfill(json=END | {"faults": ["Your GPU has failed."]}))
+        page.route("**/sciencebox/end*", lambda route: route.fulfill(json=END | {"faults": ["Your GPU has failed."]}))
 
     page, _ = visit(prepare=prepare)
     failed = page.get_by_text("Your GPU has failed.")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 200
 TOGETHER_S = 0.5  # changes that come together are told together
+_MARKS = "admin:servers"  # the scope that it takes
 _HEALTH = {"drain": Health.DRAINED, "quarantine": Health.QUARANTINED}
 SILENCE_S = 25.0  # after which something is said, so that nobody between takes the connection for dead
 LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is checked who it is
@@ -204,9 +205,12 @@ class MarkHandler(DeskHandler):
     The last part of the address is `drain`, out of service, or `quarantine`, where it does not work well.
     """
 
+    _accept_token_auth = True
+
     @property
     def _admin(self) -> str:
-        if not self.current_user or not self.current_user.admin:
+        # By scope, so that a token that an administrator made for something else does not suffice.
+        if not self.current_user or _MARKS not in self.expanded_scopes:
             raise HTTPError(403, "Only an administrator takes GPUs out of service.")
         return str(self.current_user.name)
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 class SessionHandler(DeskHandler):
-    """The session of whoever asks."""
+    """The session of whoever asks: a person with the browser's cookies, or the session with its token."""
+
+    _accept_token_auth = True
 
     @property
     def session(self) -> GPUDockerSpawner:

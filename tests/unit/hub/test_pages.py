@@ -293,6 +293,18 @@ def test_who_is_signed_out_hears_nothing(hub: LittleHub):
         assert requests.request(method, f"{hub.url}/hub/sciencebox/gpus/events", timeout=10).status_code == 403
 
 
+@pytest.mark.parametrize(("scope", "status"), [("admin:servers", 204), ("list:users", 403)])
+def test_a_program_takes_cards_out_of_service_by_a_token_for_that(admin: Person, scope: str, status: int):
+    xsrf = {"X-XSRFToken": admin.http.cookies.get("_xsrf", path="/hub/")}
+    made = admin.http.post(
+        f"{admin.url}/hub/api/users/admin/tokens", json={"scopes": [scope]}, headers=xsrf, timeout=10
+    )
+    by_token = {"Authorization": f"token {made.json()['token']}"}
+    path = f"{admin.url}/hub/sciencebox/gpus/GPU-0/quarantine"
+    assert requests.put(path, json={"reason": "x"}, headers=by_token, timeout=10).status_code == status
+    assert requests.delete(path, headers=by_token, timeout=10).status_code == status
+
+
 # Usage
 
 

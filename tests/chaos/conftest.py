@@ -1,0 +1,31 @@
+"""A service of its own with four cards: what is done to it, others should not have to bear."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.deployed.conftest import deployed, stack
+from tests.fakes.driver.fake import FakeDriver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.engine import rig
+    from tests.service import Service
+
+__all__ = ["stack"]
+
+CARDS = 4
+
+
+@pytest.fixture(scope="package")
+def service(cdi_engine: rig.Engine, stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The service with four cards, attached by the files of a driver of its own."""
+    folder = tmp_path_factory.mktemp("chaos")
+    folder.chmod(0o755)  # sessions read the driver's files as users of their own
+    driver = FakeDriver.build(folder / "driver", gpus=CARDS)
+    with deployed(cdi_engine, driver, folder / "box", stack, "sciencebox-chaos", attach="bind") as service:
+        yield service
