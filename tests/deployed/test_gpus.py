@@ -235,3 +235,10 @@ def test_an_administrator_puts_a_card_into_quarantine_by_page_and_command(servic
     assert service.person("eva").ask("DELETE", path).status_code == 403
     assert admin.ask("DELETE", path).ok
     assert "wrong results" not in admin.page("sciencebox/gpus")
+
+
+def test_jupyterlab_shows_the_session_s_own_gpu_and_none_where_there_is_none(service: Service) -> None:
+    with service.session("maria", **ONE) as maria, service.session("jonas") as jonas:
+        wait_until(lambda: "jupyterlab-nvdashboard" in maria.reach("lab").text, "the dashboard is there")
+        assert maria.reach("nvdashboard/accelerators/check").json()["has_gpu"]
+        assert "jupyterlab-nvdashboard" not in jonas.reach("lab").text

@@ -16,6 +16,7 @@ from tornado import web
 from traitlets import Unicode
 
 from sciencebox_session import facts, gallery, hub
+from sciencebox_session.dashboard import Dashboard
 
 # What is known without the hub, beside the end that the session began with.
 NOTHING_MORE = {"seconds_left": None, "idle_seconds_left": None, "more_seconds": None, "faults": []}
@@ -115,6 +116,10 @@ class SessionExtension(ExtensionApp):
                 (r"/sciencebox/gallery/([^/]+)/copy", CopyHandler, {"folder": folder, "home": home}),
             ]
         )
+        dashboard = Dashboard(self.serverapp.web_app)
+        described = facts.read(os.environ, time.time())
+        if described["gpus"] and not described["simulated"]:
+            self.serverapp.io_loop.add_callback(dashboard.start)
         try:
             gallery.link(folder, home)
         except OSError as error:

@@ -153,11 +153,11 @@ class Broker:
 
         Raises ValueError when the session waits or has a reservation already.
         """
-        if ticket.session in self._reservations:
-            raise ValueError(f"{ticket.session} has a reservation already; confirm or release it first")
         possible = self.readable and self._pool.is_enough(ticket.request)
         refusal = None if possible else self._refuse(ticket.request)
         if refusal is None:
+            if ticket.session in self._reservations:
+                raise ValueError(f"{ticket.session} has a reservation already; confirm or release it first")
             self.keep(ticket)
         return refusal
 

@@ -315,6 +315,10 @@ int nvmlDeviceGetMPSComputeRunningProcesses_v3(device_t d, unsigned *count, proc
     return processes(d, "mps", count, list);
 }
 
+/* What dashboards ask for besides; these cards have neither NVLink nor counters of their bus. */
+int nvmlDeviceGetNvLinkVersion(device_t d, unsigned link, unsigned *version) { (void)link; (void)version; CHECK(d); return NOT_SUPPORTED; }
+int nvmlDeviceGetMaxPcieLinkGeneration(device_t d, unsigned *generation) { (void)generation; CHECK(d); return NOT_SUPPORTED; }
+
 /* --- events ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
