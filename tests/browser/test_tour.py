@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.conftest import Steady, sign_in
+from tests.deployed.conftest import AT_WORK
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
+    from tests.fakes.driver.fake import FakeDriver
     from tests.service import Service
 
 pytestmark = [pytest.mark.engine, pytest.mark.browser, pytest.mark.notebooks]
@@ -29,6 +31,7 @@ LOST = re.compile(r"Failed to fetch|Loading (CSS )?chunk|dynamically imported mo
 SHOWN = {"00_your_gpu": "CPU against GPU", "11_classification_2d": "The test"}
 # How long training takes: the documentation's pictures are made with `quick`.
 SIZE = os.environ.get("SCIENCEBOX_NOTEBOOK_SIZE", "smoke")
+LOOK_MS = 40_000  # the driver is looked at every fifteen seconds
 RUN_S = 120 if SIZE == "smoke" else 900
 
 
@@ -88,6 +91,22 @@ def test_a_bundled_notebook_runs_to_its_end(page: Page, service: Service, pictur
     problems = [output for cell in cells for output in cell["outputs"] if _is_problem(output)]
     assert problems == []
     assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]) >= 1
+
+
+def test_the_gpus_page_shows_what_the_card_does(page: Page, service: Service, driver: FakeDriver, picture: Any) -> None:
+    (mine,) = service.holders()
+    card = f"gpu{mine[-1]}"
+    work = {f"{card}.busy": 93, f"{card}.used": 23 * 2**30, f"{card}.temperature": 61, f"{card}.power": 287_000}
+    driver.set(work)
+    steady = Steady(page)
+    page.goto(f"{service.url}/hub/sciencebox/gpus")
+    steady.shows("GPUs", f"{service.url}/hub/sciencebox/gpus")
+    shown = page.get_by_role("listitem").filter(has_text=mine)
+    assert shown.get_by_text("In use by you").is_visible()
+    for text in ("23 of 80 GiB", "93 %", "61 °C, 287 W"):
+        shown.get_by_text(text).wait_for(timeout=LOOK_MS)
+    picture(page, "gpus")
+    driver.set(dict.fromkeys(work) | {f"{card}.busy": AT_WORK})
 
 
 def _choose_size(page: Page, service: Service, name: str) -> None:

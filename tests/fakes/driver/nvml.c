@@ -90,16 +90,30 @@ int nvmlSystemGetCudaDriverVersion_v2(int *version) { return nvmlSystemGetCudaDr
 
 /* --- which devices there are --------------------------------------------------------------------------------------- */
 
+/* In a container, where the state is not seen: as many as there are device nodes. */
+static unsigned nodes(void)
+{
+    unsigned found = 0;
+    char path[32];
+    for (int minor = 0; minor < MOST_GPUS; minor++) {
+        snprintf(path, sizeof path, "/dev/nvidia%d", minor);
+        found += access(path, F_OK) == 0;
+    }
+    return found;
+}
+
+static unsigned gpus(void) { return (unsigned)number(state("gpus"), nodes()); }
+
 int nvmlDeviceGetCount_v2(unsigned *count)
 {
     CHECK(NULL);
-    *count = (unsigned)number(state("gpus"), 0);
+    *count = gpus();
     return OK;
 }
 
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t *found)
 {
-    if (index >= MOST_GPUS || index >= (unsigned)number(state("gpus"), 0))
+    if (index >= MOST_GPUS || index >= gpus())
         return INVALID;
     CHECK(device((int)index, -1));
     *found = device((int)index, -1);

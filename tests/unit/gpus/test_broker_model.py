@@ -1,7 +1,8 @@
 """Every interleaving, and not only likely ones: two sessions, one device, the engine, the hub and slow readings.
 
 A state is what the broker, the engine and the sessions are at; from each, everything that can happen next is tried,
-until there is no new state. What is judged is the engine: never may two containers have the device, and where all is quiet it is free.
+until there is no new state. What is judged is the engine: never may two containers have the device, and where all is
+quiet it is free.
 """
 
 from __future__ import annotations
