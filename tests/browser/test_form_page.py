@@ -108,6 +108,18 @@ def test_the_count_fits_the_choice(hub: LittleHub, window: Callable[..., Page]):
     assert not count.is_visible()
 
 
+def test_any_gpu_may_have_to_have_some_memory(hub: LittleHub, window: Callable[..., Page]):
+    hub.show(BUSY)
+    page = window()
+    page.goto(f"{hub.url}/hub/spawn?gpu=any&gpu_memory=80+GiB")
+    memory = page.get_by_label("With a memory of")
+    assert memory.input_value() == "80 GiB"
+    row(page, "NVIDIA A100").click()
+    assert not memory.is_visible()
+    row(page, "Any GPU").click()
+    assert memory.is_visible()
+
+
 def test_the_form_is_filled_in_and_sent_by_keyboard_alone(hub: LittleHub, window: Callable[..., Page]):
     page = window()
     page.goto(f"{hub.url}/hub/spawn?gpu=none&cores=2&memory=4+GiB")

@@ -134,6 +134,16 @@ def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> 
     wait_until(lambda: numbers.ask("GET", "sciencebox/numbers").json()["gpus"], "the driver's recovery is seen")
 
 
+def test_a_driver_that_hangs_stops_only_gpus(service: Service, driver: FakeDriver) -> None:
+    eva = service.person("eva")
+    with _changed(driver, {"hang": 1}):
+        assert eva.start(**ONE).status_code in {202, 503}
+        assert "does not answer" in eva.progress()[-1]["message"]
+        with service.session("maria") as maria:
+            assert maria.page("sciencebox/gpus")
+    wait_until(lambda: eva.ask("GET", "sciencebox/numbers").json()["gpus"], "the driver's recovery is seen")
+
+
 def test_a_card_that_is_out_of_service_is_given_to_nobody_and_its_session_goes_on(service: Service) -> None:
     admin = service.admin()
     with service.session("maria", **ONE) as maria:

@@ -20,8 +20,6 @@ from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
 from sciencebox.gpus.marks import MarkFile, marked
-from sciencebox.gpus.pool import GpuRequest
-from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions import tasks
 from sciencebox.sessions.attach import find_driver_files
@@ -31,8 +29,8 @@ from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.idle import IdleWatch
 from sciencebox.sessions.launch import Launch, describe, repository
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
-from sciencebox.sessions.options import ANY_GPU, Machine, Offer, SessionOptions, make_offer, to_user_options
-from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, within
+from sciencebox.sessions.options import Machine, Offer, SessionOptions, make_offer, to_user_options
+from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, ticket_of, within
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import View, published
@@ -145,7 +143,7 @@ class Desk:
         await self.refresh()
         if self._tickets:
             kept = await self.engine.run(self._tickets.read)
-            self.room.expect(kept, [self._ticket(ticket) for ticket in kept])
+            self.room.expect(kept, [ticket_of(ticket, self.settings) for ticket in kept])
         self._tasks = [
             tasks.start(self._follow_engine(), "following the engine"),
             tasks.start(self._follow_driver(), "following the driver"),
@@ -299,7 +297,7 @@ class Desk:
             return Refusal("unreadable", wording.quota_unreadable())
         # From here on nothing is waited for: who comes back to the queue is not out of it for a moment.
         kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, groups)
-        ticket = within(left, self._ticket(kept))
+        ticket = within(left, ticket_of(kept, self.settings))
         refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
         return refusal or kept
 
@@ -307,12 +305,6 @@ class Desk:
         """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""
         limit_s = policy_for(self.settings, tuple(groups)).week_s
         return None if limit_s is None else budget(await self.lately(user), limit_s, time.time())
-
-    def _ticket(self, kept: KeptTicket) -> Ticket:
-        policy = policy_for(self.settings, kept.groups)
-        kind = None if kept.options["gpu"] == ANY_GPU else kept.options["gpu"]
-        request = GpuRequest(kept.user, kept.options["gpu_count"], kind)
-        return Ticket(kept.session, request, kept.arrived, policy.priority, policy.weight, policy.session_s)
 
     def settle(self, session: str) -> None:
         """The start of a session is over, whatever came of it: from now on the engine says what it holds."""

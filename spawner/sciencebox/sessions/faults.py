@@ -40,11 +40,13 @@ class Faults:
         self._wanted: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._told: dict[str, list[str]] = {}
+        self._ill: dict[str, str] = {}  # what a device's own signs say, in a sentence for its user
 
     def see(self, devices: Iterable[Device], holdings: Collection[Holding], _now: float) -> None:
         """What there is and who holds it: those cards are listened to."""
         self._parents = {device.uuid: device.parent_uuid or device.uuid for device in devices if not device.simulated}
         self._holdings = tuple(holdings)
+        self._ill = {d.uuid: _in_words(d) for d in devices if d.health is Health.QUARANTINED and not d.marked}
         sessions = {holding.session for holding in holdings}
         self._told = {session: told for session, told in self._told.items() if session in sessions}
         wanted = frozenset(self._parents[h.uuid] for h in holdings if h.uuid in self._parents)
@@ -53,8 +55,9 @@ class Faults:
             self._changed.set()
 
     def told(self, session: str) -> list[str]:
-        """What the user of a session should know of its GPUs, in sentences, the oldest first."""
-        return self._told.get(session, [])
+        """What the user of a session should know of its GPUs, in sentences: errors as they came, then what is now."""
+        ill = [self._ill[h.uuid] for h in self._holdings if h.session == session and h.uuid in self._ill]
+        return [*self._told.get(session, []), *ill]
 
     async def run(self) -> None:
         """Listen for as long as the hub runs."""
@@ -99,3 +102,7 @@ class Faults:
                 await self._mark(mark)
             except MarksError as error:
                 log.error("The GPU %s failed and cannot be put into quarantine: %s", uuid, error)
+
+
+def _in_words(device: Device) -> str:
+    return f"GPU {device.index} of your session is in quarantine: {device.health_reason}. Save what you can."

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ByteSize, TypeAdapter
+
 from sciencebox import explain
 
 if TYPE_CHECKING:
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
 
 NO_GPU = "none"
 ANY_GPU = "any"
-FIELDS = ("stack", "cores", "memory", "gpu", "gpu_count")
+FIELDS = ("stack", "cores", "memory", "gpu", "gpu_count", "gpu_memory")
+ANY_MEMORY = "any"
 
+GIB = 1024**3
 _LONGEST_VALUE = 200
+_SIZE = TypeAdapter(ByteSize)
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")  # not str.isdigit, which takes digits of every script
 _PRINTABLE_FIELD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
@@ -60,6 +65,7 @@ class Offer:
     """What this deployment offers at one moment; made from settings, inventory and ledger.
 
     `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
+    `gpu_memory_bytes` is what may be asked for at least of any GPU; empty where all have the same.
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty.
     """
@@ -71,6 +77,7 @@ class Offer:
     default_memory_bytes: int
     gpus: tuple[GpuChoice, ...] = ()
     any_gpu: GpuChoice | None = None
+    gpu_memory_bytes: tuple[int, ...] = ()
     max_gpus: int = 1
     longest_s: float | None = None
     hours: str = ""
@@ -97,6 +104,7 @@ class SessionOptions:
     memory_bytes: int
     gpu: str = NO_GPU  # "none", "any" or the kind of a GpuChoice
     gpu_count: int = 0  # 0 exactly when gpu is "none"
+    gpu_memory_bytes: int | None = None  # at least, where gpu is "any"
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,7 @@ def make_offer(
         default_memory_bytes=min(int(settings.sessions.memory.default), memory[-1]),
         gpus=tuple(choice for choice in choices if not wanted or _is_one_of(choice.kind, wanted)),
         any_gpu=_choice(ANY_GPU, availability, show) if choices else None,
+        gpu_memory_bytes=_sizes(availability),
         max_gpus=settings.gpus.max_per_session,
         simulated=settings.gpus.simulate > 0,
         reason=reason or ("" if choices else "No GPU was found on this server."),
@@ -157,6 +166,7 @@ def parse_options(raw: Mapping[str, object], offer: Offer) -> SessionOptions:
         memory_bytes=_parse_choice(given, "memory", offer.memory_bytes, offer.default_memory_bytes, explain.size),
         gpu=gpu,
         gpu_count=_parse_count(given, gpu, offer),
+        gpu_memory_bytes=_parse_gpu_memory(given, gpu, offer),
     )
 
 
@@ -168,7 +178,14 @@ def to_user_options(options: SessionOptions) -> dict[str, str | int]:
         "memory": explain.size(options.memory_bytes),
         "gpu": options.gpu,
         "gpu_count": options.gpu_count,
+        "gpu_memory": explain.size(options.gpu_memory_bytes) if options.gpu_memory_bytes else ANY_MEMORY,
     }
+
+
+def least_memory(user_options: Mapping[str, str | int]) -> int | None:
+    """How much memory a GPU has to have for options of `to_user_options`, in bytes."""
+    text = user_options.get("gpu_memory", ANY_MEMORY)
+    return None if text == ANY_MEMORY else int(_SIZE.validate_python(text))
 
 
 # Reading one field
@@ -239,6 +256,18 @@ def _parse_count(given: Mapping[str, str], gpu: str, offer: Offer) -> int:
     raise OptionsError("gpu_count", f"Choose a whole number from 1 to {most}: {_limit(gpu, offer)}.")
 
 
+def _parse_gpu_memory(given: Mapping[str, str], gpu: str, offer: Offer) -> int | None:
+    text = given.get("gpu_memory", ANY_MEMORY)
+    if text == ANY_MEMORY:
+        return None
+    if not offer.gpu_memory_bytes:
+        raise OptionsError("gpu_memory", "All GPUs here have the same memory; leave the field out.")
+    if _compact(text) not in {_compact(explain.size(size)) for size in offer.gpu_memory_bytes}:
+        raise OptionsError("gpu_memory", f"Choose {_either([ANY_MEMORY, *map(explain.size, offer.gpu_memory_bytes)])}.")
+    # A form that shows the sizes also sends one when another GPU is chosen, whose memory is known.
+    return _parse_choice(given, "gpu_memory", offer.gpu_memory_bytes, 0, explain.size) if gpu == ANY_GPU else None
+
+
 def _limit(gpu: str, offer: Offer) -> str:
     if offer.most_gpus(gpu) == offer.max_gpus:
         return f"a session may hold {offer.max_gpus} at most"
@@ -277,6 +306,12 @@ def _choice(kind: str, found: Sequence[Availability], show_holders: bool) -> Gpu
         held=len({holding.uuid for holding in holdings}),
         holders=tuple(sorted({holding.user for holding in holdings})) if show_holders else (),
     )
+
+
+def _sizes(found: Sequence[Availability]) -> tuple[int, ...]:
+    """In whole GiB, without the smallest, which every GPU has."""
+    sizes = {part.memory_bytes // GIB * GIB for part in found if part.memory_bytes}
+    return tuple(sorted(sizes))[1:]
 
 
 def _is_one_of(kind: str, models: Sequence[str]) -> bool:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
+from sciencebox.gpus.pool import GpuRequest
+from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.idle import IdleRule
+from sciencebox.sessions.options import ANY_GPU, least_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from sciencebox.accounting.quota import Budget
-    from sciencebox.gpus.queue import Ticket
+    from sciencebox.sessions.tickets import KeptTicket
     from sciencebox.settings import Group, Idle, Limits, Settings
 
 HOUR_S = 3600.0
@@ -59,6 +62,14 @@ def _extension_hours(general: Limits, groups: Collection[Group]) -> float:
 
 def _says(group: Group, key: str) -> bool:
     return key in group.model_fields_set
+
+
+def ticket_of(kept: KeptTicket, settings: Settings) -> Ticket:
+    """The place in the queue of somebody who waits, as the settings are now."""
+    policy, options = policy_for(settings, kept.groups), kept.options
+    kind = None if options["gpu"] == ANY_GPU else options["gpu"]
+    request = GpuRequest(kept.user, options["gpu_count"], kind, least_memory(options))
+    return Ticket(kept.session, request, kept.arrived, policy.priority, policy.weight, policy.session_s)
 
 
 def within(left: Budget | None, ticket: Ticket) -> Ticket | Refusal:

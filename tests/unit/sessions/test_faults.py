@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -55,6 +56,17 @@ async def test_a_program_that_fails_is_told_to_its_user_only(faults: Faults, mar
     await faults.heard("GPU-0", 31)
     assert marks == []
     assert len(faults.told("s-ada")) == 1
+
+
+async def test_a_card_whose_own_signs_are_bad_is_told_as_long_as_they_are(faults: Faults) -> None:
+    worn_out = replace(CARDS[0], health=Health.QUARANTINED, health_reason="its memory is worn out")
+    faults.see([worn_out, *CARDS[1:]], [ADA, BOB], 1.0)
+    assert faults.told("s-ada") == [
+        "GPU 0 of your session is in quarantine: its memory is worn out. Save what you can."
+    ]
+    assert faults.told("s-bob") == []
+    faults.see([replace(worn_out, marked=True)], [ADA], 2.0)  # by the word of an administrator: it works
+    assert faults.told("s-ada") == []
 
 
 async def test_only_the_last_words_are_kept_and_none_for_the_next_session(faults: Faults) -> None:

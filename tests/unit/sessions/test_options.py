@@ -19,6 +19,7 @@ from sciencebox.sessions.options import (
     Offer,
     OptionsError,
     SessionOptions,
+    least_memory,
     make_offer,
     parse_options,
     to_user_options,
@@ -35,6 +36,7 @@ OFFER = Offer(
     default_memory_bytes=4 * GIB,
     gpus=(A100, T4),
     any_gpu=GpuChoice("any", None, free=7, total=8, held=1, holders=("alice",)),
+    gpu_memory_bytes=(80 * GIB,),
     max_gpus=4,
 )
 CPU_ONLY = replace(OFFER, gpus=(), any_gpu=None, reason="The NVIDIA driver is not installed.")
@@ -55,6 +57,29 @@ def test_a_form_sends_lists_of_strings():
 def test_the_api_sends_strings_and_numbers():
     body = {"stack": "SB_1", "cores": 4, "memory": 8 * GIB, "gpu": "any", "gpu_count": 2}
     assert parse_options(body, OFFER) == SessionOptions("SB_1", 4, 8 * GIB, "any", 2)
+
+
+def test_any_gpu_may_have_to_have_some_memory():
+    options = parse_options({"gpu": ["any"], "gpu_memory": ["80 GiB"]}, OFFER)
+    assert options.gpu_memory_bytes == 80 * GIB
+    assert least_memory(to_user_options(options)) == 80 * GIB
+    assert parse_options({"gpu": "any", "gpu_memory": "any"}, OFFER).gpu_memory_bytes is None
+    assert parse_options({"gpu": "NVIDIA T4", "gpu_memory": "80 GiB"}, OFFER).gpu_memory_bytes is None
+
+
+@pytest.mark.parametrize("value", ["81 GiB", "0", "", "80", "lots"])
+def test_a_memory_that_no_gpu_has_is_refused(value: str):
+    with pytest.raises(OptionsError, match="any or 80 GiB"):
+        parse_options({"gpu": "any", "gpu_memory": value}, OFFER)
+    with pytest.raises(OptionsError, match="same memory"):
+        parse_options({"gpu": "any", "gpu_memory": value}, replace(OFFER, gpu_memory_bytes=()))
+
+
+def test_sizes_are_offered_where_gpus_differ():
+    found = [Availability(f"card {size}", size * 2**20, 1, 1) for size in (81_559, 15_360, 24_576)]
+    settings = settings_file.parse("", "test")
+    assert make_offer(settings, found, ["SB_1"]).gpu_memory_bytes == (24 * GIB, 79 * GIB)
+    assert make_offer(settings, found[:1], ["SB_1"]).gpu_memory_bytes == ()
 
 
 def test_a_gpu_without_a_number_is_one_gpu():
@@ -84,6 +109,7 @@ def offers(draw: st.DrawFn) -> Offer:
         default_memory_bytes=draw(st.sampled_from(memory)),
         gpus=gpus,
         any_gpu=GpuChoice("any", None, 0, sum(gpu.total for gpu in gpus)) if gpus else None,
+        gpu_memory_bytes=tuple(draw(st.lists(st.integers(1, 200).map(lambda n: n * GIB), unique=True, max_size=3))),
         max_gpus=draw(st.integers(1, 8)),
     )
 
@@ -98,6 +124,7 @@ def requests(draw: st.DrawFn) -> tuple[Offer, SessionOptions]:
         memory_bytes=draw(st.sampled_from(offer.memory_bytes)),
         gpu=gpu,
         gpu_count=0 if gpu == "none" else draw(st.integers(1, offer.most_gpus(gpu))),
+        gpu_memory_bytes=draw(st.sampled_from([None, *offer.gpu_memory_bytes])) if gpu == "any" else None,
     )
     return offer, options
 
@@ -201,7 +228,7 @@ def test_an_unknown_field_is_refused_and_hostile_names_are_not_repeated(name: st
     with pytest.raises(OptionsError) as caught:
         parse_options({name: "1"}, OFFER)
     assert caught.value.field == field
-    assert "stack, cores, memory, gpu, gpu_count" in caught.value.message
+    assert "stack, cores, memory, gpu, gpu_count, gpu_memory" in caught.value.message
     assert "<" not in str(caught.value)
 
 

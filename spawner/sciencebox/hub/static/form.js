@@ -8,6 +8,10 @@ const chosen = () => form.querySelector('input[name="gpu"]:checked');
 
 /** How many may be asked for depends on the choice; without a GPU there is nothing to count. */
 function fitCount() {
+  const memory = document.getElementById('gpu-memory-row');
+  if (memory) {
+    memory.hidden = chosen()?.value !== 'any';
+  }
   const count = document.getElementById('gpu_count');
   const most = Number(chosen()?.dataset.most ?? 0);
   if (!count) {
@@ -53,6 +57,9 @@ function link() {
   const query = new URLSearchParams(fields);
   if (query.get('gpu') === 'none') {
     query.delete('gpu_count');
+  }
+  if (query.get('gpu') !== 'any' || query.get('gpu_memory') === 'any') {
+    query.delete('gpu_memory');
   }
   return `${location.origin}${hub}spawn?${query}`;
 }

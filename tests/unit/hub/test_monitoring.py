@@ -1,0 +1,55 @@
+"""What a site's Prometheus and Grafana are given: every figure that they ask for is one that the hub tells."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from sciencebox.gpus.broker import Broker, Grant, Refusal
+from sciencebox.gpus.device import Device, Inventory, Load
+from sciencebox.hub.metrics import Metrics
+
+FOLDER = Path(__file__).parents[3] / "deploy/monitoring"
+
+
+@pytest.fixture
+def told() -> set[str]:
+    """The names of all that the hub tells of a GPU at work."""
+    registry = CollectorRegistry()
+    inventory = Inventory((Device("GPU-0", 0, "A100", load=Load(0.5, 1, 61, 250.0, 1000.0)),))
+    desk = SimpleNamespace(broker=Broker(), inventory=inventory, room=())
+    metrics = Metrics(desk, registry)  # type: ignore[arg-type]
+    metrics.answered(Grant((), "s", "ada"), 1.0)
+    metrics.answered(Refusal("quota", "none is left"), 0.0)
+    return set(re.findall(r"^(sciencebox_\w+)", generate_latest(registry).decode(), re.MULTILINE))
+
+
+def test_the_dashboard_asks_for_what_is_told_and_for_all_of_it(told: set[str]) -> None:
+    panels = json.loads((FOLDER / "grafana.json").read_text())["panels"]
+    asked = {
+        name for panel in panels for one in panel["targets"] for name in re.findall(r"sciencebox_\w+", one["expr"])
+    }
+    assert asked <= told
+    unasked = {name for name in told - asked if not re.search(r"_(created|count|sum|bucket)$", name)}
+    assert unasked == {"sciencebox_gpu_grants_total"}
+
+
+def test_panels_do_not_overlap() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads((FOLDER / "grafana.json").read_text())["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24
+        taken |= cells
+
+
+def test_prometheus_reads_the_hub_s_metrics_with_a_token_from_a_file() -> None:
+    (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["metrics_path"] == "/hub/metrics"
+    assert set(job["authorization"]) == {"credentials_file"}
