@@ -34,6 +34,7 @@ LONGEST_REASON = 200
 TOGETHER_S = 0.5  # changes that come together are told together
 _MARKS = "admin:servers"  # the scope that it takes
 _HEALTH = {"drain": Health.DRAINED, "quarantine": Health.QUARANTINED}
+MOST_RENDERED = 100  # views that are kept
 SILENCE_S = 25.0  # after which something is said, so that nobody between takes the connection for dead
 LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is checked who it is
 
@@ -133,17 +134,34 @@ def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str]
     return "free", "Free"
 
 
+@dataclass(frozen=True)
+class View:
+    """What one reader sees. Readers who see the same are sent the same; `reason` is why no GPU can be had."""
+
+    cards: tuple[Card, ...]
+    line: tuple[Line, ...]
+    reason: str
+    none: str
+    about: str  # for administrators: driver, and how cards are attached
+
+
+def view(snapshot: Snapshot, places: Sequence[Place], reader: Reader) -> View:
+    """The page of this reader now."""
+    driver = f"Driver {snapshot.inventory.driver_version}. " if snapshot.inventory.driver_version else ""
+    attached = f"{driver}Attached by: {snapshot.attach_mode}. {snapshot.attach_reason}"
+    return View(
+        cards=tuple(cards(snapshot, reader)),
+        line=tuple(line(places, reader)),
+        reason=snapshot.offer.reason,
+        none=snapshot.inventory.reason,
+        about=attached if reader.admin else "",
+    )
+
+
 class _GpusHandler(DeskHandler):
-    async def cards(self, page: str = "gpu_cards.html") -> str:
-        """The page's changing part, or all of it."""
-        snapshot, reader = self.desk.snapshot(), self.reader
-        context: dict[str, Any] = {
-            "snapshot": snapshot,
-            "reader": reader,
-            "cards": cards(snapshot, reader),
-            "line": line(self.desk.queue(), reader),
-        }
-        return str(await self.render_template(page, **context))
+    def view(self) -> View:
+        """What the reader sees now."""
+        return view(self.desk.snapshot(), self.desk.queue(), self.reader)
 
 
 class GpusHandler(_GpusHandler):
@@ -154,14 +172,14 @@ class GpusHandler(_GpusHandler):
         """The page."""
         await self.desk.refresh()
         self.set_header("Cache-Control", "private, no-cache")
-        self.finish(await self.cards("gpus.html"))
+        self.finish(await self.render_template("gpus.html", view=self.view()))
 
 
 class GpuEventsHandler(_GpusHandler):
     """What changes on the open page, as server-sent events.
 
-    `cards` is its changing part as HTML, `loads` is what the devices do, as JSON: the same for everybody, and made once
-    for all of them.
+    `cards` is its changing part as HTML, made once for all who see the same; `loads` is what the devices do, as JSON,
+    made once for everybody.
     """
 
     async def head(self) -> None:
@@ -180,18 +198,26 @@ class GpuEventsHandler(_GpusHandler):
                 await self._tell()
 
     async def _tell(self) -> None:
-        told: dict[str, str] = {}
+        told: tuple[View | None, str] = (None, "")
         with self.desk.changed.listen() as changed, self.live.looked.listen(changed):
             while True:
-                now = {"cards": await self.cards(), "loads": self.live.loads()}
-                news = {name: data for name, data in now.items() if told.get(name) != data}
-                self.write("".join(_event(name, data) for name, data in news.items()) or ":\n\n")
+                seen, loads = self.view(), self.live.loads()
+                cards = "" if seen == told[0] else _event("cards", await self._render(seen))
+                self.write(cards + ("" if loads == told[1] else _event("loads", loads)) or ":\n\n")
                 await self.flush()
-                told = now
+                told = seen, loads
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), SILENCE_S)
                 await asyncio.sleep(TOGETHER_S)
                 changed.clear()
+
+    async def _render(self, seen: View) -> str:
+        rendered = self.live.rendered
+        if seen not in rendered:
+            if len(rendered) >= MOST_RENDERED:
+                rendered.clear()
+            rendered[seen] = str(await self.render_template("gpu_cards.html", view=seen))
+        return rendered[seen]
 
 
 def _event(name: str, data: str) -> str:

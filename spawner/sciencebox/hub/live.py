@@ -21,6 +21,7 @@ class Live:
 
     def __init__(self, desk: Desk) -> None:
         self.looked = Signal()
+        self.rendered: dict[Any, str] = {}  # parts of the GPUs page, by what is seen there
         self._history = History()
         self._devices: Collection[Device] = ()
         self._loads = ""

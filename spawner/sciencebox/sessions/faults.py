@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
 
-AGAIN_S = 60.0  # after which a program that ended is started again
+AGAIN_S = 600.0  # after which a program that ended is started again
 MOST_TOLD = 5  # of one session: one that fails again and again says nothing new
 
 log = logging.getLogger(__name__)
