@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -88,11 +89,15 @@ def daily(leases: Sequence[Lease], start: float, end: float) -> list[tuple[date,
     """The GPU hours of each day from `start` to `end`, in seconds since the epoch, by this server's time zone."""
     first, last = (datetime.fromtimestamp(moment).date() for moment in (start, end))
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    return [(day, _hours(leases, max(start, _midnight(day)), _midnight(day + timedelta(days=1)))) for day in days]
-
-
-def _hours(leases: Iterable[Lease], start: float, end: float) -> float:
-    return sum(lease.seconds(start, end) for lease in leases) / 3600
+    edges = [start, *(_midnight(day) for day in days[1:]), end]
+    used = [0.0] * len(days)
+    for lease in leases:
+        if lease.seconds(start, end) > 0:
+            for n in range(bisect_right(edges, max(lease.since, start)) - 1, len(days)):
+                if edges[n] >= lease.until:
+                    break
+                used[n] += lease.seconds(edges[n], edges[n + 1])
+    return [(day, seconds / 3600) for day, seconds in zip(days, used, strict=True)]
 
 
 def _midnight(day: date) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sciencebox.accounting.leases import SAMPLE_S, Lease, changes
 from sciencebox.accounting.store import LeaseStore
-from sciencebox.accounting.usage import NO_GROUP, summarise
+from sciencebox.accounting.usage import NO_GROUP, daily, summarise
 from sciencebox.gpus.pool import Holding
 
 if TYPE_CHECKING:
@@ -99,6 +101,21 @@ def test_who_is_in_two_groups_counts_in_both() -> None:
     leases = [replace(ADA, until=NOW), replace(ADA, until=NOW, user="bob", session="box-session-bob")]
     uses = summarise(leases, "group", 0, NOW, {"ada": ["clinic", "staff"]})
     assert [(use.name, use.share) for use in uses] == [(NO_GROUP, 0.5), ("clinic", 0.5), ("staff", 0.5)]
+
+
+def test_the_hours_of_each_day_add_up_to_those_of_the_whole() -> None:
+    start, end = NOW - 10 * 24 * HOUR, NOW
+    found = [
+        replace(ADA, since=start + n * 30 * HOUR, until=start + n * 30 * HOUR + n * 7 * HOUR) for n in range(-2, 9)
+    ]
+    days = daily(found, start, end)
+    assert len(days) == 11
+    assert all(later - day == timedelta(days=1) for (day, _), (later, _) in pairwise(days))
+    assert sum(hours for _, hours in days) == pytest.approx(sum(lease.seconds(start, end) for lease in found) / HOUR)
+    assert daily([replace(ADA, since=start - 1, until=start)], start, end) == [(day, 0.0) for day, _ in days]
+    midnight = datetime.fromtimestamp(NOW).replace(hour=0, minute=0, second=0).timestamp()
+    over_night = daily([replace(ADA, since=midnight - HOUR, until=midnight + 2 * HOUR)], midnight - 2 * HOUR, NOW)
+    assert [hours for _, hours in over_night] == [1.0, 2.0]
 
 
 moments = st.floats(0, 1000, allow_nan=False)
