@@ -98,8 +98,8 @@ class UsageHandler(DeskHandler):
         reader = self.reader
         groups = self._groups() if by == "group" and reader.admin else {}
         leases = await self.accountant.leases(start, None if reader.admin else reader.name)
-        figures = await self.desk.engine.run(Report(start, end, reader, by, groups).of, leases)
-        return {**figures, "quota": await self._quota()}
+        found = await self.desk.engine.run(Report(start, end, reader, by, groups).of, leases)
+        return {**found, "quota": await self._quota()}
 
     async def _quota(self) -> str:
         groups = [group.name for group in self.current_user.groups]
