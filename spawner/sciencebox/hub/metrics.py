@@ -87,9 +87,9 @@ class Metrics(Collector):
 
     @staticmethod
     def _state(device: Device, held: Iterable[str], unfit: Iterable[str]) -> str:
+        if device.health is Health.QUARANTINED:  # also while its session goes on
+            return "quarantined"
         if device.uuid in held:
             return "held"
-        if device.health is Health.QUARANTINED:
-            return "quarantined"
         divided = device.mig_enabled and not device.mig_profile
         return "unavailable" if device.uuid in unfit or divided else "free"

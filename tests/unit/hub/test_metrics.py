@@ -53,6 +53,15 @@ def test_what_a_gpu_does_is_told_with_its_user_and_what_is_not_known_is_left_out
     assert generate_latest(registry).count(b"sciencebox_gpu_utilisation_ratio{") == 1
 
 
+def test_a_card_in_quarantine_is_told_as_such_while_its_session_goes_on(registry: CollectorRegistry) -> None:
+    broker, inventory = Broker(), Inventory(CARDS[2:3])
+    broker.see_ledger([Holding("GPU-2", "ada", "s-ada")], broker.look(), 0.0)
+    broker.see_inventory(inventory, broker.look())
+    Metrics(SimpleNamespace(broker=broker, inventory=inventory, room=()), registry)  # type: ignore[arg-type]
+    assert registry.get_sample_value("sciencebox_gpus", {"model": "A100", "state": "quarantined"}) == 1
+    assert registry.get_sample_value("sciencebox_gpus", {"model": "A100", "state": "held"}) == 0
+
+
 def test_answers_are_counted(metrics: Metrics, registry: CollectorRegistry) -> None:
     metrics.answered(Grant(CARDS[:1], "s-eva", "eva"), 90.0)
     metrics.answered(Refusal("quota", "No hours are left."), 0.0)
