@@ -32,9 +32,8 @@ def test_the_gpus_page_follows_the_server(hub: LittleHub, window: Callable[..., 
     assert page.locator(".sb-line tbody tr").all_inner_texts()[1].startswith("2\tkarl\t1 GPU\t")
     assert page.locator("time").first.inner_text().startswith("since ")
     card = page.get_by_role("listitem").filter(has_text="GPU-0")
-    assert card.get_by_text("61 of 80 GiB").is_visible()
-    assert card.get_by_text("97 %").is_visible()
-    assert card.get_by_text("71 °C, 287 W").is_visible()
+    for text in ("61 of 80 GiB", "97 %", "71 °C, 287 W"):
+        card.get_by_text(text).wait_for()
     assert not page.get_by_role("listitem").filter(has_text="GPU-1").get_by_text("Busy").is_visible()
 
 

@@ -81,7 +81,8 @@ def test_the_page_outlives_a_killed_hub_and_keeps_the_place(window: Window, serv
 def test_who_waits_starts_without_a_gpu_instead(window: Window, service: Service) -> None:
     with service.session("maria", **BOTH):
         window.ask_for_a_card()
-        window.page.get_by_role("button", name="Start now without a GPU").click()
+        with window.page.expect_request(lambda request: request.method == "POST" and "/server" in request.url):
+            window.page.get_by_role("button", name="Start now without a GPU").click()
         window.comes_to_jupyterlab()
         assert service.waiting() == []
         assert "sciencebox.gpus" not in service.container("jonas").labels

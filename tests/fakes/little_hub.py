@@ -29,6 +29,7 @@ from sciencebox.gpus.marks import Mark, marked
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.idle import IdleRule, IdleWatch
 from sciencebox.sessions.options import make_offer
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.waiting import WaitingRoom
@@ -213,6 +214,7 @@ class PretendDesk:
         self.notices: dict[str, str] = {}
         self.watchers: list[Any] = []
         self.changed = Signal()
+        self.idle = IdleWatch(IdleRule(None, 0.05))
         self.engine = Engine()  # for its threads: nobody asks it anything
         self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 
@@ -271,6 +273,9 @@ class PretendDesk:
             Place(Ticket(f"s-{user}", GpuRequest(user, 1), 1_790_000_000.0 + n), n, 1_790_090_000.0)
             for n, user in enumerate(self.state.line, start=1)
         )
+
+    async def may_extend(self, session: str, user: str, groups: Any) -> float | None:
+        return None
 
     def over(self) -> tuple[Holding, ...]:
         return ()
