@@ -137,7 +137,7 @@ def test_a_dead_driver_stops_only_gpus(service: Service, driver: FakeDriver) -> 
 def test_a_driver_that_hangs_stops_only_gpus(service: Service, driver: FakeDriver) -> None:
     eva = service.person("eva")
     with _changed(driver, {"hang": 1}):
-        assert eva.start(**ONE).status_code in {202, 503}
+        assert eva.start(**ONE).status_code in {201, 202, 503}  # 201: JupyterHub's word where her last start failed
         assert "does not answer" in eva.progress()[-1]["message"]
         with service.session("maria") as maria:
             assert maria.page("sciencebox/gpus")

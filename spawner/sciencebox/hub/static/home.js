@@ -21,7 +21,7 @@ stop?.addEventListener('click', async () => {
 /** The button is there while the session may run longer, and says by how much. */
 async function offerMore(button) {
   const answer = await fetch(button.dataset.session).catch(() => null);
-  const minutes = answer?.ok ? Math.floor((await answer.json()).more_seconds / 60) : 0;
+  const minutes = answer?.ok ? Math.round((await answer.json()).more_seconds / 60) : 0;
   button.hidden = !minutes;
   button.textContent = `Let it run ${minutes >= 120 ? `${Math.round(minutes / 60)} hours` : `${minutes} minutes`} longer`;
 }
