@@ -195,7 +195,7 @@ class Service:
 
     def holders(self) -> dict[str, str]:
         """Who holds which GPU, by the labels of the containers: UUID to user."""
-        found = self.engine.containers.list(all=True, filters={"label": "sciencebox.gpus"})
+        found = self.engine.containers.list(all=True, ignore_removed=True, filters={"label": "sciencebox.gpus"})
         return {
             uuid: container.labels["sciencebox.user"]
             for container in found
@@ -225,7 +225,7 @@ class Service:
     def hub(self) -> Any:
         """The hub's container."""
         labels = [f"com.docker.compose.project={self.name}", "com.docker.compose.service=hub"]
-        return self.engine.containers.list(all=True, filters={"label": labels})[0]
+        return self.engine.containers.list(all=True, ignore_removed=True, filters={"label": labels})[0]
 
     def kill_hub(self) -> None:
         """End the hub at once, as a crash would, and wait until its engine has restarted it and it answers."""

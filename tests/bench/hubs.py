@@ -79,7 +79,7 @@ def ours(service: Service) -> Hub:
     admin = service.admin()
     token = admin.ask("POST", "api/users/admin/tokens", json={"note": "benchmark"}).json()["token"]
     label = [f"com.docker.compose.project={service.name}", "com.docker.compose.service=proxy"]
-    (proxy,) = service.engine.containers.list(filters={"label": label})
+    (proxy,) = service.engine.containers.list(ignore_removed=True, filters={"label": label})
     return Hub(f"http://{_address(proxy)}:8000", token)
 
 

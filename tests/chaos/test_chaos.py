@@ -88,7 +88,7 @@ class Trouble:
                     self._kill_session()
 
     def _kill_session(self) -> None:
-        sessions = self._service.engine.containers.list(filters={"label": "sciencebox.gpus"})
+        sessions = self._service.engine.containers.list(ignore_removed=True, filters={"label": "sciencebox.gpus"})
         if sessions:
             self._chance.choice(sessions).kill()
         self.done.append("session")
@@ -116,7 +116,7 @@ class Watch:
     def look(self) -> None:
         while not self.over.wait(0.05):
             with suppress(*UNREACHABLE):
-                found = self._service.engine.containers.list(filters={"label": "sciencebox.gpus"})
+                found = self._service.engine.containers.list(ignore_removed=True, filters={"label": "sciencebox.gpus"})
                 cards = [card for one in found for card in one.labels["sciencebox.gpus"].split(",")]
                 self.looks += 1
                 self.most = max(self.most, len(cards))

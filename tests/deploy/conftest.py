@@ -63,7 +63,9 @@ class Deployment:
 
     def containers(self) -> dict[str, str]:
         """Ids of the service's containers by service."""
-        found = self.client.containers.list(filters={"label": f"com.docker.compose.project={NAME}"})
+        found = self.client.containers.list(
+            ignore_removed=True, filters={"label": f"com.docker.compose.project={NAME}"}
+        )
         return {container.labels["com.docker.compose.service"]: container.id for container in found}
 
     def images(self) -> dict[str, str]:
