@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,3 +30,10 @@ def service(cdi_engine: rig.Engine, stack: Path, tmp_path_factory: pytest.TempPa
     driver = FakeDriver.build(folder / "driver", gpus=CARDS)
     with deployed(cdi_engine, driver, folder / "box", stack, "sciencebox-chaos", attach="bind") as service:
         yield service
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """What a test leaves to the garbage collector is collected with it: the next one would be blamed for it."""
+    yield
+    gc.collect()

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from tests.service import Service
 
-# docker-py leaves its socket to the garbage collector where an engine that was stopped refuses it.
+# docker-py leaves its sockets to the garbage collector where an engine that was stopped refuses them.
 pytestmark = [
     pytest.mark.engine,
+    pytest.mark.usefixtures("collected"),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
