@@ -173,17 +173,20 @@ def release(gpu: Gpu, settings: File = EXAMPLE) -> None:
 
 
 def _mark(gpu: str, settings: Path, health: Health, reason: str, what: str) -> None:
-    loaded = load(settings)
-    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
-    host_gpus.mark(loaded.data_root / "state", uuid, health, reason)
+    state, uuid = _state_and_uuid(gpu, settings)
+    host_gpus.mark(state, uuid, health, reason)
     Console().print(f"{uuid} {what} within seconds: {reason}", highlight=False, soft_wrap=True)
 
 
 def _unmark(gpu: str, settings: Path, health: Health, done: str, nothing: str) -> None:
-    loaded = load(settings)
-    uuid = host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
-    was = host_gpus.unmark(loaded.data_root / "state", uuid, health)
+    state, uuid = _state_and_uuid(gpu, settings)
+    was = host_gpus.unmark(state, uuid, health)
     Console().print(f"{uuid} {f'{done} within seconds' if was else nothing}.", highlight=False, soft_wrap=True)
+
+
+def _state_and_uuid(gpu: str, settings: Path) -> tuple[Path, str]:
+    loaded = load(settings)
+    return loaded.data_root / "state", host_gpus.uuid_of(read_driver(loaded, os.environ).inventory, gpu)
 
 
 @settings_commands.command()

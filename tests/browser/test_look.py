@@ -56,14 +56,19 @@ def test_every_page_can_be_read_in_both_themes_and_on_a_telephone(
     assert {name: problems for name, problems in found.items() if problems} == {}
 
 
+def ask_for_a_gpu(page: Page, hub: LittleHub, state: State) -> None:
+    """Press Start for any GPU of this state."""
+    hub.show(state)
+    page.goto(f"{hub.url}/hub/spawn?gpu=any")
+    page.get_by_role("button", name="Start").click()
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)], ids=str)
 def test_a_start_and_its_failure_can_be_read_in_both_themes_and_on_a_telephone(
     hub: LittleHub, window: Callable[..., Page], picture: Callable[[Page, str], None], theme: str, width: int
 ):
     page = window(viewport={"width": width, "height": 860}, color_scheme=theme)
-    hub.show(replace(TWO_FREE, start="gpu", failure=FAILURE))
-    page.goto(f"{hub.url}/hub/spawn?gpu=any")
-    page.get_by_role("button", name="Start").click()
+    ask_for_a_gpu(page, hub, replace(TWO_FREE, start="gpu", failure=FAILURE))
     page.locator("li.current").filter(has_text="Getting a GPU").wait_for()
     picture(page, f"pending-{theme}-{width}")
     assert unreadable(page, width) == []
@@ -120,9 +125,7 @@ def test_the_waiting_page_can_be_read_in_both_themes_and_on_a_telephone(
     hub: LittleHub, window: Callable[..., Page], picture: Callable[[Page, str], None], theme: str, width: int
 ):
     page = window(viewport={"width": width, "height": 860}, color_scheme=theme)
-    hub.show(replace(BUSY, start="gpu", standing=LAST))
-    page.goto(f"{hub.url}/hub/spawn?gpu=any")
-    page.get_by_role("button", name="Start").click()
+    ask_for_a_gpu(page, hub, replace(BUSY, start="gpu", standing=LAST))
     page.get_by_role("region", name="Your place in the queue").wait_for()
     picture(page, f"queue-{theme}-{width}")
     assert unreadable(page, width) == []

@@ -45,7 +45,7 @@ class EndHandler(APIHandler):
             end = await hub.session(os.environ)
         except hub.HubError as error:
             self.log.debug("The hub does not say how long this session may run: %s", error)
-            described = await asyncio.to_thread(facts.read, os.environ, time.time())
+            described = facts.described(os.environ, time.time())
             end = NOTHING_MORE | {"seconds_left": described["seconds_left"]}
         self.finish(json.dumps(end))
 
@@ -117,7 +117,7 @@ class SessionExtension(ExtensionApp):
             ]
         )
         dashboard = Dashboard(self.serverapp.web_app)
-        described = facts.read(os.environ, time.time())
+        described = facts.described(os.environ, time.time())
         if described["gpus"] and not described["simulated"]:
             self.serverapp.io_loop.add_callback(dashboard.start)
         try:

@@ -23,26 +23,28 @@ UNKNOWN: dict[str, Any] = {
 
 
 def read(environ: Mapping[str, str], now: float) -> dict[str, Any]:
-    """The session's facts from `SCIENCEBOX_SESSION`, with two sentences for the user, either of them None:
+    """What `described` says, and in `no_kernels` why the stack gives none; None where it gives some. Looks there."""
+    facts = described(environ, now)
+    return facts | {"no_kernels": _no_kernels(facts["release"], facts["view"])}
 
-    `problem`, when the description is missing or unreadable; `no_kernels`, when the stack gives none, and why.
-    `seconds_left` is how long the session may run from `now` on, both times in seconds since the epoch.
+
+def described(environ: Mapping[str, str], now: float) -> dict[str, Any]:
+    """The session's facts from `SCIENCEBOX_SESSION`; no file is looked at.
+
+    `problem` is a sentence for the user when the description is missing or unreadable, else None. `seconds_left` is how
+    long the session may run from `now` on, both times in seconds since the epoch.
     """
     facts = UNKNOWN.copy()
     problem = None
     try:
-        described = json.loads(environ["SCIENCEBOX_SESSION"])
-        facts |= {key: described[key] for key in UNKNOWN}
+        given = json.loads(environ["SCIENCEBOX_SESSION"])
+        facts |= {key: given[key] for key in UNKNOWN}
     except KeyError:
         problem = "This server was not told what it has: it was started outside of ScienceBox, or by another version."
     except (ValueError, TypeError):
         problem = "The description of this session can't be read. Stop the server and start it again."
     left = None if facts["until"] is None else max(0.0, facts["until"] - now)
-    return facts | {
-        "seconds_left": left,
-        "problem": problem,
-        "no_kernels": _no_kernels(facts["release"], facts["view"]),
-    }
+    return facts | {"seconds_left": left, "problem": problem}
 
 
 def _no_kernels(release: str | None, view: str | None) -> str | None:

@@ -158,12 +158,13 @@ def _gpu(index: int) -> Iterator[Device]:
         health, reason = judge(signs)
         yield Device(_no_uuid(index), index, health=health, health_reason=reason, unknown=reading.unknown)
         return
+    memory = reading.ask("memory_bytes", pynvml.nvmlDeviceGetMemoryInfo, handle)
     device = Device(
         uuid=reading.ask("uuid", pynvml.nvmlDeviceGetUUID, handle) or _no_uuid(index),
         index=index,
         model=reading.ask("model", pynvml.nvmlDeviceGetName, handle),
-        memory_bytes=reading.ask("memory_bytes", _memory, handle),
-        load=_load_of(handle),
+        memory_bytes=None if memory is None else int(memory.total),
+        load=_load_of(handle, memory),
         pci_id=reading.ask("pci_id", _pci_id, handle),
         minor=reading.ask("minor", pynvml.nvmlDeviceGetMinorNumber, handle),
         mig_enabled=bool(reading.ask("mig_enabled", _mig_enabled, handle)),
@@ -186,11 +187,12 @@ def _mig_instances(gpu: Device, handle: Any, of_gpu: _Reading) -> Iterator[Devic
             continue
         reading = _Reading()
         uuid = reading.ask("uuid", pynvml.nvmlDeviceGetUUID, instance)
+        memory = reading.ask("memory_bytes", pynvml.nvmlDeviceGetMemoryInfo, instance)
         yield replace(
             gpu,
             uuid=uuid or f"{_no_uuid(gpu.index)}-{n}",
-            memory_bytes=reading.ask("memory_bytes", _memory, instance),
-            load=Load(memory_used_bytes=_Reading().ask("", _memory_used, instance)),
+            memory_bytes=None if memory is None else int(memory.total),
+            load=Load(memory_used_bytes=_used(memory)),
             mig_profile=reading.ask("mig_profile", _mig_profile, instance, gpu.memory_bytes) or "of unknown size",
             parent_uuid=gpu.uuid,
             mig_enabled=False,
@@ -229,7 +231,7 @@ def _lost(reading: _Reading, handle: Any) -> str:
     if _LOST.isdisjoint(reading.failed.values()):
         return ""
     again = _Reading()
-    again.ask("memory_bytes", _memory, handle)
+    again.ask("memory_bytes", pynvml.nvmlDeviceGetMemoryInfo, handle)
     return again.unknown["memory_bytes"] if again.failed.get("memory_bytes") in _LOST else ""
 
 
@@ -242,23 +244,19 @@ def _unread(reading: _Reading) -> str:
     return unread[0] if unread else ""
 
 
-def _memory(handle: Any) -> int:
-    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+def _used(memory: Any) -> int | None:
+    return None if memory is None else int(memory.used)
 
 
-def _memory_used(handle: Any) -> int:
-    return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used)
-
-
-def _load_of(handle: Any) -> Load:
-    """Of a whole GPU. What cannot be read is nothing against the card: it is shown, and not judged."""
+def _load_of(handle: Any, memory: Any) -> Load:
+    """Of a whole GPU, whose memory was read before. What cannot be read is nothing against the card."""
     ask = _Reading().ask
     milliwatts = ask("power", pynvml.nvmlDeviceGetPowerUsage, handle)
     millijoules = ask("energy", pynvml.nvmlDeviceGetTotalEnergyConsumption, handle)
     rates = ask("utilisation", pynvml.nvmlDeviceGetUtilizationRates, handle)
     return Load(
         utilisation=None if rates is None else rates.gpu / 100,
-        memory_used_bytes=ask("memory", _memory_used, handle),
+        memory_used_bytes=_used(memory),
         temperature_c=ask("temperature", pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         power_w=None if milliwatts is None else milliwatts / 1000,
         energy_j=None if millijoules is None else millijoules / 1000,

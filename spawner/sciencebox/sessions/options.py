@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize, TypeAdapter
 
 from sciencebox import explain
+from sciencebox.settings import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,7 +26,6 @@ ANY_GPU = "any"
 FIELDS = ("stack", "cores", "memory", "gpu", "gpu_count", "gpu_memory")
 ANY_MEMORY = "any"
 
-GIB = 1024**3
 _LONGEST_VALUE = 200
 _SIZE = TypeAdapter(ByteSize)
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,15}")  # not str.isdigit, which takes digits of every script
@@ -262,10 +262,12 @@ def _parse_gpu_memory(given: Mapping[str, str], gpu: str, offer: Offer) -> int |
         return None
     if not offer.gpu_memory_bytes:
         raise OptionsError("gpu_memory", "All GPUs here have the same memory; leave the field out.")
-    if _compact(text) not in {_compact(explain.size(size)) for size in offer.gpu_memory_bytes}:
-        raise OptionsError("gpu_memory", f"Choose {_either([ANY_MEMORY, *map(explain.size, offer.gpu_memory_bytes)])}.")
+    sizes = {explain.size(size): size for size in offer.gpu_memory_bytes}
+    least = next((size for name, size in sizes.items() if _compact(name) == _compact(text)), None)
+    if least is None:
+        raise OptionsError("gpu_memory", f"Choose {_either([ANY_MEMORY, *sizes])}.")
     # A form that shows the sizes also sends one when another GPU is chosen, whose memory is known.
-    return _parse_choice(given, "gpu_memory", offer.gpu_memory_bytes, 0, explain.size) if gpu == ANY_GPU else None
+    return least if gpu == ANY_GPU else None
 
 
 def _limit(gpu: str, offer: Offer) -> str:

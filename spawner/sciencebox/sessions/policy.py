@@ -13,11 +13,11 @@ from sciencebox.sessions.idle import IdleRule
 from sciencebox.sessions.options import ANY_GPU, least_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Sequence
 
     from sciencebox.accounting.quota import Budget
     from sciencebox.sessions.tickets import KeptTicket
-    from sciencebox.settings import Group, Idle, Limits, Settings
+    from sciencebox.settings import Idle, Settings
 
 HOUR_S = 3600.0
 
@@ -37,31 +37,25 @@ class Policy:
 def policy_for(settings: Settings, groups: Collection[str]) -> Policy:
     """What a member of these groups may have: of each kind the most generous of the groups, else the general limit."""
     mine = [group for group in settings.groups if group.name in groups]
-    hours = _most(settings.limits, mine, lambda limits: limits.session_hours, "session_hours")
+
+    def said(key: str) -> list[float]:
+        sources = [group if key in group.model_fields_set else settings.limits for group in mine] or [settings.limits]
+        return [getattr(source, key) for source in sources]
+
+    hours = _most(said("session_hours"))
     return Policy(
-        gpus=int(_most(settings.limits, mine, lambda limits: limits.gpus, "gpus")) or None,
+        gpus=int(_most(said("gpus"))) or None,
         session_s=hours * HOUR_S if hours else None,
-        extension_s=HOUR_S * _extension_hours(settings.limits, mine),
-        week_s=HOUR_S * _most(settings.limits, mine, lambda limits: limits.gpu_hours_week, "gpu_hours_week") or None,
+        extension_s=HOUR_S * max(said("extension_hours")),  # here 0 is none
+        week_s=HOUR_S * _most(said("gpu_hours_week")) or None,
         weight=max((group.weight for group in mine), default=1),
         priority=max((group.priority for group in mine), default=0),
     )
 
 
-def _most(general: Limits, groups: Collection[Group], value: Callable[[Limits], float], key: str) -> float:
+def _most(values: Sequence[float]) -> float:
     """The most generous value; 0, which is no limit, is more than any number."""
-    values = [value(group if _says(group, key) else general) for group in groups] or [value(general)]
     return 0 if 0 in values else max(values)
-
-
-def _extension_hours(general: Limits, groups: Collection[Group]) -> float:
-    """The longest of the groups'; here 0 is none."""
-    said = [group.extension_hours if _says(group, "extension_hours") else general.extension_hours for group in groups]
-    return max(said, default=general.extension_hours)
-
-
-def _says(group: Group, key: str) -> bool:
-    return key in group.model_fields_set
 
 
 def ticket_of(kept: KeptTicket, settings: Settings) -> Ticket:

@@ -5,17 +5,22 @@ tellTimes(document);
 const stop = document.getElementById('stop');
 const said = document.getElementById('stop-said');
 
-stop?.addEventListener('click', async () => {
-  stop.disabled = true;
-  said.textContent = 'Stopping …';
+/** Do it and load the page again, or say why not. */
+async function act(button, method, url, sorry) {
+  button.disabled = true;
   const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
-  const response = await fetch(stop.dataset.stop, { method: 'DELETE', headers }).catch(() => null);
+  const response = await fetch(url, { method, headers }).catch(() => null);
   if (response?.ok) {
     location.reload();
   } else {
-    stop.disabled = false;
-    said.textContent = 'It could not be stopped; try again in a few seconds.';
+    button.disabled = false;
+    said.textContent = await sorry(response);
   }
+}
+
+stop?.addEventListener('click', () => {
+  said.textContent = 'Stopping …';
+  act(stop, 'DELETE', stop.dataset.stop, () => 'It could not be stopped; try again in a few seconds.');
 });
 
 /** The button is there while the session may run longer, and says by how much. */
@@ -27,17 +32,8 @@ async function offerMore(button) {
 }
 
 const extend = document.getElementById('extend');
-extend?.addEventListener('click', async () => {
-  extend.disabled = true;
-  const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
-  const response = await fetch(extend.dataset.session, { method: 'POST', headers }).catch(() => null);
-  if (response?.ok) {
-    location.reload();
-  } else {
-    extend.disabled = false;
-    said.textContent = (await response?.json().catch(() => null))?.message ?? 'It could not be done; try again in a few seconds.';
-  }
-});
+extend?.addEventListener('click', () => act(extend, 'POST', extend.dataset.session, async response =>
+  (await response?.json().catch(() => null))?.message ?? 'It could not be done; try again in a few seconds.'));
 if (extend) {
   offerMore(extend);
 }
