@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 # Tests that need the most come last, so that a mistake in a unit is told first.
-ORDER = ("unit", "stack", "notebooks", "engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
+ORDER = (
+    "unit",
+    "stack",
+    "notebooks",
+    "engine",
+    "gpu",
+    "images",
+    "deploy",
+    "deployed",
+    "browser",
+    "chaos",
+    "distribution",
+)
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 

@@ -38,17 +38,21 @@ print(json.dumps({
 
 @dataclass
 class Probe:
-    """Containers of one engine, made from one image and removed at the end."""
+    """Containers of one engine, made from one image and removed at the end; as sessions are, of a foreign user."""
 
     client: APIClient
     image: str
     runtime: str | None = None
+    module: Path = GPU_PY  # seen in a container as /probe/<its name>
+    arguments: tuple[str, ...] = ("-c", PROGRAM)
+    user: str = "20001:20001"
+    pid_mode: str | None = None
     made: list[str] = field(default_factory=list)
 
     @classmethod
     @contextmanager
-    def of(cls, client: APIClient, image: str, runtime: str | None = None) -> Iterator[Probe]:
-        probe = cls(client, image, runtime)
+    def of(cls, client: APIClient, image: str, runtime: str | None = None, **options: Any) -> Iterator[Probe]:
+        probe = cls(client, image, runtime, **options)
         try:
             yield probe
         finally:
@@ -56,20 +60,21 @@ class Probe:
                 client.remove_container(container, force=True, v=True)
 
     def create(self, attachment: Attachment, *, image: str | None = None, network: str = "none") -> str:
-        """A container for a foreign user without privileges."""
+        """A container without privileges."""
         host = self.client.create_host_config(
-            binds=[f"{GPU_PY}:/probe/gpu.py:ro", *attachment.binds],
+            binds=[f"{self.module}:/probe/{self.module.name}:ro", *attachment.binds],
             devices=list(attachment.devices),
             device_requests=list(attachment.device_requests),
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             network_mode=network,
+            pid_mode=self.pid_mode,
             runtime=attachment.runtime or self.runtime,
         )
         container = self.client.create_container(
             image or self.image,
-            ["python3", "-c", PROGRAM],
-            user="20001:20001",
+            ["python3", *self.arguments],
+            user=self.user,
             environment=attachment.environment,
             labels=attachment.labels,
             name=f"sciencebox-test-{uuid.uuid4().hex[:12]}",

@@ -65,6 +65,7 @@ class Device:
     health: Health = Health.HEALTHY
     health_reason: str = ""
     marked: bool = False  # its health is by somebody's word, see `marks`, and not by its own signs
+    drained: bool = False  # an administrator took it out, whatever else is said of its health
     simulated: bool = False
     unknown: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import time
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from sciencebox.files import write_whole
 from sciencebox.gpus.device import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sciencebox.gpus.device import Device, Inventory
 
@@ -119,15 +120,20 @@ def _locked(folder: Path) -> Iterator[None]:
 def marked(inventory: Inventory, marks: Iterable[Mark]) -> Inventory:
     """The inventory with these not to be given out. With a GPU, neither are its MIG instances."""
     # Of two marks on a card the quarantine speaks, whichever came first.
-    by_uuid = {mark.uuid: mark for mark in sorted(marks, key=lambda mark: mark.health is Health.QUARANTINED)}
+    by_uuid: dict[str, list[Mark]] = defaultdict(list)
+    for mark in sorted(marks, key=lambda mark: mark.health is Health.QUARANTINED):
+        by_uuid[mark.uuid].append(mark)
     return replace(inventory, devices=tuple(_marked(device, by_uuid) for device in inventory.devices))
 
 
-def _marked(device: Device, marks: dict[str, Mark]) -> Device:
+def _marked(device: Device, marks: Mapping[str, Sequence[Mark]]) -> Device:
     found = marks.get(device.uuid) or marks.get(device.parent_uuid or "")
-    if found is None or (device.health is Health.QUARANTINED and found.health is Health.DRAINED):
+    if not found:
         return device
-    return replace(device, health=found.health, health_reason=found.reason, marked=True)
+    speaks, drained = found[-1], any(mark.health is Health.DRAINED for mark in found)
+    if device.health is Health.QUARANTINED and speaks.health is Health.DRAINED:
+        return replace(device, drained=drained)
+    return replace(device, health=speaks.health, health_reason=speaks.reason, marked=True, drained=drained)
 
 
 def find(inventory: Inventory, name: str) -> Device | None:

@@ -18,7 +18,7 @@ from sciencebox.gpus.marks import BY_SERVICE, Mark, MarksError, this_boot
 from sciencebox.sessions import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection
 
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
@@ -42,14 +42,17 @@ class Faults:
         self._told: dict[str, list[str]] = {}
         self._ill: dict[str, str] = {}  # what a device's own signs say, in a sentence for its user
 
-    def see(self, devices: Iterable[Device], holdings: Collection[Holding], _now: float) -> None:
+    def see(self, devices: Collection[Device], holdings: Collection[Holding], _now: float) -> None:
         """What there is and who holds it: those cards are listened to."""
         self._parents = {device.uuid: device.parent_uuid or device.uuid for device in devices if not device.simulated}
         self._holdings = tuple(holdings)
         self._ill = {d.uuid: _in_words(d) for d in devices if d.health is Health.QUARANTINED and not d.marked}
         sessions = {holding.session for holding in holdings}
         self._told = {session: told for session, told in self._told.items() if session in sessions}
-        wanted = frozenset(self._parents[h.uuid] for h in holdings if h.uuid in self._parents)
+        used = frozenset(self._parents[h.uuid] for h in holdings if h.uuid in self._parents)
+        # To listen keeps every card in use, and a card that was taken out may be about to be reset.
+        taken_out = any(d.drained and self._parents.get(d.uuid) not in used for d in devices)
+        wanted = frozenset() if taken_out else used
         if wanted != self._wanted:
             self._wanted = wanted
             self._changed.set()

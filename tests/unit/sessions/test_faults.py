@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +17,8 @@ from sciencebox.sessions.faults import MOST_TOLD, Faults
 from tests.fakes.driver.fake import uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fakes.driver.fake import FakeDriver
 
 CARDS = (
@@ -79,6 +83,23 @@ async def test_only_the_last_words_are_kept_and_none_for_the_next_session(faults
     assert faults.told("s-ada") == []
 
 
+async def test_a_card_that_was_taken_out_can_be_reset_once_nobody_uses_it(driver: FakeDriver) -> None:
+    async def mark(_: Mark) -> None: ...
+
+    faults = Faults(driver.nvml, mark)
+    running = asyncio.create_task(faults.run())
+    cards = (Device(uuid(0), 0), replace(Device(uuid(1), 1), drained=True))
+    ada, bob = Holding(uuid(0), "ada", "s-ada", 0.0), Holding(uuid(1), "bob", "s-bob", 0.0)
+    for holdings, listens in (([ada, bob], True), ([ada], False)):
+        faults.see(cards, holdings, 0.0)
+        await _until(lambda listens=listens: bool(_listeners()) is listens)
+    faults.see((cards[0], replace(cards[1], drained=False)), [ada], 1.0)
+    await _until(lambda: bool(_listeners()))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert not _listeners()
+
+
 async def test_a_quarantine_that_cannot_be_written_is_no_end_of_listening() -> None:
     async def mark(_: Mark) -> None:
         raise MarksError("the disk is full")
@@ -112,3 +133,16 @@ async def test_the_cards_in_use_are_listened_to(driver: FakeDriver) -> None:
     await asyncio.gather(running, return_exceptions=True)
     driver.set({"gpu1.xid": None})
     assert heard.is_set()
+
+
+def _listeners() -> list[int]:
+    """Programs of this process that hear the driver's errors."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return [pid for pid, command in commands.items() if b"sciencebox.gpus.events" in command]
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (another program is waited for)
+            await asyncio.sleep(0.01)
