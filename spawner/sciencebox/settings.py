@@ -324,6 +324,14 @@ NETWORK_VARIABLES = {
 }
 
 
+class Monitoring(Section):
+    """A Prometheus beside the hub, for this server's own eyes."""
+
+    enabled: bool = Field(False, description="Keep the hub's figures in a Prometheus of the service's own.")
+    port: Port = Field(9090, description="Port of this server, of no other, where it is asked.")
+    days: Annotated[Whole, Field(ge=1, le=3650)] = Field(90, description="How long figures are kept.")
+
+
 class Images(Section):
     """Where container images come from."""
 
@@ -353,6 +361,7 @@ class Settings(Section):
     stack: Stack = Stack()
     accounts: Accounts = Accounts()
     network: Network = Network()
+    monitoring: Monitoring = Monitoring()
     images: Images = Images()
 
     @model_validator(mode="after")

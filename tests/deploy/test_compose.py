@@ -53,9 +53,12 @@ def compose(request: pytest.FixtureRequest) -> Compose:
     return found
 
 
-def configuration(compose: Compose, folder: Path, server: dict[str, Any], *, with_overlay: bool) -> dict[str, Any]:
+def configuration(
+    compose: Compose, folder: Path, server: dict[str, Any], *, with_overlay: bool, monitoring: bool = False
+) -> dict[str, Any]:
     """The whole configuration as Compose understood it."""
-    settings = Settings.model_validate({"name": "box", "data_root": str(folder / "box"), "server": server})
+    values = {"name": "box", "data_root": str(folder / "box"), "server": server, "monitoring": {"enabled": monitoring}}
+    settings = Settings.model_validate(values)
     places = Places(settings.data_root, COMPOSE_FOLDER)
     places.state.mkdir(parents=True)
     text = env_file(
@@ -68,7 +71,7 @@ def configuration(compose: Compose, folder: Path, server: dict[str, Any], *, wit
     )
     places.env_file.write_text(text)
     places.overlay.write_text(overlay(DRIVER) or "")
-    line = [*command_line(compose, "box", places, with_overlay=with_overlay), "config"]
+    line = [*command_line(compose, "box", places, with_overlay=with_overlay, monitoring=monitoring), "config"]
     environment = caller_environment(os.environ, Path("/run/docker.sock"))
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -99,3 +102,11 @@ def test_the_overlay_adds_the_driver_to_the_hub(compose: Compose, tmp_path: Path
     assert hub["environment"]["SCIENCEBOX_SETTINGS"] == "/etc/sciencebox/sciencebox.yaml"
     assert len(hub["devices"]) == 2
     assert LIBRARIES in str(hub["volumes"])
+
+
+def test_monitoring_is_for_this_server_s_own_eyes(compose: Compose, tmp_path: Path) -> None:
+    services = configuration(compose, tmp_path, {}, with_overlay=False, monitoring=True)["services"]
+    assert set(services) == {"caddy", "proxy", "hub", "prometheus"}
+    (port,) = services["prometheus"]["ports"]
+    assert "127.0.0.1" in str(port)
+    assert not any("TOKEN" in str(value) for value in services["prometheus"].get("environment", {}))

@@ -28,6 +28,7 @@ engine: {{socket: {socket}}}
 gpus: {{driver_root: {driver_root}, attach: {attach}}}
 stack: {{variant: cpu}}
 accounts: {{administrator: admin}}
+monitoring: {{enabled: true, port: {monitoring}}}
 idle: {{gpu_minutes: 0.1, warn_minutes: 0.06}}
 groups:
   - {{name: brief, session_hours: 0.004, extension_hours: 1}}
@@ -73,6 +74,7 @@ def deployed(
             socket=engine.socket,
             driver_root=driver.root,
             attach=attach,
+            monitoring=http + 1,
         )
     )
     make("destroy", settings, "--yes", check=False)  # what an interrupted run left

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 
 from tests.deployed.conftest import make
 from tests.service import wait_until
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
 
+PROMETHEUS = "http://127.0.0.1:10081"
+DASHBOARD = Path(__file__).parents[2] / "deploy/monitoring/grafana.json"
 BOTH = {"gpu": "any", "gpu_count": 2}
 
 
@@ -77,6 +81,25 @@ def test_prometheus_is_told_who_has_and_who_waits(service: Service) -> None:
         assert 'sciencebox_gpus{model="Fake A100 80GB",state="held"} 2.0' in told
         assert "sciencebox_gpu_queue_length 1.0" in told
     assert service.person("jonas").ask("GET", "metrics").status_code == 403
+
+
+def test_the_service_s_own_prometheus_keeps_it_and_answers_the_dashboard(service: Service) -> None:
+    def ask(query: str) -> list[dict[str, Any]]:
+        answer = requests.get(f"{PROMETHEUS}/api/v1/query", params={"query": query}, timeout=10)
+        assert answer.ok, f"{query}: {answer.text}"
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return found
+
+    wait_until(lambda: bool(ask("sciencebox_gpus")), "Prometheus has asked the hub")
+    assert sum(float(one["value"][1]) for one in ask("sum(sciencebox_gpus)")) == 2
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        for target in panel["targets"]:
+            ask(target["expr"].replace("$__rate_interval", "5m").replace("$__range", "1h"))
+    token = (service.state / "secrets/metrics_token").read_text().strip()
+    for page, status in (("metrics", 200), ("api/users", 403)):  # its token reads the figures and nothing else
+        headers = {"Authorization": f"token {token}"}
+        answer = requests.get(f"{service.url}/hub/{page}", headers=headers, verify=service.authority, timeout=10)
+        assert answer.status_code == status
 
 
 def test_a_session_without_a_gpu_has_no_end(service: Service) -> None:

@@ -170,6 +170,7 @@ def running(folder: Path, accounts: str = "dummy", first_password: str = "") -> 
         ("cookie_secret", "00" * 32),
         ("proxy_token", "token"),
         ("service_token", "11" * 32),
+        ("metrics_token", "22" * 32),
         ("first_password", first_password),
     ):
         if content:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 DRIVER_IN_HUB = "/run/sciencebox/driver"
 CERTIFICATES_IN_CADDY = "/certificates"
 SERVICES = ("caddy", "proxy", "hub")
+MONITORING = "prometheus"  # a service that only some deployments have
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def env_file(
     hostname: str,
     hub_inputs: str,
     caddy_inputs: str,
+    monitoring_inputs: str = "",
 ) -> str:
     """The values that compose.yaml is filled with."""
     server = settings.server
@@ -98,8 +100,16 @@ def env_file(
         "ACME_OPTION": f"email {server.acme_email}" if server.tls == "acme" and server.acme_email else "",
         "HUB_INPUTS": hub_inputs,
         "CADDY_INPUTS": caddy_inputs,
+        "MONITORING_PORT": str(settings.monitoring.port),
+        "MONITORING_DAYS": str(settings.monitoring.days),
+        "MONITORING_INPUTS": monitoring_inputs,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
+
+
+def services(settings: Settings) -> tuple[str, ...]:
+    """The services that a deployment has."""
+    return (*SERVICES, MONITORING) if settings.monitoring.enabled else SERVICES
 
 
 def tls_directive(settings: Settings) -> str:
@@ -138,9 +148,13 @@ def overlay(driver: Driver) -> str | None:
     return "# Written by `make deploy`.\n" + yaml.safe_dump({"services": {"hub": hub}}, sort_keys=False)
 
 
-def command_line(compose: Compose, name: str, places: Places, *, with_overlay: bool) -> list[str]:
+def command_line(
+    compose: Compose, name: str, places: Places, *, with_overlay: bool, monitoring: bool = False
+) -> list[str]:
     """Compose for this deployment; its arguments follow."""
     files = ["-f", str(places.compose_folder / "compose.yaml")]
+    if monitoring:
+        files += ["-f", str(places.compose_folder / "monitoring.yaml")]
     if with_overlay:
         files += ["-f", str(places.overlay)]
     return [*compose.command, "-p", name, "--env-file", str(places.env_file), *files]

@@ -128,7 +128,8 @@ class Deployment:
     def build_images(self, screen: Screen) -> str:
         """Build the images whose inputs changed."""
         try:
-            wanted = images.plans(self.checkout, build.identify_debian(self.settings))
+            without = () if self.settings.monitoring.enabled else ("monitoring",)
+            wanted = images.plans(self.checkout, build.identify_debian(self.settings), without=without)
         except images.InputsError as error:
             raise StepError(f"{error} Restore it (`git status` shows what is missing), then run this again.") from error
         return build.build_images(self.client, wanted, self.settings, self.network, screen, rebuild=self.rebuild)
@@ -139,8 +140,9 @@ class Deployment:
             self.settings.accounts.demo_users,
             accounts_exist=has_account(self.places.state / "hub.sqlite", self.settings.accounts.administrator),
         )
-        # The proxy is not root; its container is given this one file.
-        os.chown(self.secrets.folder / "proxy_token", PROXY_USER, PROXY_USER)
+        # Proxy and Prometheus are not root; each container is given this one file.
+        for name in ("proxy_token", "metrics_token"):
+            os.chown(self.secrets.folder / name, PROXY_USER, PROXY_USER)
         screen.log(f"generated: {', '.join(made) or 'nothing'}")
         return f"generated {len(made)}" if made else "kept"
 
@@ -268,7 +270,7 @@ class Deployment:
     def _make_folders(self) -> None:
         root, state = self.settings.data_root, self.places.state
         public = [root, root / "homes", root / "data", root / "cvmfs", self._repository()]
-        private = [state, state / "caddy", state / "certificates"]
+        private = [state, state / "caddy", state / "certificates", state / "prometheus"]
         try:
             for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
                 if not folder.exists():
@@ -291,7 +293,10 @@ class Deployment:
     def _compose(self, *, with_overlay: bool) -> list[str]:
         if self.compose is None:
             raise StepError("Compose was not found.")
-        return command_line(self.compose, self.settings.name, self.places, with_overlay=with_overlay)
+        monitoring = self.settings.monitoring.enabled
+        return command_line(
+            self.compose, self.settings.name, self.places, with_overlay=with_overlay, monitoring=monitoring
+        )
 
     def _write_files(self) -> bool:
         """Write compose.env, the overlay, the hub's settings and the certificates. Whether there is an overlay."""
@@ -314,6 +319,7 @@ class Deployment:
             hostname=self.hostname,
             hub_inputs=digest([deployed, gpu or ""]),
             caddy_inputs=digest([caddyfile, *certificates]),
+            monitoring_inputs=digest([(self.places.compose_folder / "prometheus.yml").read_bytes()]),
         )
         write_whole(self.places.env_file, values)
         return gpu is not None

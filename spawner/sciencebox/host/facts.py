@@ -143,7 +143,8 @@ def _ports(settings: Settings, state: EngineState) -> tuple[PortUse, ...]:
             containers = []
         finally:
             client.close()
-    wanted = (settings.server.https_port, settings.server.http_port)
+    wanted = [settings.server.https_port, settings.server.http_port]
+    wanted += [settings.monitoring.port] if settings.monitoring.enabled else []
     return tuple(read_port(port, settings.name, containers) for port in wanted)
 
 

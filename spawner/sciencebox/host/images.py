@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 import sciencebox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 INPUTS_LABEL = "sciencebox.inputs"
 CERTIFICATES = "images/base/certificates"
 HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 BASE = "base"
-NAMES = (BASE, "session", "proxy", "hub", "cvmfs")
+NAMES = (BASE, "session", "proxy", "hub", "cvmfs", "monitoring")
 _MTIME = 0  # the same files make the same archive, whenever they were checked out
 
 
@@ -61,12 +61,14 @@ def tag(name: str) -> str:
     return f"sciencebox/{name}:{sciencebox.__version__}"
 
 
-def plans(checkout: Path, debian: str, certificates: Path = HOST_CERTIFICATES) -> list[Plan]:
-    """All images in building order. `debian` identifies what the base image is built from."""
+def plans(
+    checkout: Path, debian: str, certificates: Path = HOST_CERTIFICATES, without: Collection[str] = ()
+) -> list[Plan]:
+    """All images in building order, but those `without`. `debian` identifies what the base image is built from."""
     made: list[Plan] = []
     stands_on = debian
     for name in NAMES:
-        if not (checkout / "images" / name / "Dockerfile").is_file():
+        if name in without or not (checkout / "images" / name / "Dockerfile").is_file():
             continue
         files = context(checkout, f"images/{name}/Dockerfile")
         if name == BASE:

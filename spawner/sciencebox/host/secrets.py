@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 
+TOKENS = ("cookie_secret", "proxy_token", "service_token", "metrics_token")
+
+
 @dataclass(frozen=True)
 class Secrets:
     """The folder of a deployment's secrets."""
@@ -39,7 +42,7 @@ class Secrets:
         """Generate what is missing, and name it. With `accounts_exist` the administrator has a password already."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        wanted = {name: secrets.token_hex(32) for name in ("cookie_secret", "proxy_token", "service_token")}
+        wanted = {name: secrets.token_hex(32) for name in TOKENS}
         if not accounts_exist:
             wanted["first_password"] = password()
         missing = [name for name in wanted if not (self.folder / name).exists()]

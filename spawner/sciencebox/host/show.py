@@ -10,7 +10,7 @@ from rich.text import Text
 from sciencebox import explain
 from sciencebox.gpus.reconcile import GPUS_LABEL, SINCE_LABEL, USER_LABEL
 from sciencebox.host import doctor, engine, watch
-from sciencebox.host.compose import SERVICES
+from sciencebox.host.compose import services
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
@@ -69,17 +69,18 @@ def status(deployment: Deployment, console: Console) -> bool:
     if not state.answers:
         raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
     deployment.client = engine.connect(deployment.socket)
-    services = watch.read_services(deployment.client, deployment.settings.name)
+    found = watch.read_services(deployment.client, deployment.settings.name)
+    wanted = services(deployment.settings)
     table = Table("service", "state", "health", "since", box=None)
-    for name in SERVICES:
-        service = services.get(name)
+    for name in wanted:
+        service = found.get(name)
         if service:
             table.add_row(name, service.state, service.health, service.since[:19].replace("T", " "))
         else:
             table.add_row(name, "missing")
     console.print(table)
     sessions(deployment, console)
-    well = not watch.waiting_for(services)
+    well = not watch.waiting_for(found, wanted)
     last = f"{deployment.address} is up." if well else "The service is not up; `make deploy` brings it up."
     console.print(last, highlight=False, soft_wrap=True)
     return well

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 
-from sciencebox.host.compose import SERVICES
+from sciencebox.host.compose import MONITORING, SERVICES, services
 from sciencebox.host.ports import PROJECT_LABEL
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sciencebox.host.steps import Screen
     from sciencebox.settings import Settings
@@ -63,7 +63,7 @@ def read_services(client: Any, deployment: str) -> dict[str, Service]:
             facts = client.api.inspect_container(listed["Id"])
         except docker.errors.NotFound:  # replaced at this moment
             continue
-        if name in SERVICES:
+        if name in {*SERVICES, MONITORING}:
             found[name] = parse_service(name, facts)
     return found
 
@@ -92,23 +92,23 @@ def parse_service(name: str, facts: Mapping[str, Any]) -> Service:
     )
 
 
-def waiting_for(services: Mapping[str, Service]) -> list[str]:
+def waiting_for(found: Mapping[str, Service], wanted: Sequence[str] = SERVICES) -> list[str]:
     """What is not there or not well yet, in words."""
-    return [str(services.get(name) or f"{name} (missing)") for name in SERVICES if not _is_well(services.get(name))]
+    return [str(found.get(name) or f"{name} (missing)") for name in wanted if not _is_well(found.get(name))]
 
 
 def wait_until_ready(client: Any, settings: Settings, hostname: str, screen: Screen) -> str:
     """Wait until all services are healthy and the address answers. Raises StepError with the end of a log."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        services = read_services(client, settings.name)
-        broken = [service for service in services.values() if service.broken]
-        missing = waiting_for(services)
+        found = read_services(client, settings.name)
+        broken = [service for service in found.values() if service.broken]
+        missing = waiting_for(found, services(settings))
         fault = "" if missing else answer_fault(hostname, settings.server.https_port)
         if not missing and not fault:
             return "all healthy, and the address answers"
         if broken or time.monotonic() > deadline:
-            suspect = broken[0] if broken else services.get("hub")
+            suspect = broken[0] if broken else found.get("hub")
             raise StepError(_sentence(missing, fault, bool(broken)), _end_of_log(client, suspect, screen))
         screen.now(f"waiting for {', '.join(missing)}" if missing else f"waiting for the address: {fault}")
         time.sleep(POLL_S)

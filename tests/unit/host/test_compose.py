@@ -71,8 +71,9 @@ def test_the_address_and_its_certificate(server: dict[str, Any], expected: dict[
     assert expected.items() <= values(settings(server=server)).items()
 
 
-def test_every_value_of_the_compose_file_is_given() -> None:
-    text = (Path(__file__).parents[3] / "deploy/compose/compose.yaml").read_text(encoding="utf-8")
+def test_every_value_of_the_compose_files_is_given() -> None:
+    folder = Path(__file__).parents[3] / "deploy/compose"
+    text = "".join(path.read_text(encoding="utf-8") for path in folder.glob("*.yaml"))
     given = values(Settings())
     wanted = {part.split("}")[0] for part in text.split("${")[1:]} - {"..."}
     assert wanted - given.keys() == set()

@@ -22,6 +22,7 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
         "cookie_secret",
         "proxy_token",
         "service_token",
+        "metrics_token",
         "first_password",
     ]
     before = contents(secrets.folder)
