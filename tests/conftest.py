@@ -27,6 +27,7 @@ ORDER = (
     "unit",
     "stack",
     "notebooks",
+    "networks",
     "engine",
     "gpu",
     "images",

@@ -7,10 +7,12 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from brainmri.data import DataError, Dataset, open_image
+from brainmri.data import DataError, Dataset, open_image, open_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from brainmri.data import Slice
 
 
 @dataclass
@@ -24,6 +26,8 @@ class Findings:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    masks: int = 0
+    empty_masks: int = 0
 
     @property
     def groups(self) -> dict[str, int]:
@@ -47,6 +51,7 @@ def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
             findings.sizes[image.size] += 1
             digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
             same_pixels[digest].append(index)
+            _judge_mask(findings, item)
         if on_progress:
             on_progress(index + 1, len(dataset))
     _judge_copies(findings, [copies for copies in same_pixels.values() if len(copies) > 1])
@@ -58,6 +63,18 @@ def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
             "since a patient may reach from one block into the next."
         )
     return findings
+
+
+def _judge_mask(findings: Findings, item: Slice) -> None:
+    if item.mask is None:
+        return
+    try:
+        mask = open_mask(item)
+    except DataError as error:
+        findings.faults.append(str(error))
+    else:
+        findings.masks += 1
+        findings.empty_masks += mask.getextrema() == (0, 0)
 
 
 def _judge_copies(findings: Findings, copies: list[list[int]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brainmri import __version__
+from brainmri.commands import add_to
 from brainmri.data import DataError, read_folder
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from brainmri.check import Findings
 
 FAULTY, REFUSED = 1, 2
+PLANES = ("axial", "coronal", "sagittal")
 SHOWN = 20  # faults listed before the rest is counted
 
 
@@ -36,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="brainmri", description="Brain-tumour MRI: look at data before training.")
+    parser = argparse.ArgumentParser(
+        prog="brainmri", description="Brain-tumour MRI: look at data, train a network, measure it."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -50,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--slices", type=int, default=6, help="slices of each head (default 6)")
     synthetic.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same images (default 0)")
+    synthetic.add_argument(
+        "--planes", nargs="+", default=["axial"], choices=PLANES, help="cuts to draw (default axial)"
+    )
     synthetic.set_defaults(run=_synthetic)
+    add_to(commands)
     return parser
 
 
@@ -74,6 +82,7 @@ def _synthetic(options: argparse.Namespace) -> int:
         patients=options.patients,
         slices=options.slices,
         difficulty=options.difficulty,
+        planes=options.planes,
         seed=options.seed,
         on_progress=_counter("drawing"),
     )
@@ -93,6 +102,7 @@ def _report(findings: Findings) -> str:
             f"  {label}: {dataset.labels[label]} slices of {groups} {dataset.grouping}s"
             for label, groups in findings.groups.items()
         ),
+        *([f"  masks: {findings.masks}, {findings.empty_masks} of them empty"] if findings.masks else []),
         *(f"  note: {remark}" for remark in _shortened(findings.remarks)),
         *(f"  FAULT: {fault}" for fault in _shortened(findings.faults)),
     ]

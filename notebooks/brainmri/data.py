@@ -5,6 +5,8 @@ A data set is a folder with
     labels.csv      one line a slice: `slice` (file name without ending), `tumour`, and `patient` or `block`;
                     optionally `split` (train, validation or test) where the split is fixed by its authors
     slices/         the images, `N.jpg`, `N.png` or `N.tif`
+    masks/          optional: where the tumour is, white on black, under the names of their slices
+    mask_images/    optional: the images that the masks were drawn on, which may lie otherwise than `slices/`
     source.json     optional: name, licence, reference, and whether the data is synthetic
 """
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+SAME_IMAGE = 0.98  # correlation from which on two images are taken to be one, stored in different formats
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
@@ -58,6 +61,9 @@ FIGSHARE = Source(
 )
 
 
+FIGSHARE_FOLDER = "figshare"  # a folder of this name without a source.json is taken to hold that set
+
+
 @dataclass(frozen=True)
 class Slice:
     """One slice: its file, what it shows, and the patient or block that must stay on one side of a split."""
@@ -67,6 +73,8 @@ class Slice:
     group: str
     source: Source
     part: Part | None = None
+    mask: Path | None = None
+    drawn_on: Path | None = None  # the image that the mask was drawn on, where it is another file
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,17 @@ class Dataset:
             names = sorted({item.group for item in self.slices if item.label == label})
             kept.update(random.permutation(names)[:groups])
         return replace(self, slices=tuple(item for item in self.slices if item.group in kept))
+
+    @property
+    def masked(self) -> Dataset:
+        """Only the slices that have a mask. Raises DataError for none."""
+        slices = tuple(item for item in self.slices if item.mask)
+        if not slices:
+            raise DataError(
+                f"{self.root} has no mask for any of its slices. Put them into {self.root / 'masks'}, white on black, "
+                "as N.png for the slice N."
+            )
+        return replace(self, slices=slices)
 
     @property
     def labels(self) -> Counter[str]:
@@ -131,10 +150,14 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
     columns = [name.strip() for name in reader.fieldnames or []]
     grouping = _grouping(table, columns)
     files = _image_files(root / "slices")
+    masks, drawn_on = (_image_files(root / name) if (root / name).is_dir() else {} for name in ("masks", "mask_images"))
     source = source or _stored_source(root)
     slices = tuple(
         _slice(table, number, row, grouping=grouping, files=files, source=source)
         for number, row in enumerate(rows, start=2)
+    )
+    slices = tuple(
+        replace(item, mask=masks.get(item.image.stem), drawn_on=drawn_on.get(item.image.stem)) for item in slices
     )
     if not slices:
         raise DataError(f"{table} lists no slice. Add one line a slice below its heading.")
@@ -149,8 +172,8 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
 def read_site(environ: Mapping[str, str] = os.environ) -> Dataset | None:
     """What the administrator put below SCIENCEBOX_DATA: the figshare slices, else a folder `synthetic`; else None."""
     root = Path(environ.get("SCIENCEBOX_DATA") or "/data")
-    if (root / "figshare/labels.csv").is_file():
-        return read_folder(root / "figshare", FIGSHARE)
+    if (root / FIGSHARE_FOLDER / "labels.csv").is_file():
+        return read_folder(root / FIGSHARE_FOLDER)
     return read_folder(root / "synthetic") if (root / "synthetic/labels.csv").is_file() else None
 
 
@@ -168,6 +191,47 @@ def load(
         if on_progress:
             on_progress(index + 1, len(slices))
     return pixels
+
+
+def load_masks(
+    slices: Sequence[Slice], size: int, on_progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.bool_]:
+    """Where the tumour is, (n, size, size), on the pixels of `load`. Raises DataError where a mask does not fit."""
+    masks = np.empty((len(slices), size, size), dtype=bool)
+    for index, item in enumerate(slices):
+        masks[index] = _square(open_mask(item), size) >= 0.5
+        if on_progress:
+            on_progress(index + 1, len(slices))
+    return masks
+
+
+def open_mask(item: Slice) -> Image.Image:
+    """The mask of a slice, 0 and 255, lying as the slice does. Raises DataError for none, and where it does not fit.
+
+    A mask that was drawn on another file lies as that file does, which is held against the slice to find out how.
+    """
+    if item.mask is None:
+        raise DataError(f"{item.image} has no mask. Leave it out, or draw one.")
+    mask, image = open_image(item.mask), open_image(item.image)
+    if mask.size not in {image.size, image.size[::-1]}:
+        raise DataError(
+            f"{item.mask} is {mask.size[0]} x {mask.size[1]} pixels, but its image {item.image.name} is "
+            f"{image.size[0]} x {image.size[1]}. Export it again at the size of the image."
+        )
+    if item.drawn_on and _is_transposed(open_image(item.drawn_on), image, item.drawn_on):
+        mask = mask.transpose(Image.Transpose.TRANSPOSE)
+    return mask.point(lambda value: 255 if value > 127 else 0)
+
+
+def _is_transposed(drawn_on: Image.Image, image: Image.Image, path: Path) -> bool:
+    """Whether rows and columns of one are columns and rows of the other. Raises DataError where it is another image."""
+    small = (64, 64)
+    shown = np.asarray(image.resize(small, Image.Resampling.BOX), dtype=np.float32)
+    other = np.asarray(drawn_on.resize(small, Image.Resampling.BOX), dtype=np.float32)
+    as_it_is, transposed = (float(np.corrcoef(shown.ravel(), way.ravel())[0, 1]) for way in (other, other.T))
+    if max(as_it_is, transposed) < SAME_IMAGE:
+        raise DataError(f"{path} is another image than the slice of the same name, so its mask cannot be used.")
+    return transposed > as_it_is
 
 
 def open_image(path: Path) -> Image.Image:
@@ -191,7 +255,8 @@ def write_source(root: Path, source: Source) -> None:
 def _stored_source(root: Path) -> Source:
     path = root / "source.json"
     if not path.exists():
-        return Source(name=f"folder {root.name}", licence="licence not stated")
+        unknown = Source(name=f"folder {root.name}", licence="licence not stated")
+        return FIGSHARE if root.name == FIGSHARE_FOLDER else unknown
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Source(**values)
@@ -229,7 +294,7 @@ def _image_files(folder: Path) -> dict[str, Path]:
     """Image files by name, with and without ending."""
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
     if not found:
-        raise DataError(f"{folder} holds no image. Put the slices there as N.jpg, N.png or N.tif.")
+        raise DataError(f"{folder} holds no image. Put its images there as N.jpg, N.png or N.tif.")
     return {key: path for path in found for key in (path.stem, path.name)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -36,12 +37,14 @@ class Progress:
     does not spoil the estimate.
     """
 
-    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, title: str, clock: Callable[[], float] = time.monotonic, line: TerminalLine | None = None
+    ) -> None:
         self._title = title
         self._clock = clock
         self._first: tuple[int, float] | None = None
         self._shown_at = -REFRESH_SECONDS
-        self._line = _Line()
+        self._line = line or _Line()
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -61,6 +64,17 @@ class Progress:
             left = remaining(done, total, first, now - started)
             state = "starting" if left is None else f"about {spoken(left)} left"
         return " · ".join(part for part in (self._title, note, state) if part)
+
+
+class TerminalLine:
+    """One line of a terminal, replaced in place; only its end where the output is a file."""
+
+    def show(self, share: float, text: str) -> None:
+        """Show it so far."""
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K[{'#' * round(20 * share):<20}] {text}", end="", file=sys.stderr, flush=True)
+        if share >= 1:
+            print("" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
 
 class _Line:

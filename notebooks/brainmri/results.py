@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from brainmri.progress import spoken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brainmri.data import Source
     from brainmri.metrics import Confusion, Interval
+    from brainmri.overlap import Overlap
     from brainmri.splits import Split
 
 
@@ -70,3 +75,74 @@ class ClassificationResult:
             "size": self.size,
             "hardware": self.hardware,
         }
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """How well masks were found on slices whose patients or blocks were never seen, and under which circumstances.
+
+    `overlaps` and `groups` have one entry a slice; `seconds` are those of all trainings.
+    """
+
+    dice: Interval
+    overlaps: tuple[Overlap, ...]
+    groups: tuple[str, ...]
+    by: Literal["patient", "block"]
+    folds: int
+    pretrained: bool
+    source: Source
+    size: str
+    hardware: str
+    seconds: float
+
+    def sentences(self) -> list[str]:
+        """The result in words, the caveats after it."""
+        missed = sum(one.dice == 0 for one in self.overlaps)
+        first = "learning from synthetic heads first" if self.pretrained else "without learning from synthetic heads"
+        said = [
+            f"{self.source.credit}.",
+            f"On {len(self.overlaps)} slices of {len(set(self.groups))} {self.by}s, each found by a network that never "
+            f"saw its {self.by} ({self.split}), {first}, size {self.size} on {self.hardware} (trained in "
+            f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of the tumours were missed altogether.",
+        ]
+        if self.by == "block":
+            said.append(
+                "The patients are not known: one whose slices reach from one block into the next may lie on two sides."
+            )
+        if self.source.synthetic:
+            said.append("SYNTHETIC: this says nothing about patients.")
+        if self.size == "smoke":
+            said.append("Size smoke only tries the notebook out: do not quote this figure.")
+        return said
+
+    @property
+    def split(self) -> str:
+        """How slices to learn from and to ask about were kept apart."""
+        return f"{self.by} cross-validation, {self.folds} folds"
+
+    def as_json(self) -> dict[str, Any]:
+        """The result for files and programs."""
+        return {
+            "dice": self.dice.value,
+            "dice_low": self.dice.low,
+            "dice_high": self.dice.high,
+            **means(self.overlaps),
+            "n": len(self.overlaps),
+            "groups": len(set(self.groups)),
+            "split": self.split,
+            "pretrained": self.pretrained,
+            "data": self.source.credit,
+            "size": self.size,
+            "hardware": self.hardware,
+            "seconds": round(self.seconds),
+        }
+
+
+def means(overlaps: Sequence[Overlap]) -> dict[str, float]:
+    """What is told beside the Dice. The distance is the median, in pixels: a missed tumour makes a mean infinite."""
+    return {
+        "iou": float(np.mean([one.iou for one in overlaps])),
+        "sensitivity": float(np.mean([one.sensitivity for one in overlaps])),
+        "hausdorff_95_median": float(np.median([one.hausdorff_95 for one in overlaps])),
+        "missed": sum(one.dice == 0 for one in overlaps),
+    }

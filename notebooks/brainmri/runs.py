@@ -26,6 +26,10 @@ class Run:
         """Weights and optimizer after so many epochs."""
         return self.folder / f"epoch-{epochs:04d}.weights.h5"
 
+    def state(self, epochs: int) -> Path:
+        """Network and optimiser after so many epochs, as PyTorch stores them."""
+        return self.folder / f"epoch-{epochs:04d}.pt"
+
     def read_history(self) -> list[dict[str, float]]:
         """Loss and metrics of each complete epoch."""
         path = self.folder / "history.json"
@@ -57,10 +61,11 @@ def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = Non
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Changes when a slice is added, removed, relabelled, regrouped or replaced by a file of another size."""
+    """Changes when a slice or mask is added, removed, relabelled, regrouped or replaced by a file of another size."""
     digest = hashlib.sha256()
     for item in dataset:
-        facts = (item.image.name, item.image.stat().st_size, item.label, item.group, item.part)
+        mask = item.mask.stat().st_size if item.mask else None
+        facts = (item.image.name, item.image.stat().st_size, item.label, item.group, item.part, mask)
         digest.update(repr(facts).encode())
     return digest.hexdigest()[:16]
 

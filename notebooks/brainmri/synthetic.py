@@ -1,21 +1,26 @@
 """Synthetic T1-like slices with and without a glioma-like lesion, for learning and testing without patient data.
 
-Axial slices of the MNI152 template (ICBM 152, nonlinear asymmetric 2009a, as carried by nilearn) are given a skull and
+Slices of the MNI152 template (ICBM 152, nonlinear asymmetric 2009a, as carried by nilearn) are given a skull and
 scalp, deformed, lit unevenly and made noisy: one made-up head after the other. Half of the heads get a lesion that
-grows as a glioma looks after contrast: dark oedema, an irregular bright rim, a dark core, and tissue pushed aside.
-The others get decoys: small bright vessels, dark round cysts, small white-matter spots. None of this is a patient,
+grows as a glioma looks after contrast: dark oedema, an irregular bright rim, a core that is dark or bright, and tissue
+pushed aside.
+All may get decoys: small bright vessels, dark round cysts, small white-matter spots. None of this is a patient,
 and no figure obtained here says anything about patients. Every image carries the word SYNTHETIC.
 """
 
 from __future__ import annotations
 
 import csv
+import multiprocessing
+import os
 import shutil
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -25,7 +30,7 @@ from scipy import ndimage
 from brainmri.data import Dataset, Source, read_folder, write_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,8 +38,20 @@ if TYPE_CHECKING:
 
 SIDE = 256  # pixels of an image's edge; 1 mm each
 STAMP = "SYNTHETIC"
+WORTH_WORKERS = 40  # heads
+SOLID = 0.35  # of the lesions are bright all through; the others have a dark core
 BRAIN = 0.5  # brightness of white matter; after contrast, scalp and enhancing tissue are brighter
-AXIAL_MM = (-8.0, 48.0)  # heights in MNI space between which a head's slices are taken
+Plane = Literal["axial", "coronal", "sagittal"]
+# Between which places in MNI space, in mm along the axis across the plane, a head's slices are taken.
+RANGE_MM: dict[Plane, tuple[float, float]] = {
+    "axial": (-8.0, 48.0),
+    "coronal": (-65.0, 30.0),
+    "sagittal": (-52.0, 52.0),
+}
+# Where face and neck are in an image, down and right, and how far they reach from the brain's skull.
+TOWARDS_FACE: dict[Plane, tuple[float, float]] = {"axial": (-1.0, 0.0), "coronal": (1.0, 0.0), "sagittal": (1.0, -0.5)}
+TISSUE_MM: dict[Plane, tuple[float, float]] = {"axial": (0.0, 25.0), "coronal": (10.0, 60.0), "sagittal": (30.0, 70.0)}
+AXIS: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 LICENCE = "generated from the ICBM 152 template (c) 1993-2009 L. Collins, McConnell Brain Imaging Centre, MNI"
 
 
@@ -45,6 +62,15 @@ class Head:
     lesion: bool
     heights_mm: tuple[float, ...]
     seed: int
+    plane: Plane = "axial"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One slice, SIDE x SIDE with values 0 to 1 and without the stamp, and where the lesion is (rim and core)."""
+
+    image: Field
+    mask: NDArray[np.bool_]
 
 
 def make(
@@ -53,14 +79,16 @@ def make(
     patients: int = 60,
     slices: int = 6,
     difficulty: float = 0.5,
+    planes: Sequence[Plane] = ("axial",),
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Write a synthetic data set and read it; an existing one at `root` is read as it is.
+    """Write a synthetic data set with masks and read it; an existing one at `root` is read as it is.
 
     `patients` heads of `slices` neighbouring slices each, every other one with a lesion. `difficulty` from 0 (large,
-    bright lesions) to 1 (small, faint ones among noise and decoys). The same arguments give the same pixels. The
-    folder appears only when it is complete. Raises ValueError for arguments out of range.
+    bright lesions) to 1 (small, faint ones among noise and decoys). `planes` are used in turn, one a head. The same
+    arguments give the same pixels. The folder appears only when it is complete. Raises ValueError for arguments out of
+    range.
     """
     if patients < 2 or slices < 1 or not 0 <= difficulty <= 1:
         raise ValueError("patients must be at least 2, slices at least 1, and difficulty between 0 and 1")
@@ -70,7 +98,7 @@ def make(
     unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
-        _write(unfinished, _heads(patients, slices, seed), difficulty, source, on_progress)
+        _write(unfinished, heads(patients, slices, seed, planes), difficulty, source, on_progress)
         unfinished.chmod(0o755)
         unfinished.replace(root)
     except BaseException:
@@ -79,32 +107,33 @@ def make(
     return read_folder(root)
 
 
-def render(head: Head, difficulty: float) -> list[Field]:
-    """The slices of one head, each SIDE x SIDE with values 0 to 1, without the stamp.
-
-    The same head with and without a lesion differs in nothing but the lesion.
-    """
+def draw(head: Head, difficulty: float) -> list[Drawn]:
+    """The slices of one head. The same head with and without a lesion differs in nothing but the lesion."""
     random = np.random.default_rng(head.seed)
     warp = _warp(random)
     light = _bias_field(random, 0.08 + 0.14 * difficulty)
     gamma, noise = random.uniform(0.85, 1.3), random.uniform(0.4, 1.0) * (0.01 + 0.03 * difficulty)
     middle = head.heights_mm[len(head.heights_mm) // 2]
-    brain = _template_slice(middle) > 0.1
+    brain = _template_slice(middle, head.plane) > 0.1
     reach = max(abs(height - middle) for height in head.heights_mm)
     lesion = _Lesion.draw(np.random.default_rng((head.seed, 1)), brain, difficulty, reach) if head.lesion else None
+    tissue = _Tissue.draw(np.random.default_rng((head.seed, 2)), head.plane)
     decoys = [_Decoy.draw(random, brain) for _ in range(random.poisson(1 + 3 * difficulty))]
-    images = []
+    drawn = []
     for height in head.heights_mm:
-        image = _with_skull(_template_slice(height))
+        image = _with_skull(_template_slice(height, head.plane))
+        image = tissue.paint(image)
+        mask = np.zeros(image.shape, dtype=bool)
         for decoy in decoys:
             image = decoy.paint(image, height - middle)
         if lesion:
-            image = lesion.paint(image, height - middle)
+            image, mask = lesion.paint(image, height - middle)
         image = ndimage.map_coordinates(image, warp, order=1, mode="constant")
+        mask = ndimage.map_coordinates(mask.astype(np.float32), warp, order=1, mode="constant") > 0.5
         image = np.clip(image, 0, None) ** gamma * light
         rician = np.hypot(image + random.normal(0, noise, image.shape), random.normal(0, noise, image.shape))
-        images.append(np.clip(rician, 0, 1).astype(np.float32))
-    return images
+        drawn.append(Drawn(np.clip(rician, 0, 1).astype(np.float32), mask))
+    return drawn
 
 
 def stamped(pixels: Field) -> Image.Image:
@@ -127,6 +156,7 @@ class _Lesion:
     oedema: float
     rim: float
     core: float
+    solid: float
 
     @classmethod
     def draw(cls, random: np.random.Generator, brain: NDArray[np.bool_], difficulty: float, reach: float) -> _Lesion:
@@ -146,10 +176,14 @@ class _Lesion:
             oedema=random.uniform(0.2, 0.5) * (1 - 0.6 * difficulty),
             rim=random.uniform(0.15, 0.9) * (1 - 0.75 * difficulty),
             core=random.uniform(0.2, 0.7) * (1 - 0.5 * difficulty),
+            solid=random.uniform(0.1, 0.6) * (1 - 0.75 * difficulty) if random.random() < SOLID else 0.0,
         )
 
-    def paint(self, image: Field, above: float) -> Field:
-        """Push the tissue aside, then darken oedema and core and brighten the rim, `above` mm from the centre."""
+    def paint(self, image: Field, above: float) -> tuple[Field, NDArray[np.bool_]]:
+        """Push the tissue aside, then darken oedema and core and brighten the rim, `above` mm from the centre.
+
+        Also says where rim and core are.
+        """
         size = self.radius * np.sqrt(max(0.0, 1 - (above / self.height) ** 2))
         rows, columns = np.indices(image.shape, dtype=np.float32)
         down, right = rows - self.centre[0], columns - self.centre[1]
@@ -163,8 +197,41 @@ class _Lesion:
         tissue = image > 0.15 * BRAIN
         oedema = self.oedema / (1 + np.exp((depth - 1.6) * 6))
         rim = self.rim * np.exp(-(((depth - 0.85) / 0.16) ** 2)) * (0.8 + 3 * soft)
-        core = self.core / (1 + np.exp((depth - 0.7) * 12))
-        return np.where(tissue, pushed * (1 - oedema) * (1 - core) + np.maximum(rim, 0), image).astype(np.float32)
+        inner = 1 / (1 + np.exp((depth - 0.7) * 12))
+        bright = np.maximum(rim, self.solid * inner * (0.8 + 3 * soft))
+        core = 0 if self.solid else self.core * inner
+        painted = np.where(tissue, pushed * (1 - oedema) * (1 - core) + np.maximum(bright, 0), image)
+        return painted.astype(np.float32), tissue & (depth < 1)
+
+
+@dataclass(frozen=True)
+class _Tissue:
+    """Face and neck, which a skull-stripped template lacks and a real slice may show: bright, uneven, and no tumour.
+
+    `towards` is the direction in the image, down and right, in which there is any.
+    """
+
+    texture: Field
+    reach_mm: float
+    brightness: float
+    towards: tuple[float, float]
+
+    @classmethod
+    def draw(cls, random: np.random.Generator, plane: Plane) -> _Tissue:
+        texture = _smooth_noise(random, 12) + _smooth_noise(random, 32)
+        reach = random.uniform(*TISSUE_MM[plane])
+        return cls(texture.astype(np.float32), reach, random.uniform(0.2, 0.6), TOWARDS_FACE[plane])
+
+    def paint(self, image: Field) -> Field:
+        """Beside the head, where its image is black."""
+        head = ndimage.binary_fill_holes(image > 0.04)
+        rows, columns = np.indices(image.shape)
+        middle_row, middle_column = ndimage.center_of_mass(head)
+        down, right = self.towards
+        there = down * (rows - middle_row) + right * (columns - middle_column) > 20
+        near = ndimage.distance_transform_edt(~head) < self.reach_mm
+        shown = np.clip(self.brightness * (1 + 0.6 * self.texture), 0, 1)
+        return np.where(~head & there & near, shown, image).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -198,55 +265,85 @@ class _Decoy:
 
 def _write(
     root: Path,
-    heads: list[Head],
+    made: list[Head],
     difficulty: float,
     source: Source,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
     (root / "slices").mkdir()
-    rows: list[tuple[int, str, str]] = []
-    for patient, head in enumerate(heads):
-        for pixels in render(head, difficulty):
-            number = len(rows) + 1
-            notes = PngInfo()
-            notes.add_text("Source", source.credit)
-            notes.add_text("Comment", f"{STAMP}: made by a program, shows no patient")
-            stamped(pixels).save(root / "slices" / f"{number}.png", pnginfo=notes)
-            rows.append((number, "glioma" if head.lesion else "none", f"synthetic-{patient:03d}"))
-        if on_progress:
-            on_progress(patient + 1, len(heads))
+    (root / "masks").mkdir()
+    firsts = np.cumsum([1, *(len(head.heights_mm) for head in made)])
+    jobs = [(root, head, difficulty, source, int(first)) for head, first in zip(made, firsts, strict=False)]
+    with _workers(len(jobs)) as each:
+        for done, _ in enumerate(each(_write_head, jobs), start=1):
+            if on_progress:
+                on_progress(done, len(jobs))
+    rows = [
+        (first + n, "glioma" if head.lesion else "none", f"synthetic-{patient:03d}")
+        for patient, (head, first) in enumerate(zip(made, firsts, strict=False))
+        for n in range(len(head.heights_mm))
+    ]
     with (root / "labels.csv").open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows([("slice", "tumour", "patient"), *rows])
     write_source(root, source)
 
 
-def _heads(patients: int, slices: int, seed: int) -> list[Head]:
+def _write_head(job: tuple[Path, Head, float, Source, int]) -> None:
+    root, head, difficulty, source, first = job
+    notes = PngInfo()
+    notes.add_text("Source", source.credit)
+    notes.add_text("Comment", f"{STAMP}: made by a program, shows no patient")
+    for number, drawn in enumerate(draw(head, difficulty), start=first):
+        stamped(drawn.image).save(root / "slices" / f"{number}.png", pnginfo=notes)
+        Image.fromarray(drawn.mask).save(root / "masks" / f"{number}.png", pnginfo=notes)
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Callable[..., Iterator[None]]]:
+    """A `map` over all cores of this session; over this process alone where starting others would take longer."""
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2 or jobs < WORTH_WORKERS:
+        yield map
+        return
+    # Not forked: the notebook's process has threads of its own.
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        yield partial(pool.map, chunksize=4)
+
+
+def heads(patients: int, slices: int, seed: int, planes: Sequence[Plane] = ("axial",)) -> list[Head]:
+    """What is to be drawn: every other head with a lesion, `slices` of each 4 mm apart."""
     random = np.random.default_rng(seed)
-    heads = []
+    made = []
     for patient in range(patients):
-        lowest = random.uniform(AXIAL_MM[0], AXIAL_MM[1] - 4 * (slices - 1)) if slices < 14 else AXIAL_MM[0]
+        plane = planes[patient // 2 % len(planes)]
+        first, last = RANGE_MM[plane]
+        lowest = random.uniform(first, last - 4 * (slices - 1)) if 4 * (slices - 1) < last - first else first
         heights = tuple(float(height) for height in lowest + 4.0 * np.arange(slices))
-        heads.append(Head(patient % 2 == 0, heights, int(random.integers(2**31))))
-    return heads
+        made.append(Head(patient % 2 == 0, heights, int(random.integers(2**31)), plane))
+    return made
 
 
 @lru_cache(maxsize=1)
-def _template() -> tuple[Field, float]:
-    """The skull-stripped template, 0 to 1, axes right, anterior, superior, 1 mm; and the height of its first slice."""
+def _template() -> tuple[Field, tuple[float, float, float]]:
+    """The skull-stripped template, 0 to 1, axes right, anterior, superior, 1 mm; and where its first voxel is in mm."""
     from nibabel.nifti1 import Nifti1Image
     from nilearn import datasets
 
     path = Path(datasets.__file__).parent / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
     volume = Nifti1Image.from_filename(path)
-    return np.asarray(volume.dataobj, dtype=np.float32) / np.float32(255), float(volume.affine[2, 3])
+    x, y, z = (float(edge) for edge in volume.affine[:3, 3])
+    return np.asarray(volume.dataobj, dtype=np.float32) / np.float32(255), (x, y, z)
 
 
-@lru_cache(maxsize=128)
-def _template_slice(height_mm: float) -> Field:
-    """An axial slice as it is shown: SIDE x SIDE, anterior up, the patient's right on the left."""
-    volume, lowest = _template()
-    plane = volume[:, :, round(height_mm - lowest)]
-    shown = plane[:, ::-1].T
+@lru_cache(maxsize=256)
+def _template_slice(place_mm: float, plane: Plane) -> Field:
+    """A slice as it is shown, SIDE x SIDE: anterior or superior up, the patient's right (or face) on the left."""
+    volume, first = _template()
+    axis = AXIS[plane]
+    cut = np.take(volume, round(place_mm - first[axis]), axis=axis)
+    shown = cut[:, ::-1].T
+    if plane == "sagittal":
+        shown = shown[:, ::-1]
     image = np.zeros((SIDE, SIDE), dtype=np.float32)
     top, left = (SIDE - shown.shape[0]) // 2, (SIDE - shown.shape[1]) // 2
     image[top : top + shown.shape[0], left : left + shown.shape[1]] = shown

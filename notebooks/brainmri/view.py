@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "legend.edgecolor": "none",
     "figure.constrained_layout.use": True,
 }
+TITLES = {"loss": "Loss", "auc": "AUC", "dice": "Dice"}
 CREDIT_LINE, BANNER = 0.14, 0.25  # inches
 
 
@@ -66,18 +67,60 @@ def montage(
         return _finished(figure, source, title)
 
 
+def outlines(
+    pixels: NDArray[np.float32],
+    truth: NDArray[np.bool_],
+    found: NDArray[np.bool_] | None,
+    captions: Sequence[str],
+    source: Source,
+    *,
+    title: str = "",
+    columns: int = 6,
+) -> Figure:
+    """Slices with the border of the drawn mask (blue) and of the found one (orange); all (n, height, width)."""
+    figure = montage(pixels, captions, source, title=title, columns=columns)
+    for axis, drawn, seen in zip(figure.axes, truth, truth if found is None else found, strict=False):
+        for mask, colour in ((drawn, BLUE), (seen, ORANGE))[: 1 if found is None else 2]:
+            if mask.any():
+                axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.2)
+    return figure
+
+
+def dice_by_group(rows: Mapping[str, Mapping[str, Sequence[float]]], source: Source) -> Figure:
+    """The Dice of each slice as a dot, by patient or block; `rows` has a series of groups for each way of training."""
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.2, 3.6))
+        groups = sorted({group for series in rows.values() for group in series})
+        for number, ((name, series), colour) in enumerate(zip(rows.items(), (BLUE, ORANGE, GREEN), strict=False)):
+            shift = 0.22 * (number - (len(rows) - 1) / 2)
+            for place, group in enumerate(groups):
+                values = np.asarray(series.get(group, []), dtype=np.float64)
+                label = name if place == 0 else None
+                spread = np.linspace(-0.06, 0.06, len(values)) if len(values) > 1 else np.zeros(len(values))
+                axis.plot(place + shift + spread, values, ".", color=colour, alpha=0.6, label=label)
+                if len(values):
+                    axis.plot([place + shift - 0.09, place + shift + 0.09], [values.mean()] * 2, color=colour, lw=2)
+        axis.set_xticks(range(len(groups)), groups, rotation=20 if len(groups) > 4 else 0)
+        axis.set(ylim=(-0.03, 1.03), ylabel="Dice", title="One dot a slice, the line is their mean")
+        axis.grid(axis="y", color="#dddddd")
+        axis.legend()
+        return _finished(figure, source)
+
+
 def learning_curves(history: Sequence[dict[str, float]], source: Source) -> Figure:
-    """Loss, and AUC if it was recorded, for each epoch in training and validation."""
+    """Loss, and AUC or Dice if it was recorded, for each epoch in training and validation."""
     epochs = np.arange(1, len(history) + 1)
-    names = [name for name in ("loss", "auc") if history and name in history[0]]
+    names = [name for name in TITLES if history and {name, f"val_{name}"} & set(history[0])]
     with rc_context(STYLE):
         figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 3.4), squeeze=False)
         for axis, name in zip(axes.flat, names, strict=True):
             for prefix, label, colour in (("", "training", BLUE), ("val_", "validation", ORANGE)):
                 values = [epoch.get(prefix + name, np.nan) for epoch in history]
+                if np.isnan(values).all():
+                    continue
                 axis.plot(epochs, values, marker=".", color=colour, label=label)
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.set(xlabel="epoch", title={"loss": "Loss", "auc": "AUC"}[name])
+            axis.set(xlabel="epoch", title=TITLES[name])
             axis.legend()
         return _finished(figure, source)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brainmri import cli
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,3 +91,16 @@ def test_a_synthetic_set_is_made_once_and_passes_its_own_check(
 def test_the_real_slices_are_sound(real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["check", str(real_data / "figshare")]) == 0
     assert "2312 slices of 147 blocks" in capsys.readouterr().out
+
+
+def test_masks_are_counted_and_one_that_does_not_fit_is_a_fault(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(ROWS)
+    (folder / "masks").mkdir()
+    for name, edge, grey in (("1", 12, 255), ("2", 12, 0), ("3", 9, 255)):
+        Image.new("L", (edge, edge), grey).save(folder / "masks" / f"{name}.png")
+    assert cli.main(["check", str(folder)]) == 1
+    shown = capsys.readouterr().out
+    assert "masks: 2, 1 of them empty" in shown
+    assert "3.png is 9 x 9 pixels, but its image 3.png is 12 x 12" in shown

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from brainmri import data, synthetic
 from PIL import Image
+from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 ROWS = [("1", "glioma", "anna"), ("2", "none", "bert"), ("3", "glioma", "anna")]
@@ -101,7 +102,7 @@ def test_absent_and_empty_folders(tmp_path: Path, make_folder: Callable[..., Pat
         data.read_folder(tmp_path / "nowhere")
     with pytest.raises(data.DataError, match=r"has no labels\.csv"):
         data.read_folder(tmp_path)
-    with pytest.raises(data.DataError, match=r"holds no image\. Put the slices there"):
+    with pytest.raises(data.DataError, match=r"holds no image\. Put its images there"):
         data.read_folder(make_folder(ROWS, draw=False))
 
 
@@ -190,3 +191,62 @@ def test_reading_loads_no_machine_learning() -> None:
     code = f"import sys, brainmri, brainmri.data, brainmri.cli; print(sorted({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def with_masks(folder: Path, *names: str, edge: int = 12) -> Path:
+    """Give slices masks, whose left half is tumour."""
+    (folder / "masks").mkdir()
+    for name in names:
+        mask = np.zeros((edge, edge), dtype=np.uint8)
+        mask[:, : edge // 2] = 255
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    return folder
+
+
+def test_only_slices_with_a_mask_are_masked(make_folder: Callable[..., Path]) -> None:
+    dataset = data.read_folder(with_masks(make_folder(ROWS), "1", "3")).masked
+    assert [item.image.stem for item in dataset] == ["1", "3"]
+    masks = data.load_masks(dataset.slices, 12)
+    assert masks.shape == (2, 12, 12)
+    assert masks[:, :, :6].all()
+    assert not masks[:, :, 6:].any()
+
+
+def test_a_folder_without_masks_says_where_they_belong(make_folder: Callable[..., Path]) -> None:
+    with pytest.raises(data.DataError, match="has no mask for any of its slices"):
+        _ = data.read_folder(make_folder(ROWS)).masked
+
+
+def test_a_mask_of_another_size_is_named(make_folder: Callable[..., Path]) -> None:
+    dataset = data.read_folder(with_masks(make_folder(ROWS), "1", edge=10)).masked
+    with pytest.raises(data.DataError, match=r"1\.png is 10 x 10 pixels, but its image 1\.png is 12 x 12"):
+        data.load_masks(dataset.slices, 12)
+
+
+def test_a_mask_lies_as_its_slice_does_whatever_it_was_drawn_on(make_folder: Callable[..., Path]) -> None:
+    folder = with_masks(make_folder(ROWS), "1", "2", "3")
+    (folder / "mask_images").mkdir()
+    for name, way in (("1", Image.Transpose.TRANSPOSE), ("2", None)):
+        with Image.open(folder / "slices" / f"{name}.png") as image:
+            (image.transpose(way) if way is not None else image).save(folder / "mask_images" / f"{name}.png")
+    with Image.open(folder / "slices/1.png") as image:
+        image.save(folder / "mask_images/3.png")  # of another slice
+    slices = data.read_folder(folder).slices
+    turned, straight = data.load_masks(slices[:2], 12)
+    assert np.array_equal(turned, straight.T)
+    with pytest.raises(data.DataError, match=r"3\.png is another image"):
+        data.load_masks(slices[2:], 12)
+
+
+@pytest.mark.data
+def test_borders_of_the_real_masks_lie_where_the_image_changes(real_data: Path) -> None:
+    """A mask that lay otherwise than its slice would have its border anywhere."""
+    dataset = data.read_folder(real_data / "figshare", data.FIGSHARE).masked
+    images, masks = data.load(dataset.slices, 256), data.load_masks(dataset.slices, 256)
+
+    def change(masks: Iterable[np.ndarray]) -> float:
+        borders = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+        slopes = [ndimage.gaussian_gradient_magnitude(image, 1) for image in images]
+        return float(np.mean([slope[border].mean() for slope, border in zip(slopes, borders, strict=True)]))
+
+    assert change(masks) > 1.3 * change(mask.T for mask in masks)

@@ -54,8 +54,8 @@ def lesion_effects(difficulty: float) -> list[float]:
     effects = []
     for seed in range(4):
         heads = (synthetic.Head(lesion, heights, seed) for lesion in (True, False))
-        pairs = zip(*(synthetic.render(head, difficulty) for head in heads), strict=True)
-        effects += [float(np.abs(with_lesion - without).mean()) for with_lesion, without in pairs]
+        pairs = zip(*(synthetic.draw(head, difficulty) for head in heads), strict=True)
+        effects += [float(np.abs(with_lesion.image - without.image).mean()) for with_lesion, without in pairs]
     return effects
 
 
@@ -66,14 +66,33 @@ def test_a_lesion_shows_on_every_slice_of_its_head_and_less_where_it_is_harder()
 
 
 def test_grey_values_stay_between_black_and_white() -> None:
-    (image,) = synthetic.render(synthetic.Head(True, (10.0,), seed=1), difficulty=1)
-    assert image.min() >= 0
-    assert image.max() <= 1
+    (drawn,) = synthetic.draw(synthetic.Head(True, (10.0,), seed=1), difficulty=1)
+    assert drawn.image.min() >= 0
+    assert drawn.image.max() <= 1
+
+
+@pytest.mark.parametrize("plane", synthetic.AXIS)
+def test_a_mask_is_where_the_lesion_is(plane: synthetic.Plane) -> None:
+    """What differs from the same head without it lies in the mask or, as oedema does, around it."""
+    heads = [synthetic.Head(lesion, (0.0, 4.0), seed=3, plane=plane) for lesion in (True, False)]
+    for ill, well in zip(*(synthetic.draw(head, 0.0) for head in heads), strict=True):
+        assert ill.mask.any()
+        assert not well.mask.any()
+        changed = np.abs(ill.image - well.image)
+        assert changed[ill.mask].mean() > 10 * changed[~ill.mask].mean()
+
+
+def test_workers_draw_what_one_process_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic.make(tmp_path / "alone", patients=4, slices=1)
+    monkeypatch.setattr(synthetic, "WORTH_WORKERS", 1)
+    synthetic.make(tmp_path / "together", patients=4, slices=1)
+    for path in sorted((tmp_path / "alone").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "together" / path.relative_to(tmp_path / "alone")).read_bytes()
 
 
 def test_anterior_is_up_as_radiologists_show_it() -> None:
     """The eyes' end of the axial template is the narrow one: the frontal pole is less wide than the parietal part."""
-    image = synthetic._template_slice(20.0) > 0.1
+    image = synthetic._template_slice(20.0, "axial") > 0.1
     rows = np.flatnonzero(image.any(axis=1))
     quarter = len(rows) // 4
     widths = image.sum(axis=1)[rows]

@@ -1,0 +1,184 @@
+"""Training a PyTorch network on images and masks: progress, a checkpoint after each epoch, and going on from it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from math import cos, pi
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from brainmri.augment import augment
+from brainmri.losses import loss as loss_named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from brainmri.runs import Run
+
+    Progress = Callable[[int, int, str], None]
+    Array = NDArray[np.float32]
+
+WARM_UP = 0.1  # the part of all steps in which the learning rate rises
+STORE_EVERY_S = 5.0  # at most: an epoch of a few images is done in less time than it takes to store the network
+CLIP = 5.0  # longest gradient
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. The learning rate rises to `rate` and falls to zero along a cosine."""
+
+    epochs: int
+    batch: int = 16
+    rate: float = 1e-3
+    weight_decay: float = 1e-2
+    loss: str = "bce + dice"
+    seed: int = 0
+
+
+class Training:
+    """One network with its optimiser and its run's folder. `history` has loss, Dice and seconds of each epoch."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, run: Run) -> None:
+        self.device = best_device()
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.recipe = recipe
+        self._run = run
+        self._loss = loss_named(recipe.loss)
+        self._optimiser = torch.optim.AdamW(self.model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
+        self._mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        self.history = self._restore()
+
+    def fit(
+        self,
+        images: Array,
+        masks: Array,
+        validation: tuple[Array, Array] | None = None,
+        on_progress: Progress | None = None,
+    ) -> list[dict[str, float]]:
+        """Train until all epochs of the recipe are done. Arrays are (n, 1, height, width); returns the history.
+
+        Raises OSError when a checkpoint cannot be written; the last good one stays.
+        """
+        x, y = (torch.from_numpy(array).to(self.device) for array in (images, masks))
+        steps = max(1, -(-len(x) // self.recipe.batch))
+        stored = monotonic()
+        for epoch in range(len(self.history), self.recipe.epochs):
+            losses, began = [], monotonic()
+            random = torch.Generator(self.device).manual_seed(1_000_003 * self.recipe.seed + epoch)
+            for step, (image, mask) in enumerate(self._batches(x, y, random)):
+                self._set_rate((epoch * steps + step) / (self.recipe.epochs * steps))
+                losses.append(self._step(image, mask))
+                if on_progress:
+                    on_progress(epoch * steps + step, self.recipe.epochs * steps, self._words(epoch))
+            epoch_loss = float(torch.stack(losses).mean())
+            if not np.isfinite(epoch_loss):
+                raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
+            checked = {"val_dice": soft_dice(self.model, *validation)} if validation else {}
+            self.history.append({"loss": epoch_loss, **checked, "seconds": monotonic() - began})
+            if len(self.history) == self.recipe.epochs or monotonic() - stored > STORE_EVERY_S:
+                self._store()
+                stored = monotonic()
+        if on_progress and self.recipe.epochs:
+            on_progress(self.recipe.epochs * steps, self.recipe.epochs * steps, self._words(self.recipe.epochs - 1))
+        return self.history
+
+    def _step(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        self.model.train()
+        with self._mixed:
+            logits = self.model(image.contiguous(memory_format=torch.channels_last))
+        loss = self._loss(logits.float(), mask)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        self._optimiser.step()
+        return loss.detach()
+
+    def _batches(
+        self, x: torch.Tensor, y: torch.Tensor, random: torch.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every image once."""
+        for chosen in torch.randperm(len(x), generator=random, device=self.device).split(self.recipe.batch):
+            yield augment(x[chosen], y[chosen], random)
+
+    def _set_rate(self, done: float) -> None:
+        rising, falling = done / WARM_UP, (1 + cos(pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.recipe.rate * (rising if done < WARM_UP else falling)
+
+    def _words(self, epoch: int) -> str:
+        last = self.history[-1] if self.history else None
+        note = f", loss {last['loss']:.3f}" if last else ""
+        checked = f", validation Dice {last['val_dice']:.3f}" if last and "val_dice" in last else ""
+        return f"epoch {epoch + 1} of {self.recipe.epochs}{note}{checked}"
+
+    def _restore(self) -> list[dict[str, float]]:
+        history = self._run.read_history()
+        path = self._run.state(len(history))
+        if not history or not path.exists():
+            return []
+        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        return history
+
+    def _store(self) -> None:
+        """The history is written last and says which checkpoint counts."""
+        before = self._run.state(len(self._run.read_history()))
+        after = self._run.state(len(self.history))
+        save({"model": self.model.state_dict(), "optimiser": self._optimiser.state_dict()}, after)
+        self._run.write_history(self.history)
+        if before != after:
+            before.unlink(missing_ok=True)
+
+
+def save(state: dict[str, Any], path: Any) -> None:
+    """Write a checkpoint that is never seen half-written. Raises OSError, and leaves nothing behind then."""
+    unfinished = path.with_name(f".{path.name}.new")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer turns a full disk into a RuntimeError
+        unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise
+        raise OSError(getattr(error, "errno", None) or 28, "the checkpoint could not be written", str(path)) from error
+
+
+def best_device() -> torch.device:
+    """A GPU where the session has one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, images: Array, batch: int = 16) -> Array:
+    """The probability of a tumour in each pixel; images and result are (n, 1, height, width).
+
+    The mean over each image and its mirror image, turned back.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    parts = []
+    for start in range(0, len(images), batch):
+        image = torch.from_numpy(images[start : start + batch]).to(device)
+        both = torch.sigmoid(model(torch.cat([image, image.flip(-1)])).float())
+        parts.append(((both[: len(image)] + both[len(image) :].flip(-1)) / 2).cpu().numpy())
+    return np.concatenate(parts) if parts else np.zeros_like(images)
+
+
+def soft_dice(model: nn.Module, images: Array, masks: Array) -> float:
+    """Mean Dice of the masks at a probability of one half, at the network's own resolution; for the learning curve."""
+    if not len(images):
+        return float("nan")
+    found, truth = predict(model, images) > 0.5, masks > 0.5
+    both, sizes = ((mask.sum(axis=(1, 2, 3))) for mask in (found & truth, found.astype(int) + truth))
+    return float(np.mean(np.where(sizes > 0, 2 * both / np.maximum(sizes, 1), 1.0)))

@@ -1,0 +1,54 @@
+"""Whether a network and its batch fit into the memory of a GPU, worked out before anything is trained."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+MIB = 1024**2
+FLOAT = 4
+WAY_BACK = 4  # slopes as large as the largest result that are there at once
+OVERHEAD = 600 * MIB  # CUDA's context with the libraries' work space
+SPARE = 0.9  # of the memory may be planned with
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of GPU memory that a training step takes at its peak."""
+
+    weights: int  # with gradients and both moments of Adam
+    activations: int  # kept for the way back, and slopes on it
+
+    @property
+    def total(self) -> int:
+        """All of it, with what CUDA takes for itself."""
+        return self.weights + self.activations + OVERHEAD
+
+    def advice(self, memory: int) -> str:
+        """A sentence on what to do, empty where it fits into so many bytes."""
+        if self.total <= SPARE * memory:
+            return ""
+        fits = (SPARE * memory - self.weights - OVERHEAD) / max(self.activations, 1)
+        how = f"Use at most {fits:.0%} of the batch" if fits > 0 else "Use a smaller network or smaller images"
+        return f"The training needs {self.total / 1024**3:.1f} GiB, the GPU has {memory / 1024**3:.1f} GiB. {how}."
+
+
+def need(model: nn.Module, shape: tuple[int, ...], *, mixed: bool = True) -> Need:
+    """What a step with a batch of `shape` takes. Costs no memory: the network is run on shapes without numbers."""
+    kind = torch.bfloat16 if mixed else torch.float32
+    ghost = copy.deepcopy(model).to("meta", kind).train()
+    kept: dict[int, int] = {}  # bytes of each storage, once however many tensors look into it
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = ghost(torch.empty(shape, device="meta", dtype=kind))
+    del result  # until here it held what was kept
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Need(4 * FLOAT * parameters, sum(kept.values()) + WAY_BACK * max(kept.values()))

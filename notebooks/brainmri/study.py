@@ -1,0 +1,224 @@
+"""A study of 2D segmentation: learning from synthetic heads, cross-validation on drawn masks, a final network.
+
+Everything is in one folder, and each part goes on where it was interrupted:
+
+    pretraining/  fold-1/ ...  final/     checkpoints and history of each network
+    model.pt, model.json                  the final network, and what it was trained on (its card)
+    result.json                           the figures of the cross-validation
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from brainmri import __version__, data, fit, gpu, overlap, segment, synthetic
+from brainmri.results import SegmentationResult
+from brainmri.runs import HOME, Run, fingerprint, open_run, write_whole
+from brainmri.segment import PLANES, SIZES, Fold, Samples, Size
+from brainmri.splits import LeakageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from brainmri.data import Dataset
+    from brainmri.overlap import Overlap
+    from brainmri.unet import UNet
+
+    Array = segment.Array
+    Bars = Callable[[str], Callable[..., None]]
+
+THRESHOLD = 0.5
+DIFFICULTY = 0.4  # of the synthetic heads
+SYNTHETIC_VALIDATION = 0.1  # of them are kept for the learning curve
+
+
+@dataclass
+class Study:
+    """One study in its folder. `bars` makes a progress bar from a title; without `pretrain` its worth is seen."""
+
+    dataset: Dataset
+    size_name: str
+    folder: Path
+    seed: int = 0
+    loss: str = "bce + dice"
+    pretrain: bool = True
+    bars: Bars = lambda _: lambda *_: None
+    seconds: float = 0.0
+    _start: dict[str, torch.Tensor] | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, notebook: str, dataset: Dataset, size_name: str, **options: Any) -> Study:
+        """The study with exactly these settings below ~/sciencebox-runs; one that an earlier kernel began goes on."""
+        study = cls(dataset, size_name, Path(), **options)
+        study.folder = open_run(notebook, study.settings).folder
+        return study
+
+    @property
+    def size(self) -> Size:
+        """The numbers behind the size's name. Raises ValueError for a name that there is none of."""
+        if self.size_name not in SIZES:
+            raise ValueError(f"size is {self.size_name!r}; use one of {', '.join(SIZES)}")
+        return SIZES[self.size_name]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        return {
+            "name": f"{self.size_name}-{'synthetic' if self.dataset.source.synthetic else self.dataset.root.name}",
+            "size": asdict(self.size),
+            "seed": self.seed,
+            "loss": self.loss,
+            "pretrained": self.pretrain,
+            "data": fingerprint(self.dataset),
+            "version": __version__,
+        }
+
+    def samples(self) -> Samples:
+        """The slices with a mask."""
+        return segment.samples(self.dataset, self.size.pixels, self.bars("reading slices"))
+
+    def folds(self, samples: Samples) -> list[Fold]:
+        """The rounds of the cross-validation."""
+        return list(segment.folds(samples.groups, self.size.folds))
+
+    def pretraining(self) -> list[dict[str, float]]:
+        """Learn from synthetic heads, which are drawn if they are not there. Returns the history."""
+        size = self.size
+        heads = Path.home() / HOME / "data" / f"synthetic-{size.heads}-heads-three-planes-seed-{self.seed}"
+        made = synthetic.make(
+            heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=PLANES, seed=self.seed,
+            on_progress=self.bars("drawing synthetic heads"),
+        )  # fmt: skip
+        drawn = segment.samples(made, size.pixels, self.bars("reading synthetic heads"))
+        apart = round(len(drawn) * SYNTHETIC_VALIDATION)
+        learn, check = drawn.take(np.arange(apart, len(drawn))), drawn.take(np.arange(apart))
+        training = self._training("pretraining", "first")
+        self._timed(training, learn, check, "learning from synthetic heads")
+        self._start = {name: value.clone() for name, value in training.model.state_dict().items()}
+        return training.history
+
+    def fold(self, number: int, fold: Fold, samples: Samples) -> tuple[Array, list[dict[str, float]]]:
+        """Train without the fold's test slices; their probabilities (n, 1, pixels, pixels), and the history."""
+        training = self._training(f"fold-{number}", "then")
+        learn, test = samples.take(fold.train), samples.take(fold.test)
+        self._timed(training, learn, None, f"fold {number}")
+        return fit.predict(training.model, test.images), training.history
+
+    def cross_validate(self, samples: Samples) -> tuple[Array, list[Overlap]]:
+        """Each slice's probability from the network that never saw its patient or block, and how well it fits."""
+        probability = np.zeros_like(samples.masks)
+        for number, fold in enumerate(self.folds(samples), start=1):
+            probability[fold.test], _ = self.fold(number, fold, samples)
+        return probability, segment.held_against_truth(probability, samples.slices, THRESHOLD)
+
+    def result(self, samples: Samples, overlaps: Sequence[Overlap]) -> SegmentationResult:
+        """The figures with their circumstances; stored as result.json."""
+        groups = [str(group) for group in samples.groups]
+        result = SegmentationResult(
+            dice=overlap.mean_by_group([one.dice for one in overlaps], groups, seed=self.seed),
+            overlaps=tuple(overlaps),
+            groups=tuple(groups),
+            by=self.dataset.grouping,
+            folds=len(self.folds(samples)),
+            pretrained=self.pretrain,
+            source=self.dataset.source,
+            size=self.size_name,
+            hardware=hardware(),
+            seconds=self.seconds,
+        )
+        Run(self.folder).write_result(result.as_json())
+        return result
+
+    def final(self, samples: Samples) -> UNet:
+        """A network for new slices, which learnt from all masks; stored with its card. Its figures are the folds'."""
+        training = self._training("final", "then")
+        self._timed(training, samples, None, "learning from all masks")
+        fit.save(training.model.state_dict(), self.folder / "model.pt")
+        card = {
+            **self.settings,
+            "task": "segmentation2d",
+            "data_name": self.dataset.source.credit,
+            "threshold": THRESHOLD,
+            "slices": sorted(digests(samples)),
+            "hardware": hardware(),
+            "made": time.strftime("%Y-%m-%d"),
+        }
+        write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
+        return training.model
+
+    def _training(self, part: str, stage: str) -> fit.Training:
+        if stage == "then" and self.pretrain and self._start is None:
+            raise ValueError("call pretraining() before: the network would start from nothing")
+        torch.manual_seed(self.seed)
+        model = segment.network(self.size)
+        if stage == "then" and self._start:
+            model.load_state_dict(self._start)
+        elif stage == "then":
+            stage = "alone"
+        folder = self.folder / part
+        folder.mkdir(parents=True, exist_ok=True)
+        return fit.Training(model, segment.recipe(self.size, stage, self.loss, self.seed), Run(folder))
+
+    def _timed(self, training: fit.Training, learn: Samples, check: Samples | None, title: str) -> None:
+        validation = (check.images, check.masks) if check else None
+        training.fit(learn.images, learn.masks, validation, self.bars(title))
+        self.seconds += sum(epoch["seconds"] for epoch in training.history)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was stored by a study, with its card."""
+
+    model: UNet
+    card: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """From a study's folder. Raises DataError where there is none."""
+        path = folder / "model.json"
+        if not path.is_file():
+            raise data.DataError(f"{folder} has no model.json. Give the folder that `brainmri train` wrote.")
+        card = json.loads(path.read_text(encoding="utf-8"))
+        model = segment.network(Size(**card["size"]))
+        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        return cls(model.to(fit.best_device()).eval(), card)
+
+    @property
+    def pixels(self) -> int:
+        """Edge of the images that it takes."""
+        return int(self.card["size"]["pixels"])
+
+    def evaluate(self, dataset: Dataset) -> tuple[Samples, list[Overlap]]:
+        """Hold it against masks that it did not learn from. Raises LeakageError naming slices that it did."""
+        samples = segment.samples(dataset, self.pixels)
+        known = set(self.card["slices"])
+        seen = [
+            item.image.name for item, digest in zip(samples.slices, digests(samples), strict=True) if digest in known
+        ]
+        if seen:
+            more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+            raise LeakageError(
+                f"The network learnt from {', '.join(seen[:5])}{more}: a figure from them would be too good. "
+                "The figures of its cross-validation are in result.json."
+            )
+        return samples, segment.held_against_truth(fit.predict(self.model, samples.images), samples.slices, THRESHOLD)
+
+
+def digests(samples: Samples) -> list[str]:
+    """Tells by its pixels whether a slice was seen before, whatever its name."""
+    return [hashlib.sha256(np.round(image, 2).tobytes()).hexdigest()[:16] for image in samples.images]
+
+
+def hardware() -> str:
+    """What a training of this process runs on."""
+    if fit.best_device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return gpu.processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"), torch.get_num_threads())

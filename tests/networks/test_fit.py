@@ -1,0 +1,102 @@
+"""Trainings: that they learn, that they go on where they were interrupted, and that a full disk spoils nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from brainmri import fit
+from brainmri.augment import augment
+from brainmri.fit import Recipe, Training
+from brainmri.runs import Run
+from brainmri.unet import UNet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECIPE = Recipe(epochs=4, batch=4, rate=1e-2)
+
+
+def squares(count: int = 8, edge: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """Bright squares among noise, and where they are."""
+    random = np.random.default_rng(0)
+    masks = np.zeros((count, 1, edge, edge), dtype=np.float32)
+    for mask in masks:
+        top, left = random.integers(4, edge - 16, size=2)
+        mask[0, top : top + 10, left : left + 10] = 1
+    return (3 * masks + 0.3 * random.normal(size=masks.shape)).astype(np.float32), masks
+
+
+def training(folder: Path, recipe: Recipe = RECIPE) -> Training:
+    torch.manual_seed(0)
+    folder.mkdir(exist_ok=True)
+    return Training(UNet(filters=4, levels=3), recipe, Run(folder))
+
+
+def test_it_learns_one_case_by_heart(tmp_path: Path) -> None:
+    images, masks = squares(1)
+    trained = training(tmp_path, replace(RECIPE, epochs=60))
+    trained.fit(images, masks)
+    assert fit.soft_dice(trained.model, images, masks) > 0.9
+
+
+def test_it_goes_on_where_it_was_interrupted_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, masks = squares()
+    monkeypatch.setattr(fit, "STORE_EVERY_S", -1)
+    whole = training(tmp_path / "whole")
+    whole.fit(images, masks, (images, masks))
+
+    def die(done: int, _total: int, _words: str) -> None:
+        if done == 5:  # in the third epoch
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training(tmp_path / "parts").fit(images, masks, (images, masks), die)
+    again = training(tmp_path / "parts")
+    assert len(again.history) == 2
+    resumed = again.fit(images, masks, (images, masks))
+    assert [{**epoch, "seconds": 0} for epoch in resumed] == [{**epoch, "seconds": 0} for epoch in whole.history]
+    assert [path.name for path in sorted((tmp_path / "parts").iterdir())] == ["epoch-0004.pt", "history.json"]
+
+
+def test_a_complete_training_is_not_repeated(tmp_path: Path) -> None:
+    images, masks = squares()
+    history = training(tmp_path).fit(images, masks)
+    seen: list[int] = []
+    assert training(tmp_path).fit(images, masks, on_progress=lambda done, *_: seen.append(done)) == history
+    assert seen == [8]  # it says that it is done
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    target = tmp_path / "epoch-0001.pt"
+    fit.save({"good": torch.ones(1)}, target)
+
+    class Full:
+        def __reduce__(self) -> tuple[object, ...]:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        fit.save({"bad": Full()}, target)
+    assert torch.load(target, weights_only=True) == {"good": torch.ones(1)}
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.pt"]
+
+
+def test_a_training_that_diverges_is_stopped(tmp_path: Path) -> None:
+    images, masks = squares()
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        training(tmp_path).fit(np.full_like(images, np.nan), masks)
+
+
+def test_image_and_mask_are_changed_alike() -> None:
+    _, masks = squares(16)
+    random = torch.Generator().manual_seed(1)
+    mask = torch.from_numpy(masks)
+    seen, moved = augment(5 * mask, mask, random)
+    assert not torch.equal(moved, mask)
+    inside = [image[where > 0].mean() - image[where == 0].mean() for image, where in zip(seen, moved, strict=True)]
+    assert min(inside) > 1

@@ -1,0 +1,118 @@
+"""The study of 2D segmentation from a folder to figures, and its command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from brainmri import segment, synthetic
+from brainmri.cli import main
+from brainmri.data import DataError, read_folder
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("heads") / "data"
+    synthetic.make(folder, patients=8, slices=2, difficulty=0.2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        arguments = ["train", "segmentation2d", "--data", str(heads), "--out", str(home / "run"), "--size", "smoke"]
+        assert main(arguments) == 0
+        assert main(arguments) == 0  # complete: nothing is done again
+        assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
+    return home / "run"
+
+
+def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["n"] == 16
+    assert figures["groups"] == 8
+    assert figures["split"] == "patient cross-validation, 2 folds"
+    assert figures["dice_low"] <= figures["dice"] <= figures["dice_high"]
+    assert "SYNTHETIC" in figures["data"]
+
+
+def test_slices_that_were_learnt_from_are_no_test(run: Path, heads: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--data", str(heads)]) == 2
+    assert "learnt from 1.png" in capsys.readouterr().err
+
+
+def test_other_slices_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.make(tmp_path / "others", patients=2, slices=1, seed=5)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "others"), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n"], figures["split"]) == (2, "other slices than those of the training")
+
+
+def test_every_new_image_gets_a_mask_of_its_own_size(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    Image.fromarray(np.full((100, 80), 90, dtype=np.uint8)).save(tmp_path / "new/scan.png")
+    arguments = ["predict", str(run), "--input", str(tmp_path / "new"), "--out", str(tmp_path / "found")]
+    assert main(arguments) == 0
+    with Image.open(tmp_path / "found/scan.png") as mask:
+        assert mask.size == (80, 100)
+    header, row = (tmp_path / "found/predictions.csv").read_text().splitlines()
+    assert header == "slice,probability,area_pixels,mask"
+    assert row.startswith("scan.png,")
+    assert main(arguments) == 2  # nothing is overwritten
+    assert main([*arguments, "--force"]) == 0
+
+
+def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    talk = next(model for model in json.loads(capsys.readouterr().out) if model["name"] == "unet-talk")
+    assert (talk["parameters"], talk["trainable"]) == (34_535_745, 34_523_969)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "large"], "use one of smoke, quick, full"),
+        (["--loss", "dicee", "--no-pretraining", "--size", "smoke"], "there is no loss"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    base = ["train", "segmentation2d", "--data", str(heads), "--out", str(tmp_path / "run")]
+    assert main([*base, *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_folds_are_alike_in_size_and_keep_patients_together() -> None:
+    groups = np.array(["a"] * 16 + ["b"] * 16 + ["c"] * 11 + ["d"] * 4 + ["e"])
+    folds = list(segment.folds(groups, 4))
+    assert sorted(len(fold.test) for fold in folds) == [5, 11, 16, 16]
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(48))
+
+
+def test_one_patient_cannot_be_divided() -> None:
+    with pytest.raises(DataError, match=r"one patient or block \(a\)"):
+        list(segment.folds(np.array(["a", "a"]), 4))
+
+
+def test_a_mask_is_seen_on_the_pixels_of_its_slice(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    synthetic.make(folder, patients=2, slices=1, difficulty=0)
+    (item, _) = read_folder(folder).slices
+    with Image.open(item.image) as image:
+        image.crop((0, 30, 256, 226)).save(item.image)  # no square any more
+    assert item.mask is not None
+    with Image.open(item.mask) as mask:
+        mask.crop((0, 30, 256, 226)).save(item.mask)
+    samples = segment.samples(read_folder(folder).masked, 128)
+    (overlap, _) = segment.held_against_truth(samples.masks, samples.slices)
+    assert overlap.dice > 0.95
