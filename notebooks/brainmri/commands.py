@@ -78,9 +78,9 @@ def train_(options: argparse.Namespace) -> int:
     samples = study.samples()
     if study.pretrain:
         study.pretraining()
-    _, overlaps = study.cross_validate(samples)
-    result = study.result(samples, overlaps)
-    study.final(samples)
+    validation = study.cross_validate(samples)
+    result = study.result(samples, validation)
+    study.final(samples, validation)
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0
 
@@ -120,7 +120,7 @@ def predict_(options: argparse.Namespace) -> int:
     from PIL import Image
 
     from brainmri import fit, segment
-    from brainmri.study import THRESHOLD, Trained
+    from brainmri.study import Trained
 
     trained = Trained.read(options.run_folder)
     found = _images(options.input)
@@ -131,7 +131,7 @@ def predict_(options: argparse.Namespace) -> int:
     for item in found:
         image = segment.normalise(data.load([item], trained.pixels)[0])
         probability = segment.full_resolution(fit.predict(trained.model, image[None, None])[0, 0], item)
-        mask: NDArray[np.bool_] = probability >= THRESHOLD
+        mask: NDArray[np.bool_] = probability >= trained.threshold
         name = f"{item.image.stem}.png"
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))

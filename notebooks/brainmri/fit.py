@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from brainmri.augment import augment
 from brainmri.losses import loss as loss_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
-    from torch import nn
 
     from brainmri.runs import Run
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 0.1  # the part of all steps in which the learning rate rises
 STORE_EVERY_S = 5.0  # at most: an epoch of a few images is done in less time than it takes to store the network
+SCALES = (0.875, 1.0, 1.125)  # in which an image is looked at
+MULTIPLE = 16  # of a U-Net with five levels
 CLIP = 5.0  # longest gradient
 
 
@@ -160,25 +162,33 @@ def best_device() -> torch.device:
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, images: Array, batch: int = 16) -> Array:
+def predict(model: nn.Module, images: Array, batch: int = 16, scales: Sequence[float] = SCALES) -> Array:
     """The probability of a tumour in each pixel; images and result are (n, 1, height, width).
 
-    The mean over each image and its mirror image, turned back.
+    The mean over each image in some sizes, each with its mirror image, all brought back.
     """
     device = next(model.parameters()).device
     model.eval()
     parts = []
     for start in range(0, len(images), batch):
         image = torch.from_numpy(images[start : start + batch]).to(device)
-        both = torch.sigmoid(model(torch.cat([image, image.flip(-1)])).float())
-        parts.append(((both[: len(image)] + both[len(image) :].flip(-1)) / 2).cpu().numpy())
+        parts.append(torch.stack([_at_scale(model, image, scale) for scale in scales]).mean(dim=0).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros_like(images)
+
+
+def _at_scale(model: nn.Module, image: torch.Tensor, scale: float) -> torch.Tensor:
+    height, width = image.shape[-2:]
+    edges = [max(MULTIPLE, round(edge * scale / MULTIPLE) * MULTIPLE) for edge in (height, width)]
+    seen = nn.functional.interpolate(image, edges, mode="bilinear", align_corners=False)
+    both = torch.sigmoid(model(torch.cat([seen, seen.flip(-1)])).float())
+    mean = (both[: len(seen)] + both[len(seen) :].flip(-1)) / 2
+    return nn.functional.interpolate(mean, [height, width], mode="bilinear", align_corners=False)
 
 
 def soft_dice(model: nn.Module, images: Array, masks: Array) -> float:
     """Mean Dice of the masks at a probability of one half, at the network's own resolution; for the learning curve."""
     if not len(images):
         return float("nan")
-    found, truth = predict(model, images) > 0.5, masks > 0.5
+    found, truth = predict(model, images, scales=(1.0,)) > 0.5, masks > 0.5
     both, sizes = ((mask.sum(axis=(1, 2, 3))) for mask in (found & truth, found.astype(int) + truth))
     return float(np.mean(np.where(sizes > 0, 2 * both / np.maximum(sizes, 1), 1.0)))

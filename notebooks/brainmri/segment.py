@@ -19,7 +19,7 @@ from brainmri.unet import UNet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from brainmri.data import Dataset, Slice
 
@@ -133,9 +133,30 @@ def full_resolution(probability: Array, item: Slice) -> Array:
     return np.asarray(wide.crop((left, top, left + width, top + height)), dtype=np.float32)
 
 
-def held_against_truth(probability: Array, slices: Sequence[Slice], threshold: float = 0.5) -> list[overlap.Overlap]:
+def best_threshold(probability: Array, masks: Array) -> float:
+    """The threshold with the highest mean Dice on the network's own pixels."""
+    candidates = np.round(np.linspace(0.1, 0.9, 17), 2)
+    pairs = [(one[0], mask[0] > 0.5) for one, mask in zip(probability, masks, strict=True)]
+    means = [np.mean([overlap.dice(one >= value, mask) for one, mask in pairs]) for value in candidates]
+    return float(candidates[int(np.argmax(means))])
+
+
+def crossed_thresholds(probability: Array, samples: Samples, folds: Sequence[Fold]) -> NDArray[np.float64]:
+    """A threshold for each slice, chosen on the slices of the other folds: none is chosen by what is asked with it."""
+    chosen = np.full(len(samples), 0.5)
+    for fold in folds:
+        chosen[fold.test] = best_threshold(probability[fold.train], samples.masks[fold.train])
+    return chosen
+
+
+def held_against_truth(
+    probability: Array, slices: Sequence[Slice], threshold: ArrayLike = 0.5
+) -> list[overlap.Overlap]:
     """Each slice's found mask held against the drawn one, pixel by pixel of the slice's own file."""
-    found = (full_resolution(one[0], item) >= threshold for one, item in zip(probability, slices, strict=True))
+    limits = np.broadcast_to(np.asarray(threshold), len(slices))
+    found = (
+        full_resolution(one[0], item) >= limit for one, item, limit in zip(probability, slices, limits, strict=True)
+    )
     truth = (np.asarray(data.open_mask(item)) > 127 for item in slices)
     return [overlap.compare(*pair) for pair in zip(found, truth, strict=True)]
 

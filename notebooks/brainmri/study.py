@@ -26,7 +26,9 @@ from brainmri.segment import PLANES, SIZES, Fold, Samples, Size
 from brainmri.splits import LeakageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from brainmri.data import Dataset
     from brainmri.overlap import Overlap
@@ -35,9 +37,23 @@ if TYPE_CHECKING:
     Array = segment.Array
     Bars = Callable[[str], Callable[..., None]]
 
-THRESHOLD = 0.5
 DIFFICULTY = 0.4  # of the synthetic heads
 SYNTHETIC_VALIDATION = 0.1  # of them are kept for the learning curve
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a cross-validation found: probability (n, 1, pixels, pixels), threshold and overlap of each slice."""
+
+    probability: Array
+    threshold: NDArray[np.float64]
+    overlaps: tuple[Overlap, ...]
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """What was found, on the network's own pixels (n, pixels, pixels)."""
+        found: NDArray[np.bool_] = self.probability[:, 0] >= self.threshold[:, None, None]
+        return found
 
 
 @dataclass
@@ -112,19 +128,22 @@ class Study:
         self._timed(training, learn, None, f"fold {number}")
         return fit.predict(training.model, test.images), training.history
 
-    def cross_validate(self, samples: Samples) -> tuple[Array, list[Overlap]]:
+    def cross_validate(self, samples: Samples) -> Validation:
         """Each slice's probability from the network that never saw its patient or block, and how well it fits."""
-        probability = np.zeros_like(samples.masks)
-        for number, fold in enumerate(self.folds(samples), start=1):
+        probability, folds = np.zeros_like(samples.masks), self.folds(samples)
+        for number, fold in enumerate(folds, start=1):
             probability[fold.test], _ = self.fold(number, fold, samples)
-        return probability, segment.held_against_truth(probability, samples.slices, THRESHOLD)
+        threshold = segment.crossed_thresholds(probability, samples, folds)
+        overlaps = segment.held_against_truth(probability, samples.slices, threshold)
+        return Validation(probability, threshold, tuple(overlaps))
 
-    def result(self, samples: Samples, overlaps: Sequence[Overlap]) -> SegmentationResult:
+    def result(self, samples: Samples, validation: Validation) -> SegmentationResult:
         """The figures with their circumstances; stored as result.json."""
+        overlaps = validation.overlaps
         groups = [str(group) for group in samples.groups]
         result = SegmentationResult(
             dice=overlap.mean_by_group([one.dice for one in overlaps], groups, seed=self.seed),
-            overlaps=tuple(overlaps),
+            overlaps=overlaps,
             groups=tuple(groups),
             by=self.dataset.grouping,
             folds=len(self.folds(samples)),
@@ -137,7 +156,7 @@ class Study:
         Run(self.folder).write_result(result.as_json())
         return result
 
-    def final(self, samples: Samples) -> UNet:
+    def final(self, samples: Samples, validation: Validation) -> UNet:
         """A network for new slices, which learnt from all masks; stored with its card. Its figures are the folds'."""
         training = self._training("final", "then")
         self._timed(training, samples, None, "learning from all masks")
@@ -146,7 +165,7 @@ class Study:
             **self.settings,
             "task": "segmentation2d",
             "data_name": self.dataset.source.credit,
-            "threshold": THRESHOLD,
+            "threshold": segment.best_threshold(validation.probability, samples.masks),
             "slices": sorted(digests(samples)),
             "hardware": hardware(),
             "made": time.strftime("%Y-%m-%d"),
@@ -196,6 +215,11 @@ class Trained:
         """Edge of the images that it takes."""
         return int(self.card["size"]["pixels"])
 
+    @property
+    def threshold(self) -> float:
+        """From which probability on a pixel is called tumour."""
+        return float(self.card["threshold"])
+
     def evaluate(self, dataset: Dataset) -> tuple[Samples, list[Overlap]]:
         """Hold it against masks that it did not learn from. Raises LeakageError naming slices that it did."""
         samples = segment.samples(dataset, self.pixels)
@@ -209,7 +233,8 @@ class Trained:
                 f"The network learnt from {', '.join(seen[:5])}{more}: a figure from them would be too good. "
                 "The figures of its cross-validation are in result.json."
             )
-        return samples, segment.held_against_truth(fit.predict(self.model, samples.images), samples.slices, THRESHOLD)
+        probability = fit.predict(self.model, samples.images)
+        return samples, segment.held_against_truth(probability, samples.slices, self.threshold)
 
 
 def digests(samples: Samples) -> list[str]:

@@ -92,6 +92,26 @@ def test_a_training_that_diverges_is_stopped(tmp_path: Path) -> None:
         training(tmp_path).fit(np.full_like(images, np.nan), masks)
 
 
+def test_an_image_is_looked_at_in_several_sizes_and_every_answer_lies_where_the_image_does() -> None:
+    class Bright(torch.nn.Module):
+        """Calls tumour what is bright."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: list[int] = []
+            self.weight = torch.nn.Parameter(torch.tensor(10.0))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            self.sizes.append(image.shape[-1])
+            return self.weight * (image - 1.5)
+
+    images, masks = squares(2, edge=128)
+    model = Bright()
+    found = fit.predict(model, images)
+    assert model.sizes == [112, 128, 144]
+    assert ((found > 0.5) == (masks > 0.5)).mean() > 0.98
+
+
 def test_image_and_mask_are_changed_alike() -> None:
     _, masks = squares(16)
     random = torch.Generator().manual_seed(1)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 from brainmri import segment, synthetic
 from brainmri.cli import main
-from brainmri.data import DataError, read_folder
+from brainmri.data import FIGSHARE, DataError, Slice, read_folder
 from PIL import Image
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +94,18 @@ def test_folds_are_alike_in_size_and_keep_patients_together() -> None:
     folds = list(segment.folds(groups, 4))
     assert sorted(len(fold.test) for fold in folds) == [5, 11, 16, 16]
     assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(48))
+
+
+def test_a_threshold_is_chosen_without_the_slices_it_is_used_on() -> None:
+    """Of four patients one is of another brightness: its own slices would ask for another threshold."""
+    masks = np.zeros((4, 1, 8, 8), dtype=np.float32)
+    masks[:, :, 2:6, 2:6] = 1
+    probability = np.where(masks > 0, 0.6, 0.4).astype(np.float32)
+    probability[3] = np.where(masks[3] > 0, 0.25, 0.05)
+    slices = tuple(Slice(Path(f"{n}.png"), "x", str(n), FIGSHARE) for n in range(4))
+    samples = segment.Samples(slices, masks, masks)
+    chosen = segment.crossed_thresholds(probability, samples, list(segment.folds(samples.groups, 4)))
+    assert 0.4 < chosen[3] <= 0.6
 
 
 def test_one_patient_cannot_be_divided() -> None:
