@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import pytest
-from sciencebox.sessions.attach import explain_engine_error
+from sciencebox.sessions.refusals import explain_engine_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docker import APIClient
-    from sciencebox.sessions.attach import AttachError, Attachment
+    from sciencebox.sessions.attach import Attachment
+    from sciencebox.sessions.refusals import AttachError
 
 GPU_PY = Path(__file__).parents[2] / "notebooks/brainmri/gpu.py"
 PROGRAM = """

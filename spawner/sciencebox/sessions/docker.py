@@ -18,12 +18,12 @@ from traitlets import default
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
-from sciencebox.sessions.attach import AttachError, explain_engine_error
 from sciencebox.sessions.form import Refused, options_form
 from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options, to_user_options
 from sciencebox.sessions.progress import Progress, Step
+from sciencebox.sessions.refusals import AttachError, explain_engine_error
 from sciencebox.sessions.waiting import PlaceLostError
 
 if TYPE_CHECKING:

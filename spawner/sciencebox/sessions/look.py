@@ -14,7 +14,8 @@ from docker.errors import DockerException
 from requests import RequestException
 
 from sciencebox.gpus.device import Inventory
-from sciencebox.sessions.attach import AttachError, ModeChoice, attach, choose_mode, engine_facts, no_gpu
+from sciencebox.sessions.attach import ModeChoice, attach, choose_mode, engine_facts, no_gpu
+from sciencebox.sessions.refusals import AttachError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,17 +12,16 @@ import pytest
 from docker.types import HostConfig
 from sciencebox.gpus.device import Device
 from sciencebox.sessions.attach import (
-    AttachError,
     Attachment,
     DriverFiles,
     EngineFacts,
     attach,
     choose_mode,
     engine_facts,
-    explain_engine_error,
     find_driver_files,
     no_gpu,
 )
+from sciencebox.sessions.refusals import AttachError, explain_engine_error
 
 CARD = Device("GPU-a", 0, minor=0)
 OTHER = Device("GPU-b", 1, minor=3)

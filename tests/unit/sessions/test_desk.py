@@ -17,10 +17,11 @@ from sciencebox.gpus.device import Device, Inventory
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts
 from sciencebox.sessions import desk as desk_module
 from sciencebox.sessions import look as look_module
-from sciencebox.sessions.attach import AttachError, DriverFiles
+from sciencebox.sessions.attach import DriverFiles
 from sciencebox.sessions.desk import Desk
 from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.options import SessionOptions
+from sciencebox.sessions.refusals import AttachError
 from sciencebox.settings import parse
 
 if TYPE_CHECKING:
