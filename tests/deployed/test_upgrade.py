@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
 from tests.deployed.conftest import make
 from tests.service import wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.service import Service
 
 pytestmark = pytest.mark.engine
@@ -32,6 +37,40 @@ def test_a_changed_setting_replaces_the_hub_and_leaves_a_session_alone(service: 
         finally:
             service.settings.write_text(settings)
             make("deploy", service.settings)
+
+
+def test_a_certificate_of_the_site_is_served_and_a_renewed_one_too(service: Service, tmp_path: Path) -> None:
+    settings, key = service.settings.read_text(), tmp_path / "key.pem"
+    chain = tmp_path / "chain.pem"
+    own = f"tls: files, certificate: {chain}, key: {key}"
+    service.settings.write_text(settings.replace("server: {", f"server: {{{own}, "))
+    try:
+        for _ in ("the first", "its renewal"):
+            command = [
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "2",
+                "-subj",
+                "/CN=localhost",
+            ]
+            names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", chain]
+            subprocess.run([*command, *names], check=True, capture_output=True)
+            said = make("deploy", service.settings).stdout
+            assert "started caddy" in said
+            served = ssl.get_server_certificate(("127.0.0.1", int(service.url.rsplit(":", 1)[1])))
+            assert served.strip() == chain.read_text().strip()
+            assert requests.get(f"{service.url}/hub/health", verify=str(chain), timeout=10).ok
+        stored = service.state / "certificates/key.pem"
+        assert stored.stat().st_mode & 0o777 == 0o600
+    finally:
+        service.settings.write_text(settings)
+        make("deploy", service.settings)
+    assert not stored.exists()
 
 
 def test_deploying_what_is_deployed_changes_nothing(service: Service) -> None:
