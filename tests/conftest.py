@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
+STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
 ORDER = (
     "unit",
@@ -47,6 +49,12 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sciencebox")
 
 _skipped = pytest.StashKey[dict[str, int]]()
+
+
+def stack_folder() -> Path:
+    """Where `make test-tools` publishes the software stack."""
+    done = subprocess.run([STACK_TOOL, "--path"], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from brainmri import __version__
 from brainmri.commands import add_to
-from brainmri.data import DataError, read_folder
+from brainmri.data import PLANES, DataError, read_folder
+from brainmri.progress import counter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from brainmri.check import Findings
 
 FAULTY, REFUSED = 1, 2
-PLANES = ("axial", "coronal", "sagittal")
 SHOWN = 20  # faults listed before the rest is counted
 
 
@@ -66,7 +66,7 @@ def _check(options: argparse.Namespace) -> int:
     """Count slices, labels and groups; find missing or corrupt files, copies, patients on both sides of a split."""
     from brainmri.check import examine
 
-    findings = examine(read_folder(options.folder, allow_missing=True), _counter("reading"))
+    findings = examine(read_folder(options.folder, allow_missing=True), counter("reading"))
     print(_report(findings))
     return FAULTY if findings.faults else 0
 
@@ -84,7 +84,7 @@ def _synthetic(options: argparse.Namespace) -> int:
         difficulty=options.difficulty,
         planes=options.planes,
         seed=options.seed,
-        on_progress=_counter("drawing"),
+        on_progress=counter("drawing"),
     )
     print(f"{options.folder}: {len(dataset)} SYNTHETIC slices of {options.patients} made-up heads")
     return 0
@@ -114,17 +114,6 @@ def _report(findings: Findings) -> str:
 def _shortened(sentences: list[str]) -> list[str]:
     rest = len(sentences) - SHOWN
     return sentences if rest <= 0 else [*sentences[:SHOWN], f"and {rest} more of the same kind"]
-
-
-def _counter(verb: str) -> Callable[[int, int], None]:
-    """A progress line for a terminal; silent where the output is a file."""
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == total else ""
-            print(f"\r{verb} {done} of {total}", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +64,15 @@ def train_(options: argparse.Namespace) -> int:
     Run it again with the same arguments to go on where it was interrupted.
     """
     from brainmri.progress import Progress, TerminalLine
-    from brainmri.runs import write_whole
+    from brainmri.runs import Run, settings_text
     from brainmri.study import Study
 
     study = Study(
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss,
         pretrain=not options.no_pretraining, bars=lambda title: Progress(title, line=TerminalLine()),
     )  # fmt: skip
-    settings = json.dumps(study.settings, indent=2, sort_keys=True) + "\n"
-    _claim(options.out, settings, force=options.force)
-    write_whole(options.out / "settings.json", settings)
+    _claim(options.out, settings_text(study.settings), force=options.force)
+    Run(options.out).write_settings(study.settings)
     samples = study.samples()
     if study.pretrain:
         study.pretraining()
@@ -96,17 +94,17 @@ def evaluate_(options: argparse.Namespace) -> int:
         figures = json.loads(path.read_text(encoding="utf-8"))
     else:
         from brainmri.overlap import mean_by_group
-        from brainmri.results import means
+        from brainmri.results import overlap_figures
         from brainmri.study import Trained
 
         dataset = data.read_folder(options.data)
         samples, overlaps = Trained.read(options.run_folder).evaluate(dataset)
-        dice = mean_by_group([one.dice for one in overlaps], [str(group) for group in samples.groups])
+        groups = [str(group) for group in samples.groups]
         figures = {
-            "dice": dice.value, "dice_low": dice.low, "dice_high": dice.high, **means(overlaps),
-            "n": len(overlaps), "groups": len(set(samples.groups)), "split": "other slices than those of the training",
+            **overlap_figures(mean_by_group([one.dice for one in overlaps], groups), overlaps, groups),
+            "split": "other slices than those of the training",
             "data": dataset.source.credit,
-        }  # fmt: skip
+        }
     print(
         json.dumps(figures, indent=2)
         if options.json
@@ -120,6 +118,7 @@ def predict_(options: argparse.Namespace) -> int:
     from PIL import Image
 
     from brainmri import fit, segment
+    from brainmri.progress import counter
     from brainmri.study import Trained
 
     trained = Trained.read(options.run_folder)
@@ -128,6 +127,7 @@ def predict_(options: argparse.Namespace) -> int:
         raise data.DataError(f"{options.out} exists. Name a new folder, or add --force to write into it.")
     options.out.mkdir(parents=True, exist_ok=True)
     rows: list[tuple[str, str, int, str]] = []
+    show = counter("marking")
     for item in found:
         image = segment.normalise(data.load([item], trained.pixels)[0])
         probability = segment.full_resolution(fit.predict(trained.model, image[None, None])[0, 0], item)
@@ -135,8 +135,7 @@ def predict_(options: argparse.Namespace) -> int:
         name = f"{item.image.stem}.png"
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
-        if sys.stderr.isatty():
-            print(f"\r{len(rows)} of {len(found)}", end="", file=sys.stderr, flush=True)
+        show(len(rows), len(found))
     with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows([COLUMNS, *rows])
     print(f"{options.out}: {len(rows)} masks and predictions.csv. For research: this is not a medical device.")
@@ -174,7 +173,7 @@ def models_(options: argparse.Namespace) -> int:
 def _claim(folder: Path, settings: str, *, force: bool) -> None:
     """Take a folder for a training; that of the same one to go on with it. Raises DataError for another's."""
     theirs = folder / "settings.json"
-    if theirs.is_file() and theirs.read_text(encoding="utf-8") == settings:
+    if theirs.is_file() and theirs.read_text(encoding="utf-8").rstrip() == settings:
         return
     if folder.exists() and any(folder.iterdir()):
         if not force:
@@ -188,7 +187,7 @@ def _claim(folder: Path, settings: str, *, force: bool) -> None:
 def _images(folder: Path) -> list[data.Slice]:
     """The images of a folder, or of its `slices/`."""
     place = folder / "slices" if (folder / "slices").is_dir() else folder
-    paths = sorted(path for path in place.glob("*") if path.suffix.lower() in data.ENDINGS)
+    paths = data.image_paths(place)
     if not paths:
         raise data.DataError(f"{place} holds no image. Give a folder with files {', '.join(data.ENDINGS)}.")
     source = data.Source(name=f"folder {folder.name}", licence="licence not stated")

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Part = Literal["train", "validation", "test"]
+Plane = Literal["axial", "coronal", "sagittal"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 SAME_IMAGE = 0.98  # correlation from which on two images are taken to be one, stored in different formats
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -247,6 +249,11 @@ def open_image(path: Path) -> Image.Image:
         ) from error
 
 
+def image_paths(folder: Path) -> list[Path]:
+    """The images of a folder in order of their names."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+
+
 def write_source(root: Path, source: Source) -> None:
     """Store the source beside the data, so that whoever reads the folder later knows what it is."""
     (root / "source.json").write_text(json.dumps(asdict(source), indent=2) + "\n", encoding="utf-8")
@@ -292,7 +299,7 @@ def _refuse_missing(table: Path, slices: tuple[Slice, ...]) -> None:
 
 def _image_files(folder: Path) -> dict[str, Path]:
     """Image files by name, with and without ending."""
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    found = image_paths(folder)
     if not found:
         raise DataError(f"{folder} holds no image. Put its images there as N.jpg, N.png or N.tif.")
     return {key: path for path in found for key in (path.stem, path.name)}

@@ -14,6 +14,7 @@ from torch import nn
 
 from brainmri.augment import augment
 from brainmri.losses import loss as loss_named
+from brainmri.overlap import dice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,6 +190,5 @@ def soft_dice(model: nn.Module, images: Array, masks: Array) -> float:
     """Mean Dice of the masks at a probability of one half, at the network's own resolution; for the learning curve."""
     if not len(images):
         return float("nan")
-    found, truth = predict(model, images, scales=(1.0,)) > 0.5, masks > 0.5
-    both, sizes = ((mask.sum(axis=(1, 2, 3))) for mask in (found & truth, found.astype(int) + truth))
-    return float(np.mean(np.where(sizes > 0, 2 * both / np.maximum(sizes, 1), 1.0)))
+    pairs = zip(predict(model, images, scales=(1.0,)) > 0.5, masks > 0.5, strict=True)
+    return float(np.mean([dice(found, truth) for found, truth in pairs]))

@@ -66,6 +66,17 @@ class Progress:
         return " · ".join(part for part in (self._title, note, state) if part)
 
 
+def counter(verb: str) -> Callable[[int, int], None]:
+    """A progress line for a terminal; silent where the output is a file."""
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{verb} {done} of {total}", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
 class TerminalLine:
     """One line of a terminal, replaced in place; only its end where the output is a file."""
 

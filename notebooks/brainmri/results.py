@@ -49,15 +49,7 @@ class ClassificationResult:
             f"({self.split.how}), size {self.size} on {self.hardware} ({trained}): AUC {self.auc}, accuracy "
             f"{self.counts.accuracy:.3f} at a threshold chosen on validation.",
         ]
-        if self.split.by == "block":
-            said.append(
-                "The patients are not known: one whose slices reach from one block into the next may lie on two sides."
-            )
-        if self.source.synthetic:
-            said.append("SYNTHETIC: this says nothing about patients.")
-        if self.size == "smoke":
-            said.append("Size smoke only tries the notebook out: do not quote this figure.")
-        return said
+        return [*said, *_caveats(self.split.by, self.source, self.size)]
 
     def as_json(self) -> dict[str, Any]:
         """The result for files and programs."""
@@ -105,15 +97,7 @@ class SegmentationResult:
             f"saw its {self.by} ({self.split}), {first}, size {self.size} on {self.hardware} (trained in "
             f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of the tumours were missed altogether.",
         ]
-        if self.by == "block":
-            said.append(
-                "The patients are not known: one whose slices reach from one block into the next may lie on two sides."
-            )
-        if self.source.synthetic:
-            said.append("SYNTHETIC: this says nothing about patients.")
-        if self.size == "smoke":
-            said.append("Size smoke only tries the notebook out: do not quote this figure.")
-        return said
+        return [*said, *_caveats(self.by, self.source, self.size)]
 
     @property
     def split(self) -> str:
@@ -123,12 +107,7 @@ class SegmentationResult:
     def as_json(self) -> dict[str, Any]:
         """The result for files and programs."""
         return {
-            "dice": self.dice.value,
-            "dice_low": self.dice.low,
-            "dice_high": self.dice.high,
-            **means(self.overlaps),
-            "n": len(self.overlaps),
-            "groups": len(set(self.groups)),
+            **overlap_figures(self.dice, self.overlaps, self.groups),
             "split": self.split,
             "pretrained": self.pretrained,
             "data": self.source.credit,
@@ -138,11 +117,28 @@ class SegmentationResult:
         }
 
 
-def means(overlaps: Sequence[Overlap]) -> dict[str, float]:
-    """What is told beside the Dice. The distance is the median, in pixels: a missed tumour makes a mean infinite."""
+def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequence[str]) -> dict[str, float]:
+    """What is told of found masks. The distance is the median, in pixels: a missed tumour makes a mean infinite."""
     return {
+        "dice": dice.value,
+        "dice_low": dice.low,
+        "dice_high": dice.high,
         "iou": float(np.mean([one.iou for one in overlaps])),
         "sensitivity": float(np.mean([one.sensitivity for one in overlaps])),
         "hausdorff_95_median": float(np.median([one.hausdorff_95 for one in overlaps])),
         "missed": sum(one.dice == 0 for one in overlaps),
+        "n": len(overlaps),
+        "groups": len(set(groups)),
     }
+
+
+def _caveats(by: Literal["patient", "block"], source: Source, size: str) -> list[str]:
+    """What a reader of any result has to be told."""
+    said = {
+        "The patients are not known: one whose slices reach from one block into the next may lie on two sides.": (
+            by == "block"
+        ),
+        "SYNTHETIC: this says nothing about patients.": source.synthetic,
+        "Size smoke only tries the notebook out: do not quote this figure.": size == "smoke",
+    }
+    return [sentence for sentence, holds in said.items() if holds]

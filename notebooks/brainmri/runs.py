@@ -30,6 +30,10 @@ class Run:
         """Network and optimiser after so many epochs, as PyTorch stores them."""
         return self.folder / f"epoch-{epochs:04d}.pt"
 
+    def write_settings(self, settings: Mapping[str, Any]) -> None:
+        """Store what the result depends on."""
+        write_whole(self.folder / "settings.json", settings_text(settings) + "\n")
+
     def read_history(self) -> list[dict[str, float]]:
         """Loss and metrics of each complete epoch."""
         path = self.folder / "history.json"
@@ -52,12 +56,17 @@ def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = Non
     `settings` holds everything that the result depends on (JSON values); `name` in it becomes part of the folder's
     name. `root` is ~/sciencebox-runs unless given.
     """
-    text = json.dumps(dict(settings), indent=2, sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
+    key = hashlib.sha256(settings_text(settings).encode()).hexdigest()[:8]
     folder = (root or Path.home() / HOME) / notebook / f"{settings.get('name', 'run')}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "settings.json", text + "\n")
-    return Run(folder)
+    run = Run(folder)
+    run.write_settings(settings)
+    return run
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as they are stored: equal ones as equal text."""
+    return json.dumps(dict(settings), indent=2, sort_keys=True)
 
 
 def fingerprint(dataset: Dataset) -> str:

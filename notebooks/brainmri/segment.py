@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 AIR, DARKEST, BRIGHTEST = 0.08, -3.0, 4.0
-PLANES = ("axial", "coronal", "sagittal")
 RATES = {"first": 2e-3, "then": 3e-4, "alone": 1e-3}  # what was learnt first is not to be forgotten
 
 
@@ -97,6 +96,11 @@ def normalise(image: Array) -> Array:
     if head.size == 0:
         return np.full_like(image, DARKEST)
     return np.clip((image - head.mean()) / max(float(head.std()), 1e-3), DARKEST, BRIGHTEST).astype(np.float32)
+
+
+def grey(images: Array) -> Array:
+    """Normalised images as grey values from 0 to 1, to be looked at."""
+    return (images - DARKEST) / (BRIGHTEST - DARKEST)
 
 
 def folds(groups: NDArray[np.str_], count: int) -> Iterator[Fold]:

@@ -22,7 +22,7 @@ import torch
 from brainmri import __version__, data, fit, gpu, overlap, segment, synthetic
 from brainmri.results import SegmentationResult
 from brainmri.runs import HOME, Run, fingerprint, open_run, write_whole
-from brainmri.segment import PLANES, SIZES, Fold, Samples, Size
+from brainmri.segment import SIZES, Fold, Samples, Size
 from brainmri.splits import LeakageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ class Study:
     loss: str = "bce + dice"
     pretrain: bool = True
     bars: Bars = lambda _: lambda *_: None
-    seconds: float = 0.0
     _start: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
     @classmethod
@@ -97,6 +96,12 @@ class Study:
             "version": __version__,
         }
 
+    @property
+    def seconds(self) -> float:
+        """How long the networks of the cross-validation were trained, in all kernels together."""
+        parts = [self.folder / "pretraining", *self.folder.glob("fold-*")]
+        return sum(epoch["seconds"] for part in parts for epoch in Run(part).read_history())
+
     def samples(self) -> Samples:
         """The slices with a mask."""
         return segment.samples(self.dataset, self.size.pixels, self.bars("reading slices"))
@@ -110,14 +115,14 @@ class Study:
         size = self.size
         heads = Path.home() / HOME / "data" / f"synthetic-{size.heads}-heads-three-planes-seed-{self.seed}"
         made = synthetic.make(
-            heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=PLANES, seed=self.seed,
+            heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=data.PLANES, seed=self.seed,
             on_progress=self.bars("drawing synthetic heads"),
         )  # fmt: skip
         drawn = segment.samples(made, size.pixels, self.bars("reading synthetic heads"))
         apart = round(len(drawn) * SYNTHETIC_VALIDATION)
         learn, check = drawn.take(np.arange(apart, len(drawn))), drawn.take(np.arange(apart))
         training = self._training("pretraining", "first")
-        self._timed(training, learn, check, "learning from synthetic heads")
+        self._fit(training, learn, check, "learning from synthetic heads")
         self._start = {name: value.clone() for name, value in training.model.state_dict().items()}
         return training.history
 
@@ -125,7 +130,7 @@ class Study:
         """Train without the fold's test slices; their probabilities (n, 1, pixels, pixels), and the history."""
         training = self._training(f"fold-{number}", "then")
         learn, test = samples.take(fold.train), samples.take(fold.test)
-        self._timed(training, learn, None, f"fold {number}")
+        self._fit(training, learn, None, f"fold {number}")
         return fit.predict(training.model, test.images), training.history
 
     def cross_validate(self, samples: Samples) -> Validation:
@@ -159,7 +164,7 @@ class Study:
     def final(self, samples: Samples, validation: Validation) -> UNet:
         """A network for new slices, which learnt from all masks; stored with its card. Its figures are the folds'."""
         training = self._training("final", "then")
-        self._timed(training, samples, None, "learning from all masks")
+        self._fit(training, samples, None, "learning from all masks")
         fit.save(training.model.state_dict(), self.folder / "model.pt")
         card = {
             **self.settings,
@@ -186,10 +191,9 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         return fit.Training(model, segment.recipe(self.size, stage, self.loss, self.seed), Run(folder))
 
-    def _timed(self, training: fit.Training, learn: Samples, check: Samples | None, title: str) -> None:
+    def _fit(self, training: fit.Training, learn: Samples, check: Samples | None, title: str) -> None:
         validation = (check.images, check.masks) if check else None
         training.fit(learn.images, learn.masks, validation, self.bars(title))
-        self.seconds += sum(epoch["seconds"] for epoch in training.history)
 
 
 @dataclass(frozen=True)

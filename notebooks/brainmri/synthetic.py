@@ -20,14 +20,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
-from brainmri.data import Dataset, Source, read_folder, write_source
+from brainmri.data import Dataset, Plane, Source, read_folder, write_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +41,6 @@ STAMP = "SYNTHETIC"
 WORTH_WORKERS = 40  # heads
 SOLID = 0.35  # of the lesions are bright all through; the others have a dark core
 BRAIN = 0.5  # brightness of white matter; after contrast, scalp and enhancing tissue are brighter
-Plane = Literal["axial", "coronal", "sagittal"]
 # Between which places in MNI space, in mm along the axis across the plane, a head's slices are taken.
 RANGE_MM: dict[Plane, tuple[float, float]] = {
     "axial": (-8.0, 48.0),

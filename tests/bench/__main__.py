@@ -24,7 +24,8 @@ from sciencebox.host.steps import StepError
 
 from tests.bench import broker, cards, hubs, machine, measure, picture, replay, report, waiting
 from tests.bench import results as records
-from tests.deployed.conftest import deployed, make, stack_folder
+from tests.conftest import stack_folder
+from tests.deployed.conftest import deployed, make
 from tests.engine import rig
 
 if TYPE_CHECKING:

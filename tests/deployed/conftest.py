@@ -6,16 +6,16 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, stack_folder
 from tests.service import Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tests.engine.rig import Engine
     from tests.fakes.driver.fake import FakeDriver
@@ -89,12 +89,6 @@ def deployed(
         data_root.with_name("hub.log").write_bytes(service.hub.logs())  # pytest keeps the folders of three runs
         service.close()
         make("destroy", settings, "--yes")
-
-
-def stack_folder() -> Path:
-    """Where `make test-tools` publishes the software stack."""
-    done = subprocess.run([ROOT / "tests/tools/stack.sh", "--path"], capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -16,16 +15,14 @@ from sciencebox.gpus.device import Health
 from sciencebox.gpus.inventory import LIBRARY, read_inventory
 
 from tests.gpu.conftest import CUDA, holding
+from tests.service import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sciencebox.gpus.device import Device, Inventory
 
 MIB = 1024**2
 HELD_MIB = 1024
 DEADLINE_S = 20
-POLL_S = 0.1
 ILLEGAL_ADDRESS = 700
 
 
@@ -60,7 +57,7 @@ def test_a_program_on_a_card_is_seen_with_its_memory(card: Device) -> None:
     assert process.memory_bytes is None or process.memory_bytes >= HELD_MIB * MIB
     assert used is not None
     assert used >= HELD_MIB * MIB
-    _until(lambda: all(p.pid != pid for p in _now(card).processes))
+    wait_until(lambda: all(p.pid != pid for p in _now(card).processes), "the program is gone", DEADLINE_S)
 
 
 def test_an_error_of_a_program_is_heard_and_is_not_held_against_the_card(card: Device) -> None:
@@ -68,7 +65,7 @@ def test_an_error_of_a_program_is_heard_and_is_not_held_against_the_card(card: D
     with holding(1), subprocess.Popen(listener, stdout=subprocess.PIPE, text=True) as hears:
         try:
             assert hears.stdout is not None
-            _until(lambda: _has_open(hears.pid, f"/dev/nvidia{card.minor}"))
+            wait_until(lambda: _has_open(hears.pid, f"/dev/nvidia{card.minor}"), "the card is listened to", DEADLINE_S)
             failed = subprocess.run([sys.executable, CUDA, "fault"], check=True, capture_output=True, text=True)
             assert json.loads(failed.stdout) == {"error": ILLEGAL_ADDRESS}
             uuid, number = _line(hears.stdout).split()
@@ -91,10 +88,3 @@ def _line(stream: IO[str]) -> str:
     ready, _, _ = select.select([stream], [], [], DEADLINE_S)
     assert ready, f"nothing was heard in {DEADLINE_S} s"
     return stream.readline()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s"
-        time.sleep(POLL_S)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT, STACK_TOOL, stack_folder
+
 HERE = Path(__file__).parent
-PROJECT = HERE.parents[1]
-TOOL = PROJECT / "tests/tools/stack.sh"
 # pytest itself is not in the stack: it comes from where this runs, behind everything that is in the stack.
 RUN = "import sys; sys.path.append(sys.argv[1]); import pytest; sys.exit(pytest.main(sys.argv[2:]))"
 WRITE = """
@@ -50,18 +50,18 @@ pytestmark = [
 
 def run(environment: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A Python of the stack with the notebooks' package of the checkout."""
-    built = Path(subprocess.run([TOOL, "--path"], check=True, capture_output=True, text=True).stdout.strip())
+    built = stack_folder()
     found = sorted(built.glob(f"lcg/views/*/*/{environment}"), key=lambda path: path.stat().st_mtime)
     if not found or os.geteuid() != 0:
         pytest.skip("no software stack is built, or this is not root: run `make test-tools` as root")
     inside = Path("/cvmfs/sciencebox.local") / found[-1].relative_to(built) / "bin/python3"
     environ = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
-        "PYTHONPATH": str(PROJECT / "notebooks"),
+        "PYTHONPATH": str(ROOT / "notebooks"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [TOOL, "--enter", inside, *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, env=environ, cwd=PROJECT)
+    command = [STACK_TOOL, "--enter", inside, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environ, cwd=ROOT)
 
 
 def test_networks_losses_and_trainings_are_as_they_should_be() -> None:

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
+from tests.conftest import ROOT, STACK_TOOL, stack_folder
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROJECT = Path(__file__).parents[2]
-NOTEBOOKS = PROJECT / "notebooks"
-STACK_TOOL = PROJECT / "tests" / "tools" / "stack.sh"
+NOTEBOOKS = ROOT / "notebooks"
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ def find_kernels() -> Kernels | None:
     """Those of SCIENCEBOX_TEST_KERNELS, else of the newest view that tests/tools/stack.sh built."""
     if given := os.environ.get("SCIENCEBOX_TEST_KERNELS"):
         return Kernels(Path(given))
-    built = subprocess.run([STACK_TOOL, "--path"], check=True, capture_output=True, text=True).stdout.strip()
-    found = sorted(Path(built).glob("lcg/views/*/*/share/jupyter/kernels"), key=lambda path: path.stat().st_mtime)
+    built = stack_folder()
+    found = sorted(built.glob("lcg/views/*/*/share/jupyter/kernels"), key=lambda path: path.stat().st_mtime)
     # A notebook runs in a home of its own, which would lead the tool to another cache.
     enter = ("env", f"SCIENCEBOX_TEST_STACK={built}", str(STACK_TOOL), "--enter")
     return Kernels(found[-1], enter) if found else None
@@ -89,10 +88,23 @@ def kernels() -> Kernels:
     return found
 
 
+def results(home: Path, name: str) -> list[dict]:
+    """What the runs of a notebook stored that were brought to their end."""
+    return [json.loads(path.read_text()) for path in (home / "sciencebox-runs" / name).glob("*/result.json")]
+
+
+@pytest.fixture(scope="module")
+def synthetic(
+    request: pytest.FixtureRequest, execute: Callable[..., Executed], tmp_path_factory: pytest.TempPathFactory
+) -> Executed:
+    """The notebook of a test module, by its NAME, run where there is no data."""
+    return execute(request.module.NAME, tmp_path_factory.mktemp("synthetic"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real MRI data, or skip."""
-    root = Path(os.environ.get("SCIENCEBOX_DATA") or PROJECT.parent / "shared" / "data")
+    root = Path(os.environ.get("SCIENCEBOX_DATA") or ROOT.parent / "shared" / "data")
     if not (root / "figshare" / "labels.csv").is_file():
         pytest.skip(f"no real MRI data: {root} has no figshare/labels.csv; set SCIENCEBOX_DATA")
     return root

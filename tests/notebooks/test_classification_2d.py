@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 import nbformat
 import pytest
+
+from tests.notebooks.conftest import results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +21,8 @@ NAME = "11_classification_2d"
 
 def result(home: Path) -> dict:
     """What the run stored."""
-    (stored,) = (home / "sciencebox-runs" / NAME).glob("*/result.json")
-    return json.loads(stored.read_text())
-
-
-@pytest.fixture(scope="module")
-def synthetic(execute: Callable, tmp_path_factory: pytest.TempPathFactory):
-    return execute(NAME, tmp_path_factory.mktemp("synthetic"))
+    (stored,) = results(home, NAME)
+    return stored
 
 
 def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:

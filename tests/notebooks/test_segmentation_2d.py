@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.notebooks.conftest import results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,31 +17,21 @@ pytestmark = pytest.mark.notebooks
 NAME = "12_segmentation_2d"
 
 
-def results(home: Path) -> list[dict]:
-    """What the studies stored that were brought to their end."""
-    return [json.loads(path.read_text()) for path in (home / "sciencebox-runs" / NAME).glob("*/result.json")]
-
-
-@pytest.fixture(scope="module")
-def synthetic(execute: Callable, tmp_path_factory: pytest.TempPathFactory):
-    return execute(NAME, tmp_path_factory.mktemp("synthetic"))
-
-
 def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:
     assert synthetic.complaints == []
     assert synthetic.figures == 6
     assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
     assert "do not quote this figure" in synthetic.shown
-    (stored,) = results(synthetic.home)
+    (stored,) = results(synthetic.home, NAME)
     assert stored["split"] == "patient cross-validation, 2 folds"
     assert f"Dice {stored['dice']:.3f}" in synthetic.shown
 
 
 def test_a_second_run_finds_its_trainings_and_the_same_figures(synthetic, execute: Callable) -> None:
-    before = results(synthetic.home)
+    before = results(synthetic.home, NAME)
     again = execute(NAME, synthetic.home)
     assert again.complaints == []
-    assert results(synthetic.home) == before
+    assert results(synthetic.home, NAME) == before
 
 
 @pytest.mark.data
@@ -48,6 +39,6 @@ def test_on_real_slices_it_names_them_and_their_blocks(execute: Callable, tmp_pa
     done = execute(NAME, tmp_path, SCIENCEBOX_DATA=str(real_data))
     assert done.complaints == []
     assert "10.6084/m9.figshare.1512427, CC BY 4.0" in done.shown
-    (stored,) = results(tmp_path)
+    (stored,) = results(tmp_path, NAME)
     assert (stored["n"], stored["groups"], stored["split"]) == (48, 5, "block cross-validation, 2 folds")
     assert "may lie on two sides" in done.shown

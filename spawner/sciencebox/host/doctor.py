@@ -95,11 +95,8 @@ def _disk(host: Host) -> Iterator[Row]:
 
 def _ports(host: Host, settings: Settings) -> Iterator[Row]:
     server, monitoring = settings.server, settings.monitoring
-    keys = {
-        server.https_port: "server.https_port",
-        server.http_port: "server.http_port",
-        monitoring.port: "monitoring.port",
-    }
+    keys = {monitoring.port: "monitoring.port"} if monitoring.enabled else {}
+    keys |= {server.https_port: "server.https_port", server.http_port: "server.http_port"}
     for use in host.ports:
         if use.holder and not use.ours:
             advice = f"Stop it, or set another `{keys[use.port]}`."

@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 import sciencebox
 from sciencebox.gpus import wording
-from sciencebox.hub import caretaker, culling
+from sciencebox.hub import caretaker, culling, metrics
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.sessions.docker import LONGEST_WAIT_S, GPUDockerSpawner
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 HERE = Path(__file__).parent
-METRICS_SERVICE = "sciencebox-metrics"  # whoever has its token may read the metrics, and nothing else
 
 
 @dataclass(frozen=True)
@@ -69,14 +68,11 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.services = [
         {"name": caretaker.SERVICE, "api_token": place.secret("service_token")},
         {"name": culling.SERVICE, "command": culling.command(settings.idle)},
-        {"name": METRICS_SERVICE, "api_token": place.secret("metrics_token")},
+        {"name": metrics.SERVICE, "api_token": place.secret("metrics_token")},
     ]
     c.JupyterHub.load_roles = [
         {"name": service.SERVICE, "services": [service.SERVICE], "scopes": service.SCOPES}
-        for service in (caretaker, culling)
-    ]
-    c.JupyterHub.load_roles += [
-        {"name": METRICS_SERVICE, "services": [METRICS_SERVICE], "scopes": ["read:metrics"]},
+        for service in (caretaker, culling, metrics)
     ]
     # Who starts by the API hears of a refusal at once, and of a place in the queue after this many seconds.
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 2}

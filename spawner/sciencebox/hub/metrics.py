@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sciencebox.gpus.device import Device, Load
     from sciencebox.sessions.desk import Desk
 
+SERVICE = "sciencebox-metrics"  # whoever has its token may read the metrics, and nothing else
+SCOPES = ["read:metrics"]
 _MINUTE, _HOUR = 60, 3600
 WAITS_S = (1, 10, _MINUTE, 10 * _MINUTE, 30 * _MINUTE, _HOUR, 3 * _HOUR, 8 * _HOUR, 24 * _HOUR, 72 * _HOUR)
 _LOADS: tuple[tuple[str, str, Callable[[Load], float | None]], ...] = (
