@@ -24,6 +24,7 @@ from .progress import ConsoleProgress
 from .project import read_project
 from .published import Published, published, remove_stale_downloads, remove_tree, unused_trees
 from .release import bundled_releases, load_release, release_names
+from .repository.commands import add_to
 from .tree import Layout, only_builder
 from .uv import Uv, find_uv
 
@@ -147,6 +148,9 @@ def prune(
                 progress.say(f"removed {tree} ({_gigabytes(remove_tree(layout.root, tree))})")
         if not dry_run:
             remove_stale_downloads(layout.work / "cache")
+
+
+add_to(app)
 
 
 def _console() -> Console:

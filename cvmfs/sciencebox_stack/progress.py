@@ -18,6 +18,7 @@ _FETCHED = re.compile(r"^\s*Downloaded (?P<name>\S+)")
 _DONE = re.compile(r"^(?:Prepared|Installed|Bytecode compiled) ")
 _MEBIBYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
 _LINE_EVERY_SECONDS = 10.0
+_SHOWN_EVERY_SECONDS = 0.1
 
 
 class Step(Protocol):
@@ -25,6 +26,9 @@ class Step(Protocol):
 
     def tool_says(self, line: str) -> None:
         """Take a line of the tool that does the work."""
+
+    def now(self, text: str) -> None:
+        """What is being done at this moment; only some of these are shown."""
 
 
 class Progress(Protocol):
@@ -77,7 +81,7 @@ class ConsoleProgress:
         began = self.clock()
         if self.console.is_terminal:
             with self.console.status(f"{what} ...") as status:
-                yield _ShownStep(lambda text: status.update(f"{what}: {text}"))
+                yield _ShownStep(lambda text: status.update(f"{what}: {text}"), self.clock, _SHOWN_EVERY_SECONDS)
         else:
             yield _ShownStep(lambda text: self.say(f"  {what}: {text}"), self.clock, _LINE_EVERY_SECONDS)
         self.say(f"{what}: done in {self.clock() - began:.0f} s")
@@ -93,6 +97,10 @@ class _ShownStep:
 
     def tool_says(self, line: str) -> None:
         text = self.downloads.take(line)
-        if text is not None and self.clock() - self.shown >= self.every:
+        if text is not None:
+            self.now(text)
+
+    def now(self, text: str) -> None:
+        if self.clock() - self.shown >= self.every:
             self.shown = self.clock()
             self.show(text)

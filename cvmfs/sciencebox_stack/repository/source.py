@@ -1,0 +1,83 @@
+"""Where a repository is read from: a folder, or a web server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import httpx
+
+from ..errors import StackError
+from .objects import DamagedError, ObjectName, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_PATIENCE_S = 30.0
+_LARGEST_LETTER = 1024 * 1024
+_LARGEST_DATABASE = 1024 * 1024 * 1024  # a history's size is said nowhere
+
+
+class MissingError(DamagedError):
+    """Something that must be there is not."""
+
+
+class Source(Protocol):
+    """Reads the files of a repository."""
+
+    def read(self, path: str) -> bytes:
+        """The content of a file below the repository's root. Raises MissingError."""
+
+
+class FolderSource:
+    """A repository in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> bytes:
+        """See Source."""
+        try:
+            return (self._root / path).read_bytes()
+        except FileNotFoundError:
+            raise MissingError(f"{path} is missing in {self._root}.") from None
+
+
+class WebSource:
+    """A repository on a web server; many threads may read at once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        transport = httpx.HTTPTransport(retries=3)
+        self._client = httpx.Client(timeout=_PATIENCE_S, transport=transport, follow_redirects=True)
+
+    def read(self, path: str) -> bytes:
+        """See Source. Raises StackError when the server does not answer."""
+        try:
+            answer = self._client.get(f"{self._url}/{path}")
+        except httpx.HTTPError as error:
+            raise StackError(f"{self._url} does not answer: {error}.") from None
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise MissingError(f"{path} is missing at {self._url}.")
+        if answer.is_error:
+            raise StackError(f"{self._url}/{path} answers with status {answer.status_code}.")
+        return answer.content
+
+
+def read_object(source: Source, name: ObjectName, size: int | None = None) -> bytes:
+    """The content of an object of ``size`` bytes.
+
+    Raises:
+        DamagedError: it is missing, or not what its name or its size says.
+    """
+    content = unpack(name, source.read(name.path), _LARGEST_DATABASE if size is None else size)
+    if size is not None and len(content) != size:
+        raise DamagedError(f"{name.path} has {len(content)} bytes where its catalog says {size}.")
+    return content
+
+
+def read_letter(source: Source, path: str) -> bytes:
+    """A signed text. Raises DamagedError for one that is far too long."""
+    letter = source.read(path)
+    if len(letter) > _LARGEST_LETTER:
+        raise DamagedError(f"{path} is too long.")
+    return letter
