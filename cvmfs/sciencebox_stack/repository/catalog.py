@@ -154,8 +154,8 @@ def read(content: bytes) -> Catalog:
         with closing(sqlite3.connect(":memory:")) as database:
             database.deserialize(content)
             return _read(database)
-    except (sqlite3.Error, ValueError, TypeError) as error:
-        raise DamagedError(f"A catalog cannot be read: {error}.") from None
+    except (sqlite3.Error, ValueError, TypeError, MemoryError) as error:  # the last for no bytes at all
+        raise DamagedError(f"A catalog cannot be read: {error or 'it is empty'}.") from None
 
 
 def _read(database: sqlite3.Connection) -> Catalog:
