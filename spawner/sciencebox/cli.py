@@ -62,9 +62,15 @@ def demo(settings: File = DEMO, no_stack: NoStack = False, rebuild: Rebuild = Fa
 
 @commands.command()
 def stack(settings: File = EXAMPLE) -> None:
-    """Build the software stack alone."""
+    """Build the software stack alone, and publish it where the settings say so."""
     deployment = _deployment(settings)
-    wanted = {deployment.check_host, deployment.provide_engine, deployment.build_images, deployment.build_stack}
+    wanted = {
+        deployment.check_host,
+        deployment.provide_engine,
+        deployment.build_images,
+        deployment.provide_stack,
+        deployment.publish_stack,
+    }
     _do([step for step in deployment.steps() if step.run in wanted])
 
 

@@ -32,6 +32,7 @@ from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.idle import IdleRule, IdleWatch
 from sciencebox.sessions.options import make_offer
 from sciencebox.sessions.signal import Signal
+from sciencebox.sessions.stack import Stacks
 from sciencebox.sessions.waiting import WaitingRoom
 
 from tests.service import wait_until
@@ -210,6 +211,7 @@ class PretendDesk:
         self._file = file
         self.state = State()
         self.settings = settings_file.parse("", "test")
+        self.stacks = Stacks(self.settings)
         self._inventory = Inventory()
         self._broker = Broker()
         self.notices: dict[str, str] = {}

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Build the third-party parts that the tests need and a distribution may lack: a container engine with CDI, NVIDIA's
-# container toolkit and a Debian root for machines without an image registry. Each goes into a cache outside the
+# container toolkit and a client for CVMFS repositories. Each goes into a cache outside the
 # checkout, under a name that carries its pins, so that a changed pin builds anew and everything else is reused.
 #
 #   tests/tools/build.sh            build what is missing
@@ -33,8 +33,32 @@ build() { # tool, CGO_ENABLED, go build arguments...
     touch "$folder/finished"
 }
 
+# Changed in two places: other users than root may read what is mounted, as a session's user must, and a file of its
+# cache is there when it is whole, and not while it is being written.
+build_client() {
+    local source work
+    work=$(mktemp -d)
+    cargo init --quiet --name fetch --vcs none "$work/fetch"
+    (cd "$work/fetch" && cargo add --quiet "${client%-*}@=${client##*-}" && cargo fetch --quiet)
+    source=$(find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -maxdepth 2 -name "$client" | head -n 1)
+    cp -r "$source" "$work/client"
+    rm -f "$work/client/rust-toolchain.toml"
+    sed -i 's/let mut config = Config::default();/&\nconfig.acl = fuser::SessionACL::All;/' \
+        "$work/client/src/file_system.rs"
+    sed -i 's/fs::write(cached_file, decompressed)?;/let part = format!("{cached_file}.{:?}", std::thread::current().id());\
+fs::write(\&part, decompressed)?;\
+fs::rename(\&part, cached_file)?;/' "$work/client/src/fetcher.rs"
+    (cd "$work/client" && CARGO_TARGET_DIR=$work/target cargo build --quiet --release --locked --bin cvmfs-cli)
+    mkdir -p "$client_folder/bin"
+    cp "$work/target/release/cvmfs-cli" "$client_folder/bin/"
+    rm -rf "$work"
+}
+
+client=cvmfs-0.4.2 # a crate that mounts repositories; its own lock pins what it is made from
+client_folder=$cache/tools/$client-$(declare -f build_client | sha256sum | cut -c1-12)
+
 if [ "${1:-}" = --path ]; then
-    echo "$(pinned engine):$(pinned nvidia)"
+    echo "$(pinned engine):$(pinned nvidia):$client_folder/bin"
     exit
 fi
 
@@ -50,4 +74,13 @@ build engine 0 -tags 'netgo osusergo exclude_graphdriver_btrfs' \
 toolkit=github.com/NVIDIA/nvidia-container-toolkit/cmd
 packages=("$toolkit/nvidia-ctk" "$toolkit/nvidia-cdi-hook" "$toolkit/nvidia-container-runtime")
 build nvidia 1 -ldflags '-s -w'
+if [ -e "$client_folder/finished" ]; then
+    say "$client: built already"
+elif ! command -v cargo > /dev/null || ! pkg-config --exists fuse3; then
+    say "$client: left out. It needs Rust (1.85 or newer) and FUSE (Debian: fuse3 libfuse3-dev pkg-config)."
+else
+    say "$client: building (minutes)"
+    build_client
+    touch "$client_folder/finished"
+fi
 say "tools are in $cache/tools"

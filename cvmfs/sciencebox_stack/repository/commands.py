@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 RENEW_DAYS = 7  # before the whitelist expires
+READERS = 16  # at once: each waits for disk or network most of the time
 
 
 def _name(name: str) -> str:
@@ -121,7 +122,7 @@ def verify(
         progress = ConsoleProgress(Console(stderr=True))
         with progress.working("reading all objects") as step:
             found = verify_all(
-                source, trusted.manifest, _workers(), lambda done, of: step.now(f"{done:,} of {of:,} objects")
+                source, trusted.manifest, READERS, lambda done, of: step.now(f"{done:,} of {of:,} objects")
             )
         if found.damaged:
             more = len(found.damaged) - SHOWN
@@ -246,10 +247,6 @@ def _bytes(show: Callable[[str], None], clock: Callable[[], float]) -> Callable[
         show(f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate / 1e6:.0f} MB/s, {left:.0f} s left")
 
     return on_progress
-
-
-def _workers() -> int:
-    return os.cpu_count() or 1
 
 
 def _console() -> Console:

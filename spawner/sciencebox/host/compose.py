@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 import sciencebox
+from sciencebox.sessions.stack import folder_of
 from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 DRIVER_IN_HUB = "/run/sciencebox/driver"
 CERTIFICATES_IN_CADDY = "/certificates"
 SERVICES = ("caddy", "proxy", "hub")
-MONITORING = "prometheus"  # a service that only some deployments have
+# Services that only some deployments have, each with the part of the Compose project that describes it.
+MONITORING, REPOSITORY = "prometheus", "repository"
+PARTS = {MONITORING: "monitoring.yaml", REPOSITORY: "repository.yaml"}
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def env_file(
     hub_inputs: str,
     caddy_inputs: str,
     monitoring_inputs: str = "",
+    repository_inputs: str = "",
 ) -> str:
     """The values that compose.yaml is filled with."""
     server = settings.server
@@ -91,6 +95,7 @@ def env_file(
         "DATA_ROOT": str(settings.data_root),
         "STATE": str(places.state),
         "REPOSITORY": settings.stack.repository,
+        "STACK_VOLUME": hub_stack_volume(settings),
         "ENGINE_SOCKET": str(socket),
         "HTTPS_PORT": str(server.https_port),
         "HTTP_PORT": str(server.http_port),
@@ -103,13 +108,29 @@ def env_file(
         "MONITORING_PORT": str(settings.monitoring.port),
         "MONITORING_DAYS": str(settings.monitoring.days),
         "MONITORING_INPUTS": monitoring_inputs,
+        "PUBLISH_PORT": str(settings.stack.publish.port),
+        "REPOSITORY_INPUTS": repository_inputs,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
+def hub_stack_volume(settings: Settings) -> str:
+    """How the hub sees the stack. The folder itself may be a link to another disk; a mount may come and go."""
+    if settings.stack.source == "client":
+        return f"{settings.stack.mount}:{settings.stack.mount}:ro,rslave"
+    folder = folder_of(settings, settings.stack.repository)
+    return f"{folder}:{folder}:ro"
+
+
+def optional(settings: Settings) -> tuple[str, ...]:
+    """The services that this deployment has and others have not."""
+    wanted = {MONITORING: settings.monitoring.enabled, REPOSITORY: settings.stack.publish.enabled}
+    return tuple(name for name, enabled in wanted.items() if enabled)
+
+
 def services(settings: Settings) -> tuple[str, ...]:
     """The services that a deployment has."""
-    return (*SERVICES, MONITORING) if settings.monitoring.enabled else SERVICES
+    return (*SERVICES, *optional(settings))
 
 
 def tls_directive(settings: Settings) -> str:
@@ -149,15 +170,14 @@ def overlay(driver: Driver) -> str | None:
 
 
 def command_line(
-    compose: Compose, name: str, places: Places, *, with_overlay: bool, monitoring: bool = False
+    compose: Compose, name: str, places: Places, *, with_overlay: bool, extra: Sequence[str] = ()
 ) -> list[str]:
-    """Compose for this deployment; its arguments follow."""
-    files = ["-f", str(places.compose_folder / "compose.yaml")]
-    if monitoring:
-        files += ["-f", str(places.compose_folder / "monitoring.yaml")]
+    """Compose for this deployment, with the `extra` services; its arguments follow."""
+    files = [places.compose_folder / part for part in ("compose.yaml", *(PARTS[service] for service in extra))]
     if with_overlay:
-        files += ["-f", str(places.overlay)]
-    return [*compose.command, "-p", name, "--env-file", str(places.env_file), *files]
+        files.append(places.overlay)
+    chosen = [argument for file in files for argument in ("-f", str(file))]
+    return [*compose.command, "-p", name, "--env-file", str(places.env_file), *chosen]
 
 
 def parse_hashes(text: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from sciencebox.host.compose import (
     digest,
     env_file,
     network_environment,
+    optional,
     overlay,
     parse_hashes,
 )
@@ -29,7 +30,7 @@ from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.secrets import Secrets
 from sciencebox.host.steps import Screen, Step, StepError
-from sciencebox.sessions.stack import published
+from sciencebox.sessions.stack import folder_of, published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,8 @@ class Deployment:
             Step("Container engine", self.provide_engine),
             Step("Images", self.build_images),
             Step("Secrets", self.provide_secrets),
-            Step("Software stack", self.build_stack),
+            Step("Software stack", self.provide_stack),
+            *([Step("Repository", self.publish_stack)] if self.settings.stack.publish.enabled else []),
             *([Step("Demo data", self.draw_demo_data)] if self.settings.accounts.demo_users else []),
             Step("Services", self.bring_up),
             Step("Ready", self.wait),
@@ -146,8 +148,13 @@ class Deployment:
         screen.log(f"generated: {', '.join(made) or 'nothing'}")
         return f"generated {len(made)}" if made else "kept"
 
-    def build_stack(self, screen: Screen) -> str:
-        """Build the release of the software stack, where it is not published yet."""
+    def provide_stack(self, screen: Screen) -> str:
+        """Build the release of the software stack, where it is not there yet; one that is mounted is looked at."""
+        if self.settings.stack.source == "client":
+            views, fault = stack.look(self.settings)
+            if fault:
+                raise StepError(f"{fault} {stack.MEND_MOUNT.format(self.settings.stack.repository)}")
+            return f"mounted: {', '.join(view.name for view in views)}"
         if not self.with_stack:
             return "left out; sessions have no kernels until `make stack`"
         if not (self.checkout / "images/cvmfs/Dockerfile").exists():
@@ -155,6 +162,15 @@ class Deployment:
         passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}
         wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed)
         return stack.run(self.client, wanted, screen, "The software stack could not be built")
+
+    def publish_stack(self, screen: Screen) -> str:
+        """Sign what is new in the stack and put it where the web server has it. Keys are made at the first time."""
+        if not published(self._repository(), self.settings.stack.repository):
+            return "left out; there is no stack yet"
+        for command in ("keys", "publish"):
+            wanted = stack.publishing(self.settings, self._repository(), self.places.state / "keys", command)
+            told = stack.run(self.client, wanted, screen, "The repository could not be published")
+        return told
 
     def draw_demo_data(self, screen: Screen) -> str:
         """Synthetic heads for the classification notebook, so that a demonstration has data at once."""
@@ -202,7 +218,7 @@ class Deployment:
             raise StepError(f"The container engine does not answer: {state.fault}. Start it, then run this again.")
         self.client = engine.connect(self.socket)
         ended = self._end_sessions()
-        for job in ("stack", "demo-data"):
+        for job in ("stack", "demo-data", "keys", "publish"):
             stack.remove(self.client, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
         if self.places.env_file.exists() and compose:
@@ -265,11 +281,13 @@ class Deployment:
         return len(found)
 
     def _repository(self) -> Path:
-        return self.settings.data_root / "cvmfs" / self.settings.stack.repository
+        return folder_of(self.settings, self.settings.stack.repository)
 
     def _make_folders(self) -> None:
         root, state = self.settings.data_root, self.places.state
-        public = [root, root / "homes", root / "data", root / "cvmfs", self._repository()]
+        public = [root, root / "homes", root / "data", root / "cvmfs"]
+        public += [self._repository()] if self.settings.stack.source == "local" else []
+        public += [root / "repository"] if self.settings.stack.publish.enabled else []
         private = [state, state / "caddy", state / "certificates", state / "prometheus"]
         try:
             for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
@@ -293,10 +311,8 @@ class Deployment:
     def _compose(self, *, with_overlay: bool) -> list[str]:
         if self.compose is None:
             raise StepError("Compose was not found.")
-        monitoring = self.settings.monitoring.enabled
-        return command_line(
-            self.compose, self.settings.name, self.places, with_overlay=with_overlay, monitoring=monitoring
-        )
+        extra = optional(self.settings)
+        return command_line(self.compose, self.settings.name, self.places, with_overlay=with_overlay, extra=extra)
 
     def _write_files(self) -> bool:
         """Write compose.env, the overlay, the hub's settings and the certificates. Whether there is an overlay."""
@@ -311,15 +327,16 @@ class Deployment:
             self.places.overlay.unlink(missing_ok=True)
         if not self.places.settings.exists() or self.places.settings.read_text(encoding="utf-8") != deployed:
             write_whole(self.places.settings, deployed)
-        caddyfile = (self.places.compose_folder / "Caddyfile").read_bytes()
+        read = self.places.compose_folder.joinpath
         values = env_file(
             self.settings,
             self.places,
             socket=self.socket,
             hostname=self.hostname,
             hub_inputs=digest([deployed, gpu or ""]),
-            caddy_inputs=digest([caddyfile, *certificates]),
-            monitoring_inputs=digest([(self.places.compose_folder / "prometheus.yml").read_bytes()]),
+            caddy_inputs=digest([read("Caddyfile").read_bytes(), *certificates]),
+            monitoring_inputs=digest([read("prometheus.yml").read_bytes()]),
+            repository_inputs=digest([read("repository.Caddyfile").read_bytes()]),
         )
         write_whole(self.places.env_file, values)
         return gpu is not None

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 LEAST_FREE = 3 * GIB  # below, a deployment stops halfway
+SOON_DAYS = 7  # before a whitelist expires
 COMFORTABLE_FREE = 20 * GIB  # images, one release of the stack, some homes
 TOOLKIT_WITH_CDI = (1, 14)
 LOOPBACK = ("localhost", "127.", "[::1]")
@@ -57,6 +58,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         _clock(host),
         _proxies(host),
         _certificates(host),
+        *_stack(host, settings),
     ]
 
 
@@ -96,6 +98,8 @@ def _disk(host: Host) -> Iterator[Row]:
 def _ports(host: Host, settings: Settings) -> Iterator[Row]:
     server, monitoring = settings.server, settings.monitoring
     keys = {monitoring.port: "monitoring.port"} if monitoring.enabled else {}
+    if settings.stack.publish.enabled:
+        keys[settings.stack.publish.port] = "stack.publish.port"
     keys |= {server.https_port: "server.https_port", server.http_port: "server.http_port"}
     for use in host.ports:
         if use.holder and not use.ours:
@@ -129,6 +133,29 @@ def _proxies(host: Host) -> Row:
 def _certificates(host: Host) -> Row:
     names = ", ".join(host.certificates)
     return Row("Certificates", State.OK, f"images trust those of this server too: {names}" if names else "Debian's own")
+
+
+def _stack(host: Host, settings: Settings) -> Iterator[Row]:
+    """Where the stack comes from another server, or is published for others. What is built here has its own step."""
+    stack = settings.stack
+    if stack.source == "client":
+        if not host.propagates:
+            advice = f"Run `mount --bind {stack.mount} {stack.mount}` and `mount --make-rshared {stack.mount}` at boot."
+            yield Row("Stack", State.FAILED, f"mounts below {stack.mount} do not reach containers", advice)
+        if host.stack_fault:
+            advice = f"See what `cvmfs_config probe {stack.repository}` says; until then sessions have no kernels."
+            yield Row("Stack", State.WARNING, host.stack_fault.rstrip("."), advice)
+        else:
+            yield Row("Stack", State.OK, f"mounted at /cvmfs/{stack.repository}")
+    if not stack.publish.enabled or host.whitelist_expires is None:
+        return
+    days = (host.whitelist_expires - host.clock.now) / 86400
+    if days < SOON_DAYS:
+        found = f"its whitelist expires in {days:.0f} days" if days > 0 else "its whitelist has expired"
+        advice = "Run `make stack`, or `sciencebox-stack resign` where the master key is; else clients refuse it."
+        yield Row("Repository", State.WARNING if days > 0 else State.FAILED, found, advice)
+    else:
+        yield Row("Repository", State.OK, f"whitelist valid for {days:.0f} days")
 
 
 def _engine(host: Host) -> Iterator[Row]:

@@ -7,19 +7,20 @@ import platform
 import shutil
 import socket as sockets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import docker
 import requests
 
-from sciencebox.host import engine, images
+from sciencebox.host import engine, images, stack
 from sciencebox.host.command import ask
 from sciencebox.host.compose import network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.ports import PortUse, read_port
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
+from sciencebox.sessions.stack import whitelist_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sciencebox.host.engine import Compose, EngineState
     from sciencebox.settings import Settings
 
+NO_ENGINE = ModeChoice(None, "The container engine does not answer.")
 APT_FAMILY = frozenset({"debian", "ubuntu"})
 
 
@@ -63,7 +65,10 @@ class Host:
     compose: Compose | None
     driver: Driver
     toolkit: str | None  # version of NVIDIA's container toolkit
-    mode: ModeChoice = field(default_factory=lambda: ModeChoice(None, "The container engine does not answer."))
+    stack_fault: str = ""  # why what should be mounted is not
+    propagates: bool = True  # whether a mount of this server reaches containers
+    whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
+    mode: ModeChoice = NO_ENGINE
 
 
 def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]) -> Host:
@@ -71,13 +76,10 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
     socket = engine.choose_socket(settings.engine.socket, environment.get("DOCKER_HOST"))
     state = engine.look(socket)
     driver = read_driver(settings, environment)
-    mode = (
-        choose_mode(
-            settings.gpus.attach, engine_facts(state.info, state.versions), driver.inventory.devices, driver.files
-        )
-        if state.answers
-        else None
-    )
+    mode = NO_ENGINE
+    if state.answers:
+        facts = engine_facts(state.info, state.versions)
+        mode = choose_mode(settings.gpus.attach, facts, driver.inventory.devices, driver.files)
     return Host(
         system=parse_os_release(_text(Path("/etc/os-release")), platform.machine()),
         root=os.geteuid() == 0,
@@ -90,7 +92,8 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         compose=engine.find_compose(),
         driver=driver,
         toolkit=_toolkit(),
-        **({"mode": mode} if mode else {}),
+        mode=mode,
+        **_stack(settings),
     )
 
 
@@ -145,6 +148,7 @@ def _ports(settings: Settings, state: EngineState) -> tuple[PortUse, ...]:
             client.close()
     wanted = [settings.server.https_port, settings.server.http_port]
     wanted += [settings.monitoring.port] if settings.monitoring.enabled else []
+    wanted += [settings.stack.publish.port] if settings.stack.publish.enabled else []
     return tuple(read_port(port, settings.name, containers) for port in wanted)
 
 
@@ -153,6 +157,16 @@ def _clock(checkout: Path) -> Clock:
     synchronised = {"yes": True, "no": False}.get(told or "")
     newest = max((path.stat().st_mtime for path in checkout.glob("deploy/compose/*")), default=0.0)
     return Clock(time.time(), newest, synchronised)
+
+
+def _stack(settings: Settings) -> dict[str, Any]:
+    if settings.stack.source == "client":
+        mounts = _text(Path("/proc/self/mountinfo"))
+        return {
+            "stack_fault": stack.look(settings)[1],
+            "propagates": stack.propagates(settings.stack.mount, mounts),
+        }
+    return {"whitelist_expires": whitelist_expiry(settings.data_root / "repository")}
 
 
 def _toolkit() -> str | None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import docker
 
 from sciencebox.host import images
 from sciencebox.host.steps import StepError
+from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from sciencebox.host.steps import Screen
+    from sciencebox.sessions.stack import View
     from sciencebox.settings import Settings
 
 ROLE_LABEL = "sciencebox.role"
+MEND_MOUNT = "See what `cvmfs_config probe {}` says; sessions have no kernels until the client mounts it."
 
 
 def arguments(settings: Settings, repository: Path, variant: str, network: Mapping[str, str]) -> dict[str, Any]:
@@ -49,6 +53,44 @@ def demo_data(settings: Settings, repository: Path, view: str) -> dict[str, Any]
         },
         "labels": {ROLE_LABEL: "demo-data"},
     }
+
+
+def publishing(settings: Settings, repository: Path, keys: Path, command: str) -> dict[str, Any]:
+    """The container that makes keys (`keys`) or publishes the stack (`publish`). Without network. Pure."""
+    name, root = settings.stack.repository, f"/cvmfs/{settings.stack.repository}"
+    arguments = ["--repository", name, "--keys", "/keys"]
+    if command == "publish":
+        arguments += ["--source", root, "--out", "/repository"]
+    return {
+        "image": images.tag("cvmfs"),
+        "command": [command, *arguments],
+        "name": f"{settings.name}-{command}",
+        "network_mode": "none",
+        "volumes": {
+            str(repository): {"bind": root, "mode": "ro"},
+            str(settings.data_root / "repository"): {"bind": "/repository", "mode": "rw"},
+            str(keys): {"bind": "/keys", "mode": "rw"},
+        },
+        "labels": {ROLE_LABEL: command},
+    }
+
+
+def look(settings: Settings) -> tuple[tuple[View, ...], str]:
+    """What is mounted here, and a sentence on what is wrong with it. Takes seconds at the most."""
+    stacks = Stacks(settings)
+    asyncio.run(stacks.look())
+    return stacks.views, stacks.fault
+
+
+def propagates(folder: Path, mountinfo: str) -> bool:
+    """Whether what is mounted below `folder` later reaches containers, from the text of /proc/self/mountinfo."""
+    found, shared = "", False
+    for line in mountinfo.splitlines():
+        fields = line.split()
+        point = fields[4].replace("\\040", " ")
+        if (folder.is_relative_to(point)) and len(point) >= len(found):
+            found, shared = point, any(field.startswith(("shared:", "master:")) for field in fields[6:])
+    return shared
 
 
 def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) -> str:

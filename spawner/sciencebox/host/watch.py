@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 
-from sciencebox.host.compose import MONITORING, SERVICES, services
+from sciencebox.host.compose import PARTS, SERVICES, services
 from sciencebox.host.ports import PROJECT_LABEL
 from sciencebox.host.steps import StepError
 
@@ -63,7 +63,7 @@ def read_services(client: Any, deployment: str) -> dict[str, Service]:
             facts = client.api.inspect_container(listed["Id"])
         except docker.errors.NotFound:  # replaced at this moment
             continue
-        if name in {*SERVICES, MONITORING}:
+        if name in {*SERVICES, *PARTS}:
             found[name] = parse_service(name, facts)
     return found
 

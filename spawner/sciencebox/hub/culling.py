@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-    from sciencebox.settings import Idle
+    from sciencebox.sections import Idle
 
 SERVICE = "sciencebox-culler"
 SCOPES = ["list:users", "read:users:activity", "read:servers", "delete:servers", "admin:server_state"]

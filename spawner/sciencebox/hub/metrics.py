@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from sciencebox.gpus.broker import Refusal
 from sciencebox.gpus.device import Health
+from sciencebox.sessions.stack import whitelist_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +75,18 @@ class Metrics(Collector):
             "sciencebox_gpus_readable", "Whether driver and engine answer; else no GPU is granted."
         )
         readable.add_metric([], float(self._desk.broker.readable))
-        return [gpus, queued, readable, *self._loads()]
+        return [gpus, queued, readable, *self._stack(), *self._loads()]
+
+    def _stack(self) -> Iterable[Metric]:
+        """Whether sessions have kernels, and how long others may mount what is published here."""
+        there = GaugeMetricFamily("sciencebox_stack_readable", "Whether the software stack under /cvmfs can be read.")
+        there.add_metric([], float(bool(self._desk.stacks.views)))
+        yield there
+        if (expires := whitelist_expiry(self._desk.settings.data_root / "repository")) is not None:
+            about = "When clients begin to refuse the published repository, in seconds since 1970."
+            whitelist = GaugeMetricFamily("sciencebox_stack_whitelist_expiry_timestamp_seconds", about)
+            whitelist.add_metric([], expires)
+            yield whitelist
 
     def _loads(self) -> Iterable[Metric]:
         """What each GPU does and for whom, as far as its driver tells."""

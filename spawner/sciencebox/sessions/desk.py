@@ -27,13 +27,13 @@ from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.extensions import ExtensionError, Extensions, later_end
 from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.idle import IdleWatch
-from sciencebox.sessions.launch import Launch, describe, repository
+from sciencebox.sessions.launch import Launch, describe
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
 from sciencebox.sessions.options import Machine, Offer, SessionOptions, make_offer, to_user_options
 from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, ticket_of, within
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.snapshot import Snapshot
-from sciencebox.sessions.stack import View, published
+from sciencebox.sessions.stack import Stacks
 from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
@@ -109,7 +109,7 @@ class Desk:
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
         self._engine_fault = ""
-        self._views: tuple[View, ...] = ()
+        self.stacks = Stacks(settings)
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
         self._looking_at_driver = asyncio.Lock()
@@ -166,8 +166,7 @@ class Desk:
             if self._looked_at >= oldest:
                 return ()
             began = time.monotonic()
-            views = self.engine.run(published, repository(self.settings), self.settings.stack.repository)
-            self._views, _, ghosts = await asyncio.gather(views, self._look_at_driver(), self.refresh_ledger())
+            _, _, ghosts = await asyncio.gather(self.stacks.look(), self._look_at_driver(), self.refresh_ledger())
             await self.cards.choose_if_others()
             self._looked_at = began
             return ghosts
@@ -239,10 +238,13 @@ class Desk:
 
     def offer(self, groups: Iterable[str] = ()) -> Offer:
         """What a member of these groups may choose now."""
-        releases = [view.release for view in self._views]
-        counts = self.broker.availability()
         offer = make_offer(
-            self.settings, counts, releases, reason=self.cards.why_none() or self._engine_fault, machine=self._machine
+            self.settings,
+            self.broker.availability(),
+            [view.name for view in self.stacks.views],
+            stack_fault=self.stacks.fault,
+            reason=self.cards.why_none() or self._engine_fault,
+            machine=self._machine,
         )
         policy = policy_for(self.settings, tuple(groups))
         most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
@@ -326,7 +328,7 @@ class Desk:
             identity,
             await self.cards.attach(devices),
             devices,
-            view=next((view.path for view in self._views if view.release == options.stack), None),
+            view=self.stacks.path(options.stack),
             until=grant.until,
             labels=labels(grant.user, devices, self.settings.name, time.time(), grant.until),
         )

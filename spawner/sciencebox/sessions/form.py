@@ -123,7 +123,7 @@ def render(offer: Offer, chosen: Mapping[str, str], errors: Mapping[str, str] = 
         gpu_sizes=[explain.size(size) for size in offer.gpu_memory_bytes],
         most=max(1, offer.most_gpus(chosen.get("gpu", NO_GPU))),
         longest=f", after {wording.span(offer.longest_s)} at the latest" if offer.longest_s else "",
-        has_cuda=any(stack.endswith("_cuda") for stack in offer.stacks),
+        has_cuda=any("_cuda" in stack for stack in offer.stacks),
     )
 
 

@@ -9,11 +9,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sciencebox.sessions.stack import folder_of
 from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sciencebox.gpus.device import Device
     from sciencebox.sessions.attach import Attachment
@@ -65,7 +65,7 @@ def describe(
         f"{identity.passwd}:/etc/passwd:ro",
         f"{identity.group}:/etc/group:ro",
         f"{data}:/data:ro",
-        f"{repository(settings)}:/cvmfs/{settings.stack.repository}:ro",
+        stack_volume(settings),
         *attachment.binds,
     ]
     host: dict[str, Any] = {
@@ -91,9 +91,11 @@ def describe(
     return Launch(environment, {**labels, **attachment.labels}, create, host)
 
 
-def repository(settings: Settings) -> Path:
-    """The stack's repository on the server."""
-    return settings.data_root / "cvmfs" / settings.stack.repository
+def stack_volume(settings: Settings) -> str:
+    """How a session sees the stack. What a client mounts later, or anew, reaches sessions that run already."""
+    if settings.stack.source == "client":
+        return f"{settings.stack.mount}:/cvmfs:ro,rslave"
+    return f"{folder_of(settings, settings.stack.repository)}:/cvmfs/{settings.stack.repository}:ro"
 
 
 def _facts(

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sciencebox.gpus.device import Device
+    from sciencebox.sections import Gpus
     from sciencebox.sessions.attach import Attachment, DriverFiles
     from sciencebox.sessions.engine import Engine
-    from sciencebox.settings import Gpus
 
 PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
 UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)

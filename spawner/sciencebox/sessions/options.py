@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize, TypeAdapter
 
 from sciencebox import explain
+from sciencebox.sessions.stack import natural
 from sciencebox.settings import GIB
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Offer:
     `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
     `gpu_memory_bytes` is what may be asked for at least of any GPU; empty where all have the same.
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
-    `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty.
+    `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty, and
+    `stack_fault` is a sentence on why if that is no choice of the site's.
     """
 
     stacks: tuple[str, ...]
@@ -83,6 +85,7 @@ class Offer:
     hours: str = ""
     simulated: bool = False
     reason: str = ""
+    stack_fault: str = ""
 
     @property
     def gpu_choices(self) -> tuple[GpuChoice, ...]:
@@ -121,12 +124,13 @@ def make_offer(
     releases: Sequence[str],
     *,
     reason: str = "",
+    stack_fault: str = "",
     machine: Machine | None = None,
 ) -> Offer:
     """What may be chosen now.
 
-    `availability` is the broker's count by kind, `releases` what is published under /cvmfs, and `reason` why nothing
-    can be granted, where that is so.
+    `availability` is the broker's count by kind, `releases` what is published under /cvmfs, `reason` why nothing can
+    be granted and `stack_fault` why nothing is published, where that is so.
     """
     cores = _within(settings.sessions.cores.choices, machine.cores if machine else None)
     memory = _within(settings.sessions.memory.choices, machine.memory_bytes if machine else None)
@@ -145,6 +149,7 @@ def make_offer(
         max_gpus=settings.gpus.max_per_session,
         simulated=settings.gpus.simulate > 0,
         reason=reason or ("" if choices else "No GPU was found on this server."),
+        stack_fault=stack_fault,
     )
 
 
@@ -210,7 +215,8 @@ def _parse_stack(given: Mapping[str, str], offer: Offer) -> str:
     if stack in offer.stacks or not (stack or offer.stacks):
         return stack
     if not offer.stacks:
-        raise OptionsError("stack", "No software stack is published on this server; leave the field out.")
+        none = offer.stack_fault or "No software stack is published on this server."
+        raise OptionsError("stack", f"{none} Leave the field out.")
     raise OptionsError("stack", f"Choose {_either(offer.stacks)}.")
 
 
@@ -322,8 +328,9 @@ def _is_one_of(kind: str, models: Sequence[str]) -> bool:
 
 
 def _default_first(settings: Settings, releases: Sequence[str], *, on_gpu: bool) -> tuple[str, ...]:
-    """Published releases; the one of the settings comes first, with CUDA where there are GPUs to use it."""
+    """Published releases, newest first; before them the one of the settings, with CUDA where GPUs can use it."""
     cuda = settings.stack.variant == "cuda" or (settings.stack.variant == "auto" and on_gpu)
     plain = settings.stack.release
     default = f"{plain}_cuda" if cuda and f"{plain}_cuda" in releases else plain
-    return tuple(sorted(set(releases), key=lambda release: (release != default, release != plain, release)))
+    newest_first = sorted(set(releases), key=natural, reverse=True)
+    return tuple(sorted(newest_first, key=lambda release: (release != default, release != plain)))

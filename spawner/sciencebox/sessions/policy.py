@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sciencebox.accounting.quota import Budget
+    from sciencebox.sections import Idle
     from sciencebox.sessions.tickets import KeptTicket
-    from sciencebox.settings import Idle, Settings
+    from sciencebox.settings import Settings
 
 HOUR_S = 3600.0
 

@@ -17,7 +17,9 @@ from sciencebox.host.compose import (
     command_line,
     env_file,
     network_environment,
+    optional,
     overlay,
+    services,
     tls_directive,
 )
 from sciencebox.host.driver import Driver
@@ -154,3 +156,22 @@ def test_the_command_line() -> None:
 def test_variables_of_the_administrators_shell_do_not_reach_compose() -> None:
     environment = caller_environment({"PATH": "/bin", "NAME": "other", "VERSION": "9"}, Path("/run/docker.sock"))
     assert environment == {"PATH": "/bin", "DOCKER_HOST": "unix:///run/docker.sock"}
+
+
+def test_a_stack_that_is_mounted_reaches_the_hub_whenever_it_is_mounted() -> None:
+    assert values(settings())["STACK_VOLUME"] == "/var/lib/sciencebox/cvmfs/sciencebox.local:" * 2 + "ro"
+    assert values(settings(stack={"source": "client"}))["STACK_VOLUME"] == "/cvmfs:/cvmfs:ro,rslave"
+
+
+def test_a_published_stack_has_a_server_of_its_own() -> None:
+    given = settings(stack={"publish": {"enabled": True, "port": 8100}}, monitoring={"enabled": True})
+    assert services(given)[-2:] == ("prometheus", "repository")
+    told = command_line(
+        Compose(("docker-compose",), "1.29.2"), "box", PLACES, with_overlay=False, extra=optional(given)
+    )
+    assert [Path(file).name for file in told[told.index("-f") :] if file != "-f"] == [
+        "compose.yaml",
+        "monitoring.yaml",
+        "repository.yaml",
+    ]
+    assert values(given)["PUBLISH_PORT"] == "8100"

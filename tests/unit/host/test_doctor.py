@@ -13,6 +13,7 @@ from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
 from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name
 from sciencebox.host.ports import PortUse
+from sciencebox.host.stack import propagates
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
 from sciencebox.settings import Settings, parse
 
@@ -190,3 +191,42 @@ def test_the_system_is_recognised(text: str, expected: System) -> None:
 )
 def test_the_server_is_named_as_others_can_reach_it(fqdn: str, address: str, expected: str) -> None:
     assert server_name(fqdn, "gpu1", address) == expected
+
+
+CLIENT = parse("stack: {source: client}", "test")
+PUBLISHED = parse("stack: {publish: {enabled: true}}", "test")
+
+
+def test_a_stack_that_is_not_mounted_is_a_warning_and_the_service_still_comes_up() -> None:
+    absent = replace(HEALTHY, stack_fault="Nothing is mounted at /cvmfs/sciencebox.local.")
+    assert "cvmfs_config probe" in row(absent, "Stack", State.WARNING, CLIENT).advice
+    assert row(HEALTHY, "Stack", State.OK, CLIENT).found == "mounted at /cvmfs/sciencebox.local"
+
+
+def test_mounts_that_cannot_reach_containers_stop_a_deployment() -> None:
+    found = row(replace(HEALTHY, propagates=False), "Stack", State.FAILED, CLIENT)
+    assert "--make-rshared /cvmfs" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "found"),
+    [(29, State.OK, "valid for 29 days"), (3, State.WARNING, "expires in 3 days"), (-1, State.FAILED, "has expired")],
+)
+def test_a_whitelist_is_told_before_clients_refuse_it(days: int, state: State, found: str) -> None:
+    host = replace(HEALTHY, whitelist_expires=HEALTHY.clock.now + 86400 * days)
+    assert found in row(host, "Repository", state, PUBLISHED).found
+
+
+MOUNTS = """\
+20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 20 0:40 / /cvmfs rw,relatime - autofs systemd-1 rw
+31 30 0:41 / /cvmfs/sft.cern.ch ro,nosuid master:7 - fuse cvmfs2 ro
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "shared"),
+    [("/srv/cvmfs", True), ("/cvmfs", False), ("/cvmfs/other", False), ("/cvmfs/sft.cern.ch", True)],
+)
+def test_whether_mounts_reach_containers_is_read_from_the_mount_that_a_folder_is_on(folder: str, shared: bool) -> None:
+    assert propagates(Path(folder), MOUNTS) is shared

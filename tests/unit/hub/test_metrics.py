@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,6 +12,11 @@ from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.pool import Holding
 from sciencebox.hub.metrics import Metrics
+from sciencebox.sessions.stack import View
+from sciencebox.settings import Settings
+
+if TYPE_CHECKING:
+    from sciencebox.sessions.desk import Desk
 
 CARDS = (
     Device("GPU-0", 0, "A100"),
@@ -24,13 +31,27 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
+def desk(broker: Broker, inventory: Inventory, waiting: int = 0, views: tuple[View, ...] = ()) -> Desk:
+    """What the metrics read of it, with the data root at a place where nothing is published."""
+    return cast(
+        "Desk",
+        SimpleNamespace(
+            broker=broker,
+            inventory=inventory,
+            room=range(waiting),
+            stacks=SimpleNamespace(views=views),
+            settings=Settings(data_root=Path("/nowhere/at-all")),
+        ),
+    )
+
+
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> Metrics:
     """Of four cards: one held, one free, one in quarantine, one used by somebody else; three users wait."""
     broker, inventory = Broker(), Inventory(CARDS)
     broker.see_ledger([Holding("GPU-1", "ada", "s-ada")], broker.look(), 0.0)
     broker.see_inventory(inventory, broker.look())
-    return Metrics(SimpleNamespace(broker=broker, inventory=inventory, room=range(3)), registry)  # type: ignore[arg-type]
+    return Metrics(desk(broker, inventory, waiting=3), registry)
 
 
 def test_each_gpu_is_in_one_state(metrics: Metrics, registry: CollectorRegistry) -> None:
@@ -57,7 +78,7 @@ def test_a_card_in_quarantine_is_told_as_such_while_its_session_goes_on(registry
     broker, inventory = Broker(), Inventory(CARDS[2:3])
     broker.see_ledger([Holding("GPU-2", "ada", "s-ada")], broker.look(), 0.0)
     broker.see_inventory(inventory, broker.look())
-    Metrics(SimpleNamespace(broker=broker, inventory=inventory, room=()), registry)  # type: ignore[arg-type]
+    Metrics(desk(broker, inventory), registry)
     assert registry.get_sample_value("sciencebox_gpus", {"model": "A100", "state": "quarantined"}) == 1
     assert registry.get_sample_value("sciencebox_gpus", {"model": "A100", "state": "held"}) == 0
 
@@ -70,3 +91,15 @@ def test_answers_are_counted(metrics: Metrics, registry: CollectorRegistry) -> N
     assert registry.get_sample_value("sciencebox_gpu_wait_seconds_bucket", {"le": "60.0"}) == 0
     assert registry.get_sample_value("sciencebox_gpu_wait_seconds_bucket", {"le": "600.0"}) == 1
     assert b"sciencebox_gpu_wait_seconds_sum 90.0" in generate_latest(registry)
+
+
+def test_whether_sessions_have_kernels_and_how_long_others_may_mount_them(
+    registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository/.cvmfswhitelist").write_bytes(b"20261126000000\nE20261226120000\nNbox.example\n--\n")
+    watched = desk(Broker(), Inventory(), views=(View("SB_1", "x86_64", "/cvmfs/x"),))
+    watched.settings = Settings(data_root=tmp_path)
+    Metrics(watched, registry)
+    assert registry.get_sample_value("sciencebox_stack_readable") == 1
+    assert registry.get_sample_value("sciencebox_stack_whitelist_expiry_timestamp_seconds") == 1798286400

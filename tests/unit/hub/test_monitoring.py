@@ -13,16 +13,25 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory, Load
 from sciencebox.hub.metrics import Metrics
+from sciencebox.settings import Settings
 
 FOLDER = Path(__file__).parents[3] / "deploy/monitoring"
 
 
 @pytest.fixture
-def told() -> set[str]:
-    """The names of all that the hub tells of a GPU at work."""
+def told(tmp_path: Path) -> set[str]:
+    """The names of all that the hub tells of a GPU at work, and of a stack that is published."""
     registry = CollectorRegistry()
     inventory = Inventory((Device("GPU-0", 0, "A100", load=Load(0.5, 1, 61, 250.0, 1000.0)),))
-    desk = SimpleNamespace(broker=Broker(), inventory=inventory, room=())
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository/.cvmfswhitelist").write_text("20261126000000\nE20261226120000\nNbox.example\n--\n")
+    desk = SimpleNamespace(
+        broker=Broker(),
+        inventory=inventory,
+        room=(),
+        stacks=SimpleNamespace(views=()),
+        settings=Settings(data_root=tmp_path),
+    )
     metrics = Metrics(desk, registry)  # type: ignore[arg-type]
     metrics.answered(Grant((), "s", "ada"), 1.0)
     metrics.answered(Refusal("quota", "none is left"), 0.0)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
-from sciencebox.sessions.stack import View, published
+from sciencebox.sessions import stack
+from sciencebox.sessions.stack import Stacks, View, further, natural, published
+from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 PLATFORM = "x86_64-debian12-gcc12-opt"
 
@@ -39,3 +44,76 @@ def test_an_unfinished_view_is_not_offered(tmp_path: Path) -> None:
     (tmp_path / "lcg" / "views" / "SB_2" / PLATFORM).mkdir(parents=True)
 
     assert published(tmp_path, "sciencebox.local") == ()
+
+
+def _lcg(root: Path, *views: str) -> None:
+    for view in views:
+        (root / "lcg/views" / view / "share/jupyter/kernels/python3").mkdir(parents=True)
+
+
+def test_of_a_further_repository_the_newest_releases_for_this_processor_are_offered(tmp_path: Path) -> None:
+    _lcg(tmp_path, "LCG_99/x86_64-el9-gcc13-opt", "LCG_105/x86_64-el9-gcc13-opt", "LCG_105/x86_64-el9-gcc13-dbg")
+    _lcg(tmp_path, "LCG_105_cuda/x86_64-el9-gcc13-opt", "LCG_105/aarch64-el9-gcc13-opt", "dev3/x86_64-el9-gcc13-opt")
+    (tmp_path / "lcg/views/LCG_106/x86_64-el9-gcc13-opt").mkdir(parents=True)  # it has no kernels
+
+    assert [view.name for view in further(tmp_path, "sft.cern.ch")] == [
+        "LCG_105_cuda/x86_64-el9-gcc13-opt",
+        "LCG_105/x86_64-el9-gcc13-opt",
+        "LCG_99/x86_64-el9-gcc13-opt",
+    ]
+    assert further(tmp_path / "nothing", "sft.cern.ch") == ()
+
+
+def test_names_sort_by_their_numbers() -> None:
+    assert sorted(["LCG_105", "LCG_99", "LCG_105_cuda"], key=natural) == ["LCG_99", "LCG_105", "LCG_105_cuda"]
+
+
+def client(mount: Path, **more: Any) -> Settings:
+    return Settings.model_validate({"stack": {"source": "client", "mount": str(mount), **more}})
+
+
+async def test_what_a_client_mounts_is_offered_beside_what_others_mount(tmp_path: Path) -> None:
+    _publish(tmp_path / "sciencebox.local", "SB_1")
+    _lcg(tmp_path / "sft.cern.ch", "LCG_105/x86_64-el9-gcc13-opt")
+    stacks = Stacks(client(tmp_path, more=["sft.cern.ch"]))
+    await stacks.look()
+    assert (stacks.fault, [view.name for view in stacks.views]) == ("", ["SB_1", "LCG_105/x86_64-el9-gcc13-opt"])
+    assert stacks.path("LCG_105/x86_64-el9-gcc13-opt") == "/cvmfs/sft.cern.ch/lcg/views/LCG_105/x86_64-el9-gcc13-opt"
+    assert stacks.path("") is None
+
+
+async def test_a_repository_that_is_not_mounted_is_said_and_seen_when_it_comes(tmp_path: Path) -> None:
+    stacks = Stacks(client(tmp_path))
+    await stacks.look()
+    assert stacks.fault == "Nothing is mounted at /cvmfs/sciencebox.local."
+    _publish(tmp_path / "sciencebox.local", "SB_1")
+    await stacks.look()
+    assert (stacks.fault, len(stacks.views)) == ("", 1)
+
+
+async def test_a_mount_that_hangs_keeps_nobody_waiting_and_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "PATIENCE_S", 0.01)
+    answers, calls = threading.Event(), []
+
+    def hang() -> tuple[View, ...]:
+        calls.append(1)
+        answers.wait(timeout=30)
+        return (View("SB_1", PLATFORM, "/cvmfs/x"),)
+
+    stacks = Stacks(Settings(), hang)
+    await stacks.look()
+    await stacks.look()
+    assert (stacks.fault, stacks.views, len(calls)) == ("/cvmfs/sciencebox.local does not answer.", (), 1)
+    answers.set()
+    while stacks.fault:
+        await stacks.look()
+    assert (len(stacks.views), len(calls)) == (1, 1)
+
+
+async def test_a_mount_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> tuple[View, ...]:
+        raise OSError(5, "Transport endpoint is not connected")
+
+    stacks = Stacks(Settings(), fail)
+    await stacks.look()
+    assert stacks.fault == "/cvmfs/sciencebox.local cannot be read: Transport endpoint is not connected."

@@ -1,0 +1,354 @@
+"""The sections of the settings file: each key with its type, its default and its description."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    Strict,
+    WithJsonSchema,
+    model_validator,
+)
+
+from sciencebox import explain
+
+MIB = 1024**2
+GIB = 1024**3
+SMALLEST_MEMORY = 256 * MIB
+
+
+def _matching(pattern: str, accepts: str) -> Any:
+    """Text of a certain form; `accepts` says in words which."""
+    return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
+
+
+def _at_least_smallest(value: ByteSize) -> ByteSize:
+    if value < SMALLEST_MEMORY:
+        raise ValueError(f"must be at least {explain.size(SMALLEST_MEMORY)}; given: {explain.size(value)}")
+    return value
+
+
+Whole = Annotated[int, Strict()]
+Hours = Annotated[Whole, Field(ge=1, le=8760)]
+Span = Annotated[float, Strict(), Field(ge=0, le=8760)]  # in hours
+Port = Annotated[Whole, Field(ge=1, le=65535)]
+Count = Annotated[Whole, Field(ge=1, le=1024)]
+Name = Annotated[
+    str, _matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
+]
+UserName = Annotated[
+    str,
+    _matching(
+        r"^[a-z_][a-z0-9_.-]{0,31}$",
+        "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
+    ),
+]
+HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+MailAddress = Annotated[str, _matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
+MemorySize = Annotated[
+    ByteSize,
+    AfterValidator(_at_least_smallest),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "format": "size",
+            "accepts": f"a size such as 8 GiB, at least {explain.size(SMALLEST_MEMORY)}",
+        }
+    ),
+]
+Folder = Annotated[
+    Path,
+    Field(json_schema_extra={"accepts": "an absolute path of letters, digits and `/._-`, such as /srv/sciencebox"}),
+]
+
+
+class Section(BaseModel):
+    """A part of the settings. Unknown keys are refused: a misspelt key must never be silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_means_default(cls, values: Any) -> Any:
+        """A key without a value, as left behind when the lines under it are commented out."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None or key not in cls.model_fields}
+
+
+class Server(Section):
+    """Under which address the service is reached."""
+
+    hostname: HostName = Field(
+        "auto", description="Name that users type; `auto`: this server's full name, else its address."
+    )
+    https_port: Port = Field(443, description="Port of the service.")
+    http_port: Port = Field(80, description="Port that redirects to https.")
+    tls: Literal["internal", "acme", "files"] = Field(
+        "internal",
+        description="Certificate: `internal` (made here; browsers warn until its authority is trusted), `acme` "
+        "(Let's Encrypt; the name must be reachable from the internet) or `files` (your own).",
+    )
+    certificate: Path | None = Field(None, description="With `tls: files`: the certificate chain, PEM.")
+    key: Path | None = Field(None, description="With `tls: files`: its private key, PEM.")
+    acme_email: MailAddress | None = Field(None, description="With `tls: acme`: whom the authority may write to.")
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Server:
+        if self.tls == "files" and not (self.certificate and self.key):
+            raise ValueError("`tls: files` needs both `certificate` and `key`")
+        if self.tls == "acme" and self.hostname == "auto":
+            raise ValueError("`tls: acme` needs `hostname`, the public name that the certificate is for")
+        if self.https_port == self.http_port:
+            raise ValueError(f"`https_port` and `http_port` must differ; both are {self.http_port}")
+        return self
+
+
+class Engine(Section):
+    """The container engine that runs the service and its sessions."""
+
+    socket: Folder = Field(Path("/var/run/docker.sock"), description="The engine's socket on this server.")
+
+
+class Gpus(Section):
+    """Which GPUs are offered and how they reach a session."""
+
+    driver_root: Folder = Field(
+        Path("/"), description="Where the NVIDIA driver is installed; `/` for packages and .run."
+    )
+    attach: Literal["auto", "cdi", "nvidia", "bind"] = Field(
+        "auto",
+        description="How a card is handed to a container: `cdi`, `nvidia` (the toolkit's runtime hook), `bind` (driver "
+        "files and device nodes, without the toolkit) or `auto`, the best that `make doctor` finds.",
+    )
+    models: list[str] = Field([], description="Models that users may choose by name; empty: every model found.")
+    max_per_session: Annotated[Whole, Field(ge=1, le=64)] = Field(4, description="Most GPUs that one session may hold.")
+    show_holders: bool = Field(True, description="Show users who holds a busy GPU; false shows counts only.")
+    simulate: Annotated[Whole, Field(ge=0, le=16)] = Field(
+        0, description="Offer this many SIMULATED GPUs instead of real ones, to show the product."
+    )
+
+
+class Cores(Section):
+    """CPU cores that a session may have."""
+
+    choices: list[Count] = Field([1, 2, 4, 8], min_length=1, description="What the form offers.")
+    default: Count = Field(2, description="What the form proposes; one of the choices.")
+
+    @model_validator(mode="after")
+    def _default_is_offered(self) -> Cores:
+        if self.default not in self.choices:
+            raise ValueError(f"`default: {self.default}` is not one of the choices {self.choices}")
+        return self
+
+
+class Memory(Section):
+    """Memory that a session may have; one that needs more is ended by the kernel."""
+
+    choices: list[MemorySize] = Field(
+        [ByteSize(n * GIB) for n in (2, 4, 8, 16)], min_length=1, description="What the form offers."
+    )
+    default: MemorySize = Field(ByteSize(4 * GIB), description="What the form proposes; one of the choices.")
+
+    @model_validator(mode="after")
+    def _default_is_offered(self) -> Memory:
+        if self.default not in self.choices:
+            offered = ", ".join(explain.size(choice) for choice in self.choices)
+            raise ValueError(f"`default: {explain.size(self.default)}` is not one of the choices {offered}")
+        return self
+
+
+class Sessions(Section):
+    """What a user may ask for in the spawn form, and what every session is held to."""
+
+    cores: Cores = Cores()
+    memory: Memory = Memory()
+    pids: Annotated[Whole, Field(ge=64, le=1_000_000)] = Field(
+        4096, description="Most processes and threads in one session."
+    )
+    shared_memory: MemorySize = Field(
+        ByteSize(2 * GIB), description="Size of /dev/shm, which PyTorch's data loaders need."
+    )
+    start_timeout: Annotated[Whole, Field(ge=10, le=3600)] = Field(
+        120, description="Seconds a session may take to answer."
+    )
+
+
+class Queue(Section):
+    """Who gets the next GPU when all are in use: who had least of them lately for their weight, then who came first."""
+
+    half_life_hours: Hours = Field(
+        24, description="What somebody used counts half after this many hours, a quarter after twice as many."
+    )
+    longest_wait_hours: Hours = Field(
+        24,
+        description="Who waited this many hours goes before everybody who waited less, whatever weight and priority.",
+    )
+    grace_minutes: Annotated[Whole, Field(ge=1, le=10_080)] = Field(
+        30, description="How long a place is kept after its user has closed the waiting page."
+    )
+
+
+class Limits(Section):
+    """What each user may have of the GPUs; 0: no limit. A group of `groups` may say otherwise for its members."""
+
+    gpus: Annotated[Whole, Field(ge=0, le=64)] = Field(0, description="Most GPUs at once.")
+    session_hours: Span = Field(
+        24,
+        description="Longest session with a GPU: its user is warned 10 minutes and 1 minute before its end, then it is "
+        "stopped. The queue's estimates come from it.",
+    )
+    extension_hours: Span = Field(
+        0,
+        description="How much longer a user may let a session with a GPU run, while nobody waits; 0: no longer.",
+    )
+    gpu_hours_week: Annotated[float, Strict(), Field(ge=0, le=1_000_000)] = Field(
+        0, description="Most GPU hours in any seven days; a session with two GPUs uses two an hour."
+    )
+
+
+class Group(Limits):
+    """A group of users, as the hub's administration page or the sign-in service has it.
+
+    A limit that is left out is that of `limits`; of several groups, the most generous counts.
+    """
+
+    name: str = Field(min_length=1, description="The group's name.")
+    weight: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        1, description="Share of the GPUs, as against somebody without a group, who has weight 1."
+    )
+    priority: Annotated[Whole, Field(ge=-100, le=100)] = Field(
+        0, description="Who has more goes first, whatever was used lately; without a group it is 0."
+    )
+
+
+Minutes = Annotated[float, Strict(), Field(ge=0, le=100_000)]
+Percent = Annotated[Whole, Field(ge=0, le=100)]
+
+
+class Idle(Section):
+    """Sessions that nobody uses, or whose GPUs do nothing, are stopped so that others can have what they hold."""
+
+    gpu_minutes: Minutes = Field(
+        120,
+        description="A session whose GPUs have all been idle for so long is stopped, even if somebody looks at it; one "
+        "whose GPUs compute goes on, even if nobody does. 0: never.",
+    )
+    gpu_utilisation_percent: Percent = Field(
+        5, description="A GPU that computes less of the time than this is idle, if its memory is, too."
+    )
+    gpu_memory_percent: Percent = Field(
+        100,
+        description="How much of its memory may be in use on an idle GPU; 100: however much, for TensorFlow takes all "
+        "at once, and PyTorch keeps what it had.",
+    )
+    warn_minutes: Minutes = Field(10, description="How long before that its user is warned.")
+    session_hours: Annotated[Whole, Field(ge=0, le=8760)] = Field(
+        24, description="A session without a GPU that nobody has used for so long is stopped. 0: never."
+    )
+
+    @model_validator(mode="after")
+    def _warns_in_time(self) -> Idle:
+        limit, warning = self.gpu_minutes, self.warn_minutes
+        if 0 < limit <= warning:
+            raise ValueError(f"`warn_minutes: {warning:g}` must be less than `gpu_minutes: {limit:g}`")
+        return self
+
+
+RepositoryName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
+
+
+class Publish(Section):
+    """The stack as a CVMFS repository, for other servers and clusters."""
+
+    enabled: bool = Field(False, description="Sign the built stack and serve it, at /cvmfs/REPOSITORY on this port.")
+    port: Port = Field(8000, description="Port of the web server; plain HTTP, for clients check every signature.")
+
+
+class Stack(Section):
+    """The software under /cvmfs."""
+
+    source: Literal["local", "client"] = Field(
+        "local",
+        description="`local`: built on this server; `client`: what this server's CernVM-FS client mounts.",
+    )
+    repository: RepositoryName = Field("sciencebox.local", description="Folder under /cvmfs.")
+    release: Annotated[str, _matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
+        "SB_1", description="Release that sessions see."
+    )
+    variant: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Libraries of the release: `cpu`, `cuda`, or `auto`: `cuda` where a driver is found."
+    )
+    mount: Folder = Field(
+        Path("/cvmfs"), description="With `source: client`: where this server mounts repositories, or an automounter."
+    )
+    more: list[RepositoryName] = Field(
+        [], description="With `source: client`: further repositories whose views users may choose, as sft.cern.ch."
+    )
+    publish: Publish = Publish()
+
+    @model_validator(mode="after")
+    def _is_built_before_it_is_published(self) -> Stack:
+        if self.publish.enabled and self.source != "local":
+            raise ValueError("`publish` needs `source: local`: what another server publishes is served there")
+        return self
+
+
+class Accounts(Section):
+    """Who may sign in."""
+
+    administrator: UserName = Field("admin", description="First administrator, made by `make deploy`.")
+    sign_up: bool = Field(True, description="Let people ask for an account; the administrator approves it.")
+    demo_users: list[UserName] = Field([], description="Accounts made at once, for a demonstration.")
+
+
+class Network(Section):
+    """How images, the stack and sessions reach package indexes through the site's network."""
+
+    http_proxy: Url | None = Field(None, description="Proxy for http; empty: the environment's HTTP_PROXY.")
+    https_proxy: Url | None = Field(None, description="Proxy for https; empty: the environment's HTTPS_PROXY.")
+    no_proxy: str | None = Field(None, description="Hosts reached without a proxy; empty: the environment's NO_PROXY.")
+    python_index: Url | None = Field(
+        None, description="Index for pip and uv; empty: the environment's PIP_INDEX_URL, else their default."
+    )
+    npm_registry: Url | None = Field(
+        None, description="Registry for npm; empty: the environment's NPM_CONFIG_REGISTRY, else its default."
+    )
+    apt_mirror: Url | None = Field(
+        None,
+        description="Mirror that images are bootstrapped from and get Debian packages from; empty: Debian's own.",
+    )
+
+
+# The environment variables that programs read for a key of `network`.
+NETWORK_VARIABLES = {
+    "HTTP_PROXY": "http_proxy",
+    "HTTPS_PROXY": "https_proxy",
+    "NO_PROXY": "no_proxy",
+    "PIP_INDEX_URL": "python_index",
+    "NPM_CONFIG_REGISTRY": "npm_registry",
+}
+
+
+class Monitoring(Section):
+    """A Prometheus beside the hub, for this server's own eyes."""
+
+    enabled: bool = Field(False, description="Keep the hub's figures in a Prometheus of the service's own.")
+    port: Port = Field(9090, description="Port of this server, of no other, where it is asked.")
+    days: Annotated[Whole, Field(ge=1, le=3650)] = Field(90, description="How long figures are kept.")
+
+
+class Images(Section):
+    """Where container images come from."""
+
+    debian: str = Field(
+        "debian:bookworm-slim",
+        description="Image that all others are built from; bootstrapped from packages where no registry answers.",
+    )
