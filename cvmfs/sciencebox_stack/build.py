@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .release import Release
     from .uv import Uv
 
-_FORMAT = "3"  # to be raised when `Builder` makes something else from the same parts
+_FORMAT = "4"  # to be raised when `Builder` makes something else from the same parts
 _SPARE_BYTES = 500_000_000
 
 
@@ -198,7 +198,11 @@ def _uses(plan: Plan) -> tuple[str, ...]:
 
 def _details(plan: Plan) -> dict[str, str]:
     own = f"{plan.project.name} {plan.project.version}" if plan.project else ""
-    return {"variant": plan.variant, "environments": " ".join(p.environment for p in plan.packages), "project": own}
+    details = {"variant": plan.variant, "environments": " ".join(p.environment for p in plan.packages), "project": own}
+    if plan.variant == "cuda":  # the form compares it with the driver
+        titled = ((plan.release.environments[p.environment].title, p.lock.cuda) for p in plan.packages)
+        details["cuda"] = ", ".join(f"{title} {version}" for title, version in titled if version)
+    return details
 
 
 def _require_space(plan: Plan) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _STAMP = "# requirements: "
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==(?P<version>[^\s;\\]+)")
+_CUDA_RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?")
 _HASH = re.compile(r"--hash=(sha256:[0-9a-f]{64})")
 _VIA = re.compile(r"^\s+#\s+(?:via\s*)?(?P<parent>[A-Za-z0-9][A-Za-z0-9._-]*)\s*$")
 
@@ -46,6 +47,12 @@ class Lock:
     def digest(self) -> str:
         """Hexadecimal SHA-256 over names, versions and hashes: comments and order do not count."""
         return digest(*sorted(f"{pin.name}=={pin.version} {' '.join(sorted(pin.hashes))}" for pin in self.pins))
+
+    @property
+    def cuda(self) -> str:
+        """The CUDA version of its libraries, such as 13.2; empty where there are none."""
+        found = (pin.version for pin in self.pins if _CUDA_RUNTIME.fullmatch(pin.name))
+        return ".".join(next(found, "").split(".")[:2])
 
     def dependencies(self, name: str) -> list[Pin]:
         """What distribution ``name`` asked for."""

@@ -86,6 +86,7 @@ class SegmentationResult:
     size: str
     hardware: str
     seconds: float
+    seed: int = 0
 
     def sentences(self) -> list[str]:
         """The result in words, the caveats after it."""
@@ -114,6 +115,7 @@ class SegmentationResult:
             "size": self.size,
             "hardware": self.hardware,
             "seconds": round(self.seconds),
+            "seed": self.seed,
         }
 
 

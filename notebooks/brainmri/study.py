@@ -157,6 +157,7 @@ class Study:
             size=self.size_name,
             hardware=hardware(),
             seconds=self.seconds,
+            seed=self.seed,
         )
         Run(self.folder).write_result(result.as_json())
         return result

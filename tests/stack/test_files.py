@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,43 @@ def test_no_library_of_the_driver_is_there_nor_a_stub_of_one(entries: list[tuple
     driver = re.compile(r"lib(cuda|nvidia-ml|nvcuvid|nvidia-ptxjitcompiler)\.so")
     assert [path for path, _ in entries if driver.match(path.name)] == []
     assert [path for path, _ in entries if path.name == "stubs" and path.suffix == ".so"] == []
+
+
+# What a manylinux wheel may take from the system (PEP 600; the interpreter carries its own zlib), and the driver.
+SYSTEM = re.compile(
+    r"(libc|libm|libpthread|libdl|librt|libutil|libresolv|libgcc_s|libz|libstdc\+\+|ld-linux-x86-64)\.so\.\d+|libcuda\.so\.1"
+)
+
+
+ROOTS = {"pytorch": "torch/lib/libtorch*.so", "tensorflow": "tensorflow/*tensorflow*.so*"}
+
+
+def test_every_library_that_the_frameworks_load_is_in_their_environment(stack: Stack, environment: str) -> None:
+    """CUDA's above all: none may come from the session's image or from the host."""
+    thin = stack.here(stack.view).resolve() / environment / "lib/python3.11/site-packages/sciencebox_packages.pth"
+    packages = stack.here(Path(re.findall(r"'(/cvmfs/[^']+)'", thin.read_text())[0]))
+    there = {path.name: path for path in packages.rglob("*.so*") if path.is_file()}
+    # The cpu variant leaves out cuSOLVER, which PyTorch opens at the first linear algebra on a GPU.
+    pending = [path.name for path in packages.glob(ROOTS[environment]) if path.stem != "libtorch_cuda_linalg"]
+    assert len(pending) > 1
+    seen, missing = set(pending), []
+    while pending:
+        library = pending.pop()
+        for name in needed_by(there[library]):
+            if name not in there and not SYSTEM.fullmatch(name):
+                missing.append(f"{library} needs {name}")
+            elif name in there and name not in seen:
+                seen.add(name)
+                pending.append(name)
+    assert missing == []
+    if environment == "pytorch":
+        assert {"libcublas.so.13", "libcudnn.so.9", "libcufft.so.12"} <= seen
+
+
+def needed_by(library: Path) -> list[str]:
+    """The libraries that a library names, as `readelf` tells."""
+    told = subprocess.run(["readelf", "--dynamic", library], capture_output=True, text=True, check=False).stdout
+    return re.findall(r"\(NEEDED\).*\[(.*)\]", told)
 
 
 def test_links_lead_to_what_is_published_and_not_out_of_the_repository(

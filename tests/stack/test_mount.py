@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,31 +9,24 @@ from typing import TYPE_CHECKING
 import pytest
 import sciencebox_stack.kernel_probe as probe
 
+from tests import cvmfs
 from tests.conftest import stack_folder
+from tests.cvmfs import NAME
 
-from . import cvmfs
 from .conftest import REPOSITORY, Stack
 from .test_kernels import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAME = "sciencebox.local"
-CACHE = Path(os.environ.get("SCIENCEBOX_CACHE", Path.home() / ".cache/sciencebox"))
-
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The test stack, published. It is kept: the next run moves only what has changed."""
-    if os.geteuid() != 0 or cvmfs.client() is None:
+    """The test stack, published."""
+    found = cvmfs.cached_repository(stack_folder())
+    if found is None:
         pytest.skip("no client for CVMFS: run `make test-tools` as root, with Rust and FUSE (Debian: fuse3)")
-    source, target = stack_folder(), CACHE / "repository"
-    if not (source / "lcg/views").is_dir():
-        pytest.skip("there is no stack to publish: run `make test-tools`")
-    cvmfs.stack_command("keys", "--repository", NAME, "--keys", target / "keys")
-    where = ("--repository", NAME, "--out", target / "web", "--keys", target / "keys")
-    cvmfs.stack_command("publish", "--source", source, *where)
-    return target
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sciencebox import explain
 from sciencebox.host.engine import numbers
 from sciencebox.sessions.attach import engine_facts
+from sciencebox.sessions.stack import too_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -189,7 +190,7 @@ def gpus(host: Host, settings: Settings) -> list[Row]:
     inventory = driver.inventory
     if not inventory.readable or not inventory.devices:
         return [Row("Driver", State.FAILED, inventory.reason, "See what `nvidia-smi` says, and `dmesg`.")]
-    return [_driver(host), *_models(host), *_absent(host, settings), *_toolkit(host), _mode(host)]
+    return [_driver(host), *_libraries(host), *_models(host), *_absent(host, settings), *_toolkit(host), _mode(host)]
 
 
 def _no_driver(host: Host) -> Row:
@@ -204,6 +205,13 @@ def _driver(host: Host) -> Row:
     inventory = host.driver.inventory
     cuda = "{}.{}".format(*inventory.cuda_version) if inventory.cuda_version else "unknown"
     return Row("Driver", State.OK, f"{inventory.driver_version or 'unknown version'}, CUDA up to {cuda}")
+
+
+def _libraries(host: Host) -> Iterator[Row]:
+    """Environments that this driver is too old for."""
+    for sentence in too_new(host.views, host.driver.inventory.cuda_version):
+        advice = "Upgrade the driver, restart the server and deploy again."
+        yield Row("Driver", State.WARNING, sentence.rstrip("."), advice)
 
 
 def _models(host: Host) -> Iterator[Row]:

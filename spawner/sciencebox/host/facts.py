@@ -20,12 +20,13 @@ from sciencebox.host.compose import network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.ports import PortUse, read_port
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
-from sciencebox.sessions.stack import whitelist_expiry
+from sciencebox.sessions.stack import folder_of, published, whitelist_expiry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sciencebox.host.engine import Compose, EngineState
+    from sciencebox.sessions.stack import View
     from sciencebox.settings import Settings
 
 NO_ENGINE = ModeChoice(None, "The container engine does not answer.")
@@ -65,6 +66,7 @@ class Host:
     compose: Compose | None
     driver: Driver
     toolkit: str | None  # version of NVIDIA's container toolkit
+    views: tuple[View, ...] = ()  # what is published here
     stack_fault: str = ""  # why what should be mounted is not
     propagates: bool = True  # whether a mount of this server reaches containers
     whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
@@ -162,11 +164,17 @@ def _clock(checkout: Path) -> Clock:
 def _stack(settings: Settings) -> dict[str, Any]:
     if settings.stack.source == "client":
         mounts = _text(Path("/proc/self/mountinfo"))
+        views, fault = stack.look(settings)
         return {
-            "stack_fault": stack.look(settings)[1],
+            "views": views,
+            "stack_fault": fault,
             "propagates": stack.propagates(settings.stack.mount, mounts),
         }
-    return {"whitelist_expires": whitelist_expiry(settings.data_root / "repository")}
+    repository = settings.stack.repository
+    return {
+        "views": published(folder_of(settings, repository), repository),
+        "whitelist_expires": whitelist_expiry(settings.data_root / "repository"),
+    }
 
 
 def _toolkit() -> str | None:

@@ -33,7 +33,7 @@ from sciencebox.sessions.options import Machine, Offer, SessionOptions, make_off
 from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, ticket_of, within
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.snapshot import Snapshot
-from sciencebox.sessions.stack import Stacks
+from sciencebox.sessions.stack import Stacks, too_new
 from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
@@ -248,7 +248,8 @@ class Desk:
         )
         policy = policy_for(self.settings, tuple(groups))
         most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
-        return replace(offer, max_gpus=most, longest_s=policy.session_s)
+        notes = too_new(self.stacks.views, self.inventory.cuda_version) if offer.any_gpu else ()
+        return replace(offer, max_gpus=most, longest_s=policy.session_s, stack_notes=notes)
 
     def queue(self) -> tuple[Place, ...]:
         """Everybody who waits, the next one first."""

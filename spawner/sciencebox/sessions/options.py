@@ -69,7 +69,7 @@ class Offer:
     `gpu_memory_bytes` is what may be asked for at least of any GPU; empty where all have the same.
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty, and
-    `stack_fault` is a sentence on why if that is no choice of the site's.
+    `stack_fault` is a sentence on why if that is no choice of the site's; `stack_notes` are what to know of the others.
     """
 
     stacks: tuple[str, ...]
@@ -86,6 +86,7 @@ class Offer:
     simulated: bool = False
     reason: str = ""
     stack_fault: str = ""
+    stack_notes: tuple[str, ...] = ()
 
     @property
     def gpu_choices(self) -> tuple[GpuChoice, ...]:

@@ -7,6 +7,7 @@ than `PATIENCE_S`: the form says what is wrong, and sessions start without kerne
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import threading
@@ -16,26 +17,31 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from sciencebox.settings import Settings
 
 PATIENCE_S = 3.0
-MOUNTED_EVERY_S = 60.0  # a listing of a mounted repository goes over the network
+MOUNTED_EVERY_S = 10.0  # a listing of a mounted repository goes over the network
 NEWEST = 5  # releases of each further repository: at CERN there are hundreds
 _FURTHER = re.compile(r"LCG_\d+[a-z]?(_cuda)?|SB_\d+(_cuda)?")  # nightly builds and the like are left out
+_CUDA = re.compile(r"([^,]+?) (\d+)\.(\d+)(?:, |$)")
 _PLATFORM = re.compile(r"x86_64-.*-opt")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class View:
-    """One published release: by `name` users choose it, at `path` it is inside a session."""
+    """One published release: by `name` users choose it, at `path` it is inside a session.
+
+    `cuda` has the CUDA version of each environment that has one, such as ("PyTorch", (13, 2)).
+    """
 
     name: str
     platform: str
     path: str
+    cuda: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
 def folder_of(settings: Settings, repository: str) -> Path:
@@ -51,9 +57,35 @@ def published(folder: Path, repository: str) -> tuple[View, ...]:
     A view is `lcg/views/<release>/<platform>/` with a `setup.sh`, as in LCG releases.
     """
     views = folder / "lcg" / "views"
+    found = [setup.parent for setup in sorted(views.glob("*/*/setup.sh"))]
     return tuple(
-        View(setup.parent.parent.name, setup.parent.name, f"/cvmfs/{repository}/{setup.parent.relative_to(folder)}")
-        for setup in sorted(views.glob("*/*/setup.sh"))
+        View(view.parent.name, view.name, f"/cvmfs/{repository}/{view.relative_to(folder)}", _cuda(view))
+        for view in found
+    )
+
+
+def _cuda(view: Path) -> tuple[tuple[str, tuple[int, int]], ...]:
+    """What the builder wrote down. A release that says nothing of CUDA needs no driver."""
+    try:
+        told = json.loads((view / "tree.json").read_text(encoding="utf-8"))["details"]["cuda"]
+        return tuple((title, (int(major), int(minor))) for title, major, minor in _CUDA.findall(told))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
+
+
+def too_new(views: Iterable[View], driver: tuple[int, int] | None) -> tuple[str, ...]:
+    """Sentences on environments that this driver is too old for. `driver` is the newest CUDA version that it serves.
+
+    Within a major version every driver serves every library: NVIDIA, CUDA Compatibility, "minor version compatibility".
+    """
+    if driver is None:
+        return ()
+    return tuple(
+        f"{title} of {view.name} needs a driver for CUDA {cuda[0]}; this server's serves CUDA {driver[0]}.{driver[1]}, "
+        "so it computes on the CPU there until the driver is upgraded."
+        for view in views
+        for title, cuda in view.cuda
+        if cuda[0] > driver[0]
     )
 
 

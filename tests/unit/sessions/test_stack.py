@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.sessions import stack
-from sciencebox.sessions.stack import Stacks, View, further, natural, published
+from sciencebox.sessions.stack import Stacks, View, further, natural, published, too_new
 from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
@@ -117,3 +118,15 @@ async def test_a_mount_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     stacks = Stacks(Settings(), fail)
     await stacks.look()
     assert stacks.fault == "/cvmfs/sciencebox.local cannot be read: Transport endpoint is not connected."
+
+
+def test_what_a_release_needs_of_the_driver_is_read_from_its_record(tmp_path: Path) -> None:
+    _publish(tmp_path, "SB_1_cuda")
+    record = {"details": {"variant": "cuda", "cuda": "PyTorch 13.2, TensorFlow 12.9"}}
+    (tmp_path / f"lcg/views/SB_1_cuda/{PLATFORM}/tree.json").write_text(json.dumps(record))
+    (view,) = published(tmp_path, "sciencebox.local")
+    assert view.cuda == (("PyTorch", (13, 2)), ("TensorFlow", (12, 9)))
+    assert too_new([view], (13, 0)) == (), "a driver serves every library of its major version"
+    assert too_new([view], None) == ()
+    (note,) = too_new([view], (12, 4))
+    assert note.startswith("PyTorch of SB_1_cuda needs a driver for CUDA 13; this server's serves CUDA 12.4")

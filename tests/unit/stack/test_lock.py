@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sciencebox_stack.errors import StackError
 from sciencebox_stack.lock import compile_lock, lock_path, parse_lock, read_lock
-from sciencebox_stack.release import Release, load_release
+from sciencebox_stack.release import Release, bundled_releases, load_release
 from sciencebox_stack.uv import Uv
 
 from .conftest import RELEASE, lock_text
@@ -104,3 +104,14 @@ def test_locking_writes_a_lock_that_reading_accepts(folder: Path) -> None:
     assert resolver.asked["overrides.txt"] == "triton ; sys_platform == 'never'\n"
     assert read_lock(folder, release, "alpha", "cpu") == made
     assert "http" not in lock_path(folder, release, "alpha", "cpu").read_text()
+
+
+@pytest.mark.parametrize(("environment", "cuda"), [("pytorch", "13.2"), ("tensorflow", "12.9")])
+def test_a_lock_tells_the_cuda_version_of_its_libraries(environment: str, cuda: str) -> None:
+    release = load_release("SB_1", bundled_releases())
+    assert read_lock(bundled_releases(), release, environment, "cuda").cuda == cuda
+
+
+def test_a_lock_without_cuda_tells_none() -> None:
+    release = load_release("SB_1", bundled_releases())
+    assert read_lock(bundled_releases(), release, "tensorflow", "cpu").cuda == ""

@@ -16,11 +16,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 TOOLS = ROOT / "tests/tools/build.sh"
+NAME = "sciencebox.local"
 DEADLINE_S = 60
 # The client asks a server for these for half a minute before it does without them. A replica has them, an origin not.
 ASKED_FOR = {".cvmfs_last_snapshot": "Thu Jan  1 00:00:00 UTC 1970\n", ".cvmfs_is_snapshotting": ""}
+
+
+def cached_repository(source: Path) -> Path | None:
+    """The stack in `source`, published: `web` and `keys` in a folder of the cache. None where it cannot be mounted.
+
+    It is kept: the next run moves only what has changed.
+    """
+    if os.geteuid() != 0 or client() is None or not (source / "lcg/views").is_dir():
+        return None
+    cache = Path(os.environ.get("SCIENCEBOX_CACHE", Path.home() / ".cache/sciencebox"))
+    target = cache / "repository"
+    stack_command("keys", "--repository", NAME, "--keys", target / "keys")
+    where = ("--repository", NAME, "--out", target / "web", "--keys", target / "keys")
+    stack_command("publish", "--source", source, *where)
+    return target
 
 
 def client() -> Path | None:
@@ -63,25 +79,33 @@ def served(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
+class Client:
+    """A client that mounts the repository at `url` at `place`, until it is stopped."""
+
+    def __init__(self, url: str, place: Path, folder: Path) -> None:
+        self._place, self._log = place, folder / "client.log"
+        (folder / "cache").mkdir(exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        program = client()
+        assert program is not None
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen([program, url, place, folder / "cache"], stdout=log, stderr=log)
+        deadline = time.monotonic() + DEADLINE_S
+        while not os.path.ismount(place):
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, "the client did not mount in time"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Unmount."""
+        subprocess.run(["umount", "--lazy", self._place], check=False)
+        self._process.terminate()
+        self._process.wait(timeout=DEADLINE_S)
+
+
 @contextmanager
 def mounted(url: str, folder: Path) -> Iterator[Path]:
     """Mount a repository below `folder`; yields where."""
-    place, cache = folder / "mount", folder / "cache"
-    place.mkdir(parents=True)
-    cache.mkdir()
-    program = client()
-    assert program is not None
-    log = (folder / "client.log").open("w+")
-    process = subprocess.Popen([program, url, place, cache], stdout=log, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        while not os.path.ismount(place):
-            assert process.poll() is None, (folder / "client.log").read_text()
-            assert time.monotonic() < deadline, "the client did not mount in time"
-            time.sleep(0.05)
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", place], check=False)
-        process.terminate()
-        process.wait(timeout=DEADLINE_S)
-        log.close()
+    mounting = Client(url, folder / "mount", folder)
+    yield folder / "mount"
+    mounting.stop()
