@@ -17,7 +17,7 @@ help: ## List the targets.
 
 ##### The service
 
-.PHONY: deploy demo down destroy status doctor usage drain undrain quarantine release stack
+.PHONY: deploy demo down destroy status doctor usage drain undrain quarantine release stack repository
 deploy: ## Set up the service on this server, or bring it up to date.
 	@deploy/host/run.sh deploy $(ARGS)
 
@@ -53,6 +53,9 @@ release: ## Release a GPU from quarantine: GPU=0.
 
 stack: ## Build and publish the software stack that sessions see under /cvmfs.
 	@deploy/host/run.sh stack $(ARGS)
+
+repository: ## Look after the published stack: ARGS="tags", "rollback TAG", "gc", "verify --full" or "resign".
+	@deploy/host/run.sh repository $(ARGS)
 
 ##### Development
 

@@ -74,9 +74,11 @@ def served(folder: Path) -> Iterator[str]:
 
     server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class Client:
@@ -107,5 +109,7 @@ class Client:
 def mounted(url: str, folder: Path) -> Iterator[Path]:
     """Mount a repository below `folder`; yields where."""
     mounting = Client(url, folder / "mount", folder)
-    yield folder / "mount"
-    mounting.stop()
+    try:
+        yield folder / "mount"
+    finally:
+        mounting.stop()

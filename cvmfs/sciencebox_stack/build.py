@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .environment import PackageSet, create_environment, install_packages, install_project
+from .environment import PackageSet, create_environment, install_packages, install_project, own_packages
 from .errors import StackError
+from .headers import HeaderSource, find_headers, headers_tree, install_headers, variables, write_shim
 from .interpreter import InterpreterSource, install_interpreter, interpreter_tree
 from .lock import digest, lock_path, read_lock
 from .tree import Layout, finish_tree, only_builder, read_record, start_tree, switch_view
@@ -40,6 +41,7 @@ class Plan:
     interpreter: InterpreterSource
     packages: tuple[PackageSet, ...]
     project: Project | None
+    headers: HeaderSource | None = None
 
     @property
     def name(self) -> str:
@@ -67,6 +69,12 @@ class Plan:
         """The heavy tree of one environment."""
         return self.layout.tree(packages.environment, packages.key)
 
+    def header_variables(self, environment: str) -> dict[str, str]:
+        """Variables of an environment that compiles C++; none for others."""
+        if self.headers is None or not self.release.environments[environment].headers:
+            return {}
+        return variables(headers_tree(self.layout, self.headers))
+
     @property
     def view_plan(self) -> ViewPlan:
         """What the texts of the view are made from."""
@@ -76,7 +84,10 @@ class Plan:
                 title=self.release.environments[packages.environment].title,
                 lock=packages.lock,
                 packages=self.packages_tree(packages),
-                variables=self.release.variables(packages.environment, self.variant),
+                variables={
+                    **self.release.variables(packages.environment, self.variant),
+                    **self.header_variables(packages.environment),
+                },
             )
             for packages in self.packages
         )
@@ -112,7 +123,9 @@ def make_plan(
         )
         for name, environment in release.environments.items()
     )
-    return Plan(release, variant, Layout(root, release.platform), interpreter, packages, project)
+    wants_headers = any(environment.headers for environment in release.environments.values())
+    headers = find_headers(release.compiler) if wants_headers else None
+    return Plan(release, variant, Layout(root, release.platform), interpreter, packages, project, headers)
 
 
 def is_published(plan: Plan) -> bool:
@@ -141,6 +154,8 @@ class Builder:
             _require_space(plan)
             with self.progress.working("interpreter"):
                 interpreter = install_interpreter(plan.layout, plan.interpreter)
+            if plan.headers is not None:
+                install_headers(plan.layout, plan.headers)
             for packages in plan.packages:
                 self._make_packages(packages, interpreter)
             if read_record(plan.tree) is None:
@@ -170,9 +185,14 @@ class Builder:
             wheel = plan.project.wheel(Path(scratch)) if plan.project else None
             for packages in plan.packages:
                 site_packages = packages.site_packages(plan.packages_tree(packages))
-                python = create_environment(tree / packages.environment, interpreter, site_packages, packages.python)
+                own = own_packages(plan.name, packages.environment)
+                python = create_environment(
+                    tree / packages.environment, interpreter, site_packages, packages.python, own
+                )
                 if wheel is not None:
                     install_project(wheel, python, self.uv)
+                if plan.headers is not None and plan.release.environments[packages.environment].headers:
+                    write_shim(python.with_name("c++"), headers_tree(plan.layout, plan.headers), plan.headers)
             _write_texts(plan)
         for packages in plan.packages:
             name = packages.environment
@@ -193,6 +213,8 @@ def _write_texts(plan: Plan) -> None:
 
 def _uses(plan: Plan) -> tuple[str, ...]:
     trees = [interpreter_tree(plan.layout, plan.interpreter), *map(plan.packages_tree, plan.packages)]
+    if plan.headers is not None:
+        trees.append(headers_tree(plan.layout, plan.headers))
     return tuple(str(tree.relative_to(plan.layout.root)) for tree in trees)
 
 

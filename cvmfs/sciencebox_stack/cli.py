@@ -84,15 +84,24 @@ def build(
 
 
 @app.command()
-def lock(release: ReleaseName, releases: Releases = None) -> None:
+def lock(
+    release: ReleaseName,
+    releases: Releases = None,
+    environment: Annotated[
+        list[str] | None, typer.Option("--environment", help="Only this one; others keep their locks.")
+    ] = None,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Also what the release does not name.")] = False,
+) -> None:
     """Resolve a release file into its locks, for every environment and variant."""
     folder = releases or bundled_releases()
     described = load_release(release, folder)
     uv, progress = Uv(find_uv()), ConsoleProgress(_console())
-    for environment in described.environments:
+    if unknown := sorted(set(environment or ()) - set(described.environments)):
+        raise StackError(f"{release} has no environment {unknown[0]!r}; it has {', '.join(described.environments)}.")
+    for name in environment or described.environments:
         for variant in described.variants:
-            resolved = compile_lock(folder, described, environment, variant, uv)
-            progress.say(f"{environment} ({variant}): {len(resolved.pins)} packages, lock {resolved.digest[:12]}")
+            resolved = compile_lock(folder, described, name, variant, uv, upgrade=upgrade)
+            progress.say(f"{name} ({variant}): {len(resolved.pins)} packages, lock {resolved.digest[:12]}")
 
 
 @app.command("list")

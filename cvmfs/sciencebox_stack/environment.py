@@ -98,10 +98,16 @@ def refuse_driver_libraries(tree: Path) -> None:
                 )
 
 
-def create_environment(prefix: Path, interpreter: Path, site_packages: Path, python: str) -> Path:
+def own_packages(release: str, environment: str) -> str:
+    """Where a user's own packages for an environment lie, from their home. No other environment sees them."""
+    return f".local/sciencebox/{release}/{environment}"
+
+
+def create_environment(prefix: Path, interpreter: Path, site_packages: Path, python: str, own: str) -> Path:
     """Make the thin environment ``prefix`` and return the path of its Python.
 
-    ``interpreter`` is the prefix of the carried interpreter, ``site_packages`` the heavy tree's folder.
+    ``interpreter`` is the prefix of the carried interpreter, ``site_packages`` the heavy tree's folder, ``own`` that of
+    the user's own packages, from their home.
     """
     base = interpreter / "bin" / f"python{python}"
     program = prefix / "bin" / "python"
@@ -109,11 +115,17 @@ def create_environment(prefix: Path, interpreter: Path, site_packages: Path, pyt
     program.symlink_to(base)
     for alias in ("python3", f"python{python}"):
         program.with_name(alias).symlink_to("python")
-    own = prefix / "lib" / f"python{python}" / "site-packages"
-    own.mkdir(parents=True)
+    thin = prefix / "lib" / f"python{python}" / "site-packages"
+    thin.mkdir(parents=True)
     _write(prefix / "pyvenv.cfg", f"home = {base.parent}\ninclude-system-site-packages = false\n")
-    # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages.
-    _write(own / "sciencebox_packages.pth", f"import site; site.addsitedir({str(site_packages)!r})\n")
+    # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages. What a user
+    # installed comes first: it is theirs to replace a version of the release.
+    users = f"{own}/lib/python{python}/site-packages"
+    _write(
+        thin / "sciencebox_packages.pth",
+        f"import os, site; site.addsitedir(os.path.join(os.path.expanduser('~'), {users!r}))\n"
+        f"import site; site.addsitedir({str(site_packages)!r})\n",
+    )
     _adopt_scripts(site_packages / "bin", program)
     return program
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _C_LIBRARY = re.compile(r"^(ld-linux.*|lib(c|m|mvec|dl|pthread|rt|util|resolv|anl|nss_\w+)\.so.*)$")
 # Wheels expect these on every Linux; loaded with the interpreter, they are the platform's and not the session's.
 _RUNTIME = ("libgcc_s.so.1", "libstdc++.so.6")
+# Some wheels expect these, too: they are there for them, and loaded only when one asks.
+_EXPECTED = ("libgomp.so.1", "libquadmath.so.0")
 _LEFT_OUT = shutil.ignore_patterns(
     "__pycache__",
     "EXTERNALLY-MANAGED",  # the distribution's rule for its own Python
@@ -105,7 +107,7 @@ def _needed_libraries(files: list[Path]) -> Iterator[Path]:
     """What the dynamic loader finds for ``files``, and the C++ runtime, without the C library itself."""
     found = dict(re.findall(r"^\s*(\S+) => (/\S+) \(", _output(["ldd", *map(str, files)]), re.MULTILINE))
     cache = _output(["/sbin/ldconfig", "-p"])
-    for name in _RUNTIME:
+    for name in (*_RUNTIME, *_EXPECTED):
         match = re.search(rf"^\s*{re.escape(name)} \(libc6,x86-64[^)]*\) => (\S+)$", cache, re.MULTILINE)
         if match is None:
             raise StackError(f"This machine has no {name}; install the package that holds it and run again.")

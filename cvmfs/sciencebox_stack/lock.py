@@ -117,16 +117,23 @@ def read_lock(folder: Path, release: Release, environment: str, variant: str) ->
     return parse_lock(text)
 
 
-def compile_lock(folder: Path, release: Release, environment: str, variant: str, uv: Uv) -> Lock:
+def compile_lock(
+    folder: Path, release: Release, environment: str, variant: str, uv: Uv, *, upgrade: bool = False
+) -> Lock:
     """Resolve one environment and write its lock beside the release file.
+
+    What an earlier lock pins and the release file does not name stays as it is, unless ``upgrade`` is asked for.
 
     Raises:
         StackError: the requirements cannot be met, or the index cannot be reached.
     """
+    path = lock_path(folder, release, environment, variant)
     with TemporaryDirectory() as scratch:
         requirements, overrides, resolved = (Path(scratch) / name for name in ("in.txt", "overrides.txt", "out.txt"))
         requirements.write_text("\n".join(release.requirements(environment, variant)) + "\n", encoding="utf-8")
         without = release.environments[environment].variants[variant].without
+        if path.is_file() and not upgrade:
+            resolved.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
         overrides.write_text("".join(f"{name} ; sys_platform == 'never'\n" for name in without), encoding="utf-8")
         uv.run(
             f"resolve {environment} ({variant})",
@@ -139,7 +146,6 @@ def compile_lock(folder: Path, release: Release, environment: str, variant: str,
         text = resolved.read_text(encoding="utf-8")
     lock = parse_lock(text)
     stamp = requirements_stamp(release, environment, variant)
-    path = lock_path(folder, release, environment, variant)
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"{stamp}\n# made by: sciencebox-stack lock {release.name}\n{text}", encoding="utf-8")
     return lock

@@ -46,10 +46,14 @@ class EnvironmentVariant(_Strict):
 
 
 class Environment(_Strict):
-    """One tree of packages and one kernel. ``imports`` must succeed before it is published."""
+    """One tree of packages and one kernel. ``imports`` must succeed before it is published.
+
+    ``headers`` is for environments that compile C++ while they run.
+    """
 
     title: str
     imports: list[str] = Field(min_length=1)
+    headers: bool = False
     variables: dict[str, str] = {}
     packages: dict[str, Package] = {}
     variants: dict[str, EnvironmentVariant] = Field(min_length=1)

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .environment import own_packages
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -55,18 +57,21 @@ def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> s
     """A Jupyter kernel specification.
 
     Nothing of the session's own Python reaches the kernel, and `!command` in a notebook finds the environment's
-    programs first. Jupyter replaces ``${PATH}`` when it starts the kernel.
+    programs first. `%pip install` puts a user's own packages into their home, where this environment alone looks for
+    them. Jupyter replaces ``${PATH}`` and ``${HOME}`` when it starts the kernel.
     """
-    home = prefix / environment.name
+    home, own = prefix / environment.name, own_packages(plan.release, environment.name)
     specification = {
         "argv": [f"{home}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": f"{environment.title} ({plan.release})",
         "language": "python",
         "metadata": {"debugger": True},
         "env": {
-            "PATH": f"{home}/bin:${{PATH}}",
+            "PATH": f"${{HOME}}/{own}/bin:{home}/bin:${{PATH}}",
             "PYTHONPATH": "",
             "PYTHONHOME": "",
+            "PIP_PREFIX": f"${{HOME}}/{own}",
+            "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             **_identity(plan, environment),
             **environment.variables,
         },
@@ -77,11 +82,13 @@ def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> s
 def setup_script(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> str:
     """A script for `source` in any POSIX shell that makes the environment the shell's Python."""
     variables = {**_identity(plan, environment), **environment.variables}
+    own = own_packages(plan.release, environment.name)
     lines = [
         f"# {environment.title} of {plan.release} on {plan.platform}. Use: source {prefix}/{environment.name}/setup.sh",
         "unset PYTHONHOME PYTHONPATH",
         *(f"export {name}={_quoted(value)}" for name, value in variables.items()),
-        f'export PATH={_quoted(f"{prefix}/{environment.name}/bin")}"${{PATH:+:${{PATH}}}}"',
+        f'export PIP_PREFIX="${{HOME-}}"/{_quoted(own)}',
+        f'export PATH="${{PIP_PREFIX}}/bin":{_quoted(f"{prefix}/{environment.name}/bin")}"${{PATH:+:${{PATH}}}}"',
         f'export JUPYTER_PATH={_quoted(f"{prefix}/share/jupyter")}"${{JUPYTER_PATH:+:${{JUPYTER_PATH}}}}"',
     ]
     return "\n".join(lines) + "\n"

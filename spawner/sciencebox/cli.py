@@ -23,8 +23,9 @@ from sciencebox.host import show
 from sciencebox.host import usage as host_usage
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
-from sciencebox.host.engine import choose_socket
+from sciencebox.host.engine import choose_socket, connect
 from sciencebox.host.facts import read_host
+from sciencebox.host.stack import follow
 from sciencebox.host.steps import Screen, Step, StepError, run_steps
 from sciencebox.settings import Settings, SettingsError, load
 
@@ -72,6 +73,21 @@ def stack(settings: File = EXAMPLE) -> None:
         deployment.publish_stack,
     }
     _do([step for step in deployment.steps() if step.run in wanted])
+
+
+@commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def repository(
+    context: typer.Context,
+    command: Annotated[str, typer.Argument(metavar="COMMAND", help="tags, rollback TAG, gc, verify or resign.")],
+    settings: File = EXAMPLE,
+) -> None:
+    """Look after the published software stack; `sciencebox-stack COMMAND --help` tells the options."""
+    deployment = _deployment(settings)
+    if not deployment.settings.stack.publish.enabled:
+        raise StepError(f"Nothing is published: set `stack.publish.enabled: true` in {settings} and deploy.")
+    client = connect(deployment.socket)
+    status = follow(client, deployment.repository_job(command, context.args), lambda line: print(line, flush=True))
+    raise typer.Exit(status)
 
 
 @commands.command()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import broker, cards, hubs, machine, measure, picture, replay, report, waiting
+from tests.bench import broker, cards, hubs, machine, measure, picture, replay, report, stack, waiting
 from tests.bench import results as records
 from tests.conftest import stack_folder
 from tests.deployed.conftest import deployed, make
@@ -42,7 +42,18 @@ PICTURE = ROOT / "docs/images/bench-breakdown.svg"
 WAITS = ROOT / "docs/images/bench-waits.svg"
 
 NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
-PARTS = ("click_to_ready", "breakdown", "form", "broker", "replay", "waiting", "deploy_again", "images")
+PARTS = (
+    "publishing",
+    "imports",
+    "click_to_ready",
+    "breakdown",
+    "form",
+    "broker",
+    "replay",
+    "waiting",
+    "deploy_again",
+    "images",
+)
 ROUNDS, QUICK_ROUNDS = 15, 3
 
 
@@ -92,6 +103,9 @@ class Bench:
         self, client: docker.DockerClient, engine: rig.Engine, service: Service, parts: tuple[str, ...]
     ) -> None:
         rounds = self.rounds
+        for part, measured in (("publishing", stack.publishing), ("imports", stack.imports)):
+            if part in parts:
+                self._record(part, measured(rounds, _say), rounds=min(rounds, stack.MOST_ROUNDS))
         with contextlib.closing(hubs.ours(service)) as ours:
             if "click_to_ready" in parts:
                 _say("click to ready")

@@ -12,6 +12,7 @@ from tests.bench import broker
 from tests.bench.broker import DEVICES, MODELS, RUNNING
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
+from tests.bench.stack import LOCAL, WARM
 from tests.bench.waiting import ALONE as ALONE_IN_HUB
 from tests.bench.waiting import AMONG, CROWD
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.bench.results import Figure, Results
 
 SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
+WARM_IMPORT = 1.3  # ratio of the times of `import torch`
 FORM_MS = 100
 WAITING_MS = 25
 BROKER_PER_S, BROKER_MB = 20_000, 100
@@ -69,6 +71,8 @@ def page(results: Results) -> str:
     runs = distinct_runs(results)
     parts = [HEAD, *_goals(goals(results))]
     sections: tuple[tuple[str, Callable[[Figure], list[str]]], ...] = (
+        ("publishing", _publishing),
+        ("imports", _imports),
         ("click_to_ready", _click),
         ("breakdown", _breakdown),
         ("form", _form),
@@ -95,6 +99,10 @@ def goals(results: Results) -> list[Goal]:
         for ours, (theirs, limit) in itertools.product((OURS_GPU, OURS_CPU), against):
             ratio = statistics.median(ratios(times[ours], times[theirs]))
             found.append(Goal(f"Click to ready: {ours} / {theirs}", ratio, limit))
+    if figure := results.get("imports"):
+        times = figure["values"]
+        warm = statistics.median(ratios(times[WARM], times[LOCAL]))
+        found.append(Goal(f"`import torch`: {WARM} / {LOCAL}", warm, WARM_IMPORT))
     if figure := results.get("form"):
         for kind in (ALONE, TOGETHER):
             slow = 1000 * percentile(figure["values"][kind], 95)
@@ -291,6 +299,36 @@ def _waiting(figure: Figure) -> list[str]:
         "| | answer: median, ms | 99th percentile, ms | session, s |\n|---|--:|--:|--:|",
         *rows,
     ]
+
+
+def _publishing(figure: Figure) -> list[str]:
+    values = figure["values"]
+    size = values["bytes"]
+    rows = [
+        f"| {name} | {spread(values[key], 1)} | {size / 1e6 / statistics.median(values[key]):.0f} |"
+        for name, key in (("`sciencebox-stack publish`", "publish"), ("`tar \\| zstd -3`", "tar | zstd"))
+    ]
+    text = (
+        f"The test stack, {values['files']:,} files of {size / 1e9:.1f} GB together. Publishing compresses, names and "
+        "stores each file and writes the signed catalogs; the packed archive is what a copy by hand would be."
+    )
+    after = (
+        f"Published again without a change: {spread(values['again'], 1)} seconds. The repository takes "
+        f"{values['stored_bytes'] / 1e9:.2f} GB, the archive {values['packed_bytes'] / 1e9:.2f} GB. A second release "
+        f"that differs in one package (pandas) adds {values['second_release_bytes'] / 1e6:.0f} MB."
+    )
+    head = ["## Publishing the stack\n", textwrap.fill(text, 120), "\n| | seconds | MB/s |\n|---|---|--:|"]
+    ratio = spread(ratios(values["publish"], values["tar | zstd"]))
+    return [*head, *rows, f"\nPublish / tar, round by round: {ratio}.", textwrap.fill(after, 120)]
+
+
+def _imports(figure: Figure) -> list[str]:
+    text = (
+        "Seconds of `python -c 'import torch'` in a new process. The client is the one of the test tools, which "
+        "fetches and unpacks one object after the other; CERN's own is faster with an empty cache."
+    )
+    rows = [f"| {name} | {spread(times)} |" for name, times in figure["values"].items()]
+    return ["## Starting from the stack\n", textwrap.fill(text, 120), "\n| the stack is | seconds |\n|---|---|", *rows]
 
 
 def _deploy_again(figure: Figure) -> list[str]:

@@ -73,6 +73,11 @@ def test_the_stack_is_published_for_other_servers(service: Service, repository: 
         assert "immutable" in catalog.headers["Cache-Control"]
         for private in (".lock", "data/txn/1", "../../state/keys", f"../{NAME}.key"):
             assert requests.get(f"{url}/{private}", timeout=10).status_code == 404, private
+        listed = make("repository", service.settings, "tags").stdout
+        assert "generic-" in listed
+        refused = make("repository", service.settings, "rollback", "nothing", check=False)
+        assert refused.returncode != 0
+        assert "There is no tag 'nothing'" in refused.stdout
         told = service.admin().ask("GET", "metrics").text
         assert "sciencebox_stack_whitelist_expiry_timestamp_seconds" in told
         assert "whitelist valid for" in make("doctor", service.settings, check=False).stdout

@@ -63,7 +63,7 @@ def stack() -> Stack:
     return Stack(folder, REPOSITORY / views[-1].relative_to(folder))
 
 
-@pytest.fixture(params=["pytorch", "tensorflow"])
+@pytest.fixture(params=["pytorch", "tensorflow", "root", "mxnet"])
 def environment(request: pytest.FixtureRequest) -> str:
     """Each environment of the release."""
     return str(request.param)

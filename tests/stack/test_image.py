@@ -98,10 +98,15 @@ def test_a_folder_that_is_not_bound_or_not_writable_is_named(
 
 def test_a_kernel_computes_in_a_session(run: Callable[..., tuple[int, str]], stack: Stack, environment: str) -> None:
     python = str(stack.view / environment / "bin" / "python")
-    module = {"pytorch": "torch", "tensorflow": "tensorflow"}[environment]
+    code = {
+        "pytorch": "import torch",
+        "tensorflow": "import tensorflow",
+        "root": "import ROOT; assert ROOT.gInterpreter.Declare('#include <vector>')",  # there is no compiler
+        "mxnet": "import mxnet",
+    }[environment]
     program = Path(probe.__file__).read_text(encoding="utf-8")
     status, said = run(
-        *("session", [python, "-W", "ignore", "-c", program, environment, f"import {module}, brainmri"]),
+        *("session", [python, "-W", "ignore", "-c", program, environment, f"{code}; import brainmri"]),
         volumes=bound(stack.folder, "ro"),
         user=f"{USER}:{USER}",
         tmpfs={"/home/user": "mode=1777", "/tmp": "mode=1777"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,35 @@ assert keras.saving.load_model("model.keras").count_params() == model.count_para
 assert tf.config.list_physical_devices("GPU") == []
 """
 
-CODE = {"pytorch": TORCH, "tensorflow": TENSORFLOW}
+ROOT = """
+import warnings
+warnings.simplefilter("ignore")
+import numpy as np, ROOT, uproot
+ROOT.RDataFrame(100).Define("x", "double(rdfentry_)").Snapshot("numbers", "numbers.root", ["x"])
+with uproot.open("numbers.root") as file:
+    assert file["numbers"]["x"].array(library="np").sum() == 4950
+histogram = ROOT.RDataFrame("numbers", "numbers.root").Histo1D(("h", "h", 10, 0, 100), "x")
+assert histogram.GetEntries() == 100
+"""
+
+MXNET = """
+import mxnet as mx
+from mxnet import autograd, gluon
+network = gluon.nn.Dense(1)
+network.initialize()
+trainer = gluon.Trainer(network.collect_params(), "sgd", {"learning_rate": 0.1})
+values = mx.nd.ones((4, 2))
+errors = []
+for _ in range(2):
+    with autograd.record():
+        error = (network(values) - 1).square().mean()
+    error.backward()
+    trainer.step(4)
+    errors.append(error.asscalar())
+assert errors[1] < errors[0]
+"""
+
+CODE = {"pytorch": TORCH, "tensorflow": TENSORFLOW, "root": ROOT, "mxnet": MXNET}
 
 
 def test_a_kernel_starts_trains_and_answers(stack: Stack, environment: str, home: Path) -> None:
@@ -91,3 +120,26 @@ def _python(stack: Stack, environment: str) -> Path:
 def _normal(distribution: str) -> str:
     name, version = distribution.split()
     return f"{re.sub('[-_.]+', '-', name).lower()} {version}"
+
+
+def wheel(folder: Path, name: str, version: str, code: str) -> Path:
+    """A package of one module, as an index has it."""
+    path, about = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.py", code)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+    path.chmod(0o644)
+    return path
+
+
+def test_a_users_own_packages_are_seen_by_one_environment_and_outlive_the_session(stack: Stack, home: Path) -> None:
+    wheels = [wheel(home, "mine", "1.0", ""), wheel(home, "tqdm", "99.0", "__version__ = '99.0'")]
+    install = f"python -m pip install --quiet --no-index --no-deps {' '.join(map(str, wheels))}"
+    stack.run("sh", "-c", f". {stack.view}/pytorch/setup.sh; {install}", home=home)
+    look = "import importlib.util as u, tqdm; print(bool(u.find_spec('mine')), tqdm.__version__)"
+    for environment, expected in (("pytorch", "True 99.0"), ("tensorflow", "False 4.70.1")):
+        said = stack.run(stack.view / environment / "bin/python", "-c", look, home=home)
+        assert said.strip() == expected
+    assert {path.name for path in home.iterdir() if path.is_dir()} == {".local"}

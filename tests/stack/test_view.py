@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
-IMPORTS = {"pytorch": "torch", "tensorflow": "tensorflow"}
+VERSIONS = {
+    "pytorch": ("torch", "2."),
+    "tensorflow": ("tensorflow", "2."),
+    "root": ("ROOT", "6."),
+    "mxnet": ("mxnet", "1."),
+}
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
@@ -27,9 +32,10 @@ def test_setup_of_the_view_makes_the_default_environment_the_shells(stack: Stack
 
 
 def test_setup_of_an_environment_makes_it_the_shells(stack: Stack, environment: str, home: Path) -> None:
-    module = IMPORTS[environment]
-    script = f'. {stack.view}/{environment}/setup.sh; python -c "import {module}; print({module}.__version__)"'
-    assert re.fullmatch(r"2\.\d+\.\d+\S*\n", stack.run("bash", "-euc", script, home=home))
+    module, major = VERSIONS[environment]
+    code = f"import {module}; print({module}.__version__)"
+    script = f'. {stack.view}/{environment}/setup.sh; python -W ignore -c "{code}"'
+    assert stack.run("bash", "-euc", script, home=home).startswith(major)
 
 
 def test_the_interpreter_brings_its_own_libraries(stack: Stack, environment: str, home: Path) -> None:
@@ -54,6 +60,7 @@ def test_every_command_is_started_by_its_environments_own_python(stack: Stack, e
     own = f"#!/cvmfs/sciencebox.local/lcg/releases/SB_1/{scripts.parents[2].name}/".encode()
     starts = {path.name: path.read_bytes()[:200] for path in scripts.iterdir() if not path.is_symlink()}
     assert starts
+    starts.pop("c++", None)  # ROOT's, which is no Python
     assert [name for name, start in starts.items() if not start.startswith(own)] == []
 
 

@@ -66,6 +66,7 @@ case ${1:-} in
         python=$(builder)
         PYTHONPATH=$project/cvmfs inside rw "$python" -m sciencebox_stack build SB_1 --variant cpu \
             --root "$repository" --brainmri "$project/notebooks" >&2
+        PYTHONPATH=$project/cvmfs inside rw "$python" -m sciencebox_stack prune --root "$repository" >&2
         echo "$folder"
         ;;
     *)

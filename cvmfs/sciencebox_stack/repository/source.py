@@ -50,6 +50,10 @@ class WebSource:
         transport = httpx.HTTPTransport(retries=3)
         self._client = httpx.Client(timeout=_PATIENCE_S, transport=transport, follow_redirects=True)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def read(self, path: str) -> bytes:
         """See Source. Raises StackError when the server does not answer."""
         try:

@@ -33,7 +33,7 @@ from sciencebox.host.steps import Screen, Step, StepError
 from sciencebox.sessions.stack import folder_of, published
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import TextIO
 
     from sciencebox.settings import Settings
@@ -168,9 +168,13 @@ class Deployment:
         if not published(self._repository(), self.settings.stack.repository):
             return "left out; there is no stack yet"
         for command in ("keys", "publish"):
-            wanted = stack.publishing(self.settings, self._repository(), self.places.state / "keys", command)
+            wanted = self.repository_job(command)
             told = stack.run(self.client, wanted, screen, "The repository could not be published")
         return told
+
+    def repository_job(self, command: str, arguments: Sequence[str] = ()) -> dict[str, Any]:
+        """The container for a command about the published repository. Raises StepError for one that there is not."""
+        return stack.repository_job(self.settings, self._repository(), self.places.state / "keys", command, arguments)
 
     def draw_demo_data(self, screen: Screen) -> str:
         """Synthetic heads for the classification notebook, so that a demonstration has data at once."""

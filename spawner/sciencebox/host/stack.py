@@ -12,7 +12,7 @@ from sciencebox.host.steps import StepError
 from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sciencebox.host.steps import Screen
@@ -55,15 +55,26 @@ def demo_data(settings: Settings, repository: Path, view: str) -> dict[str, Any]
     }
 
 
-def publishing(settings: Settings, repository: Path, keys: Path, command: str) -> dict[str, Any]:
-    """The container that makes keys (`keys`) or publishes the stack (`publish`). Without network. Pure."""
+def repository_job(
+    settings: Settings, repository: Path, keys: Path, command: str, arguments: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The container for a command of `sciencebox-stack` about the published repository. Without network. Pure."""
     name, root = settings.stack.repository, f"/cvmfs/{settings.stack.repository}"
-    arguments = ["--repository", name, "--keys", "/keys"]
-    if command == "publish":
-        arguments += ["--source", root, "--out", "/repository"]
+    out, with_keys = ["--out", "/repository"], ["--keys", "/keys"]
+    known = {
+        "keys": with_keys,
+        "publish": ["--source", root, *out, *with_keys],
+        "resign": [*out, *with_keys],
+        "rollback": [*out, *with_keys],
+        "gc": [*out, *with_keys],
+        "tags": out,
+        "verify": ["/repository", "--key", f"/keys/{name}.pub"],
+    }
+    if command not in known:
+        raise StepError(f"There is no command {command!r} for the repository; use {', '.join(known)}.")
     return {
         "image": images.tag("cvmfs"),
-        "command": [command, *arguments],
+        "command": [command, *known[command], "--repository", name, *arguments],
         "name": f"{settings.name}-{command}",
         "network_mode": "none",
         "volumes": {
@@ -95,20 +106,29 @@ def propagates(folder: Path, mountinfo: str) -> bool:
 
 def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) -> str:
     """Run a container to its end, showing what it says. Returns its last line; raises StepError with `failure`."""
+    last = ""
+
+    def show(line: str) -> None:
+        nonlocal last
+        last = line.strip()
+        screen.now(last)
+
+    if status := follow(client, wanted, show):
+        raise StepError(f"{failure}: {last or f'status {status}'}")
+    return last
+
+
+def follow(client: Any, wanted: Mapping[str, Any], show: Callable[[str], None]) -> int:
+    """Run a container to its end; `show` gets each line that it says. Returns its status."""
     remove(client, wanted["name"])
     container = client.containers.create(**wanted)
-    last = ""
     try:
         container.start()
         for line in _lines(container.logs(stream=True, follow=True)):
-            last = line
-            screen.now(line)
-        status = int(container.wait()["StatusCode"])
+            show(line)
+        return int(container.wait()["StatusCode"])
     finally:
         remove(client, wanted["name"])
-    if status:
-        raise StepError(f"{failure}: {last or f'status {status}'}")
-    return last
 
 
 def remove(client: Any, name: str) -> None:
@@ -123,6 +143,6 @@ def _lines(chunks: Any) -> Any:
     rest = ""
     for chunk in chunks:
         *complete, rest = (rest + chunk.decode(errors="replace")).split("\n")
-        yield from (line.strip() for line in complete if line.strip())
+        yield from (line.rstrip() for line in complete if line.strip())
     if rest.strip():
-        yield rest.strip()
+        yield rest.rstrip()

@@ -12,6 +12,7 @@ RESULT = {
     "groups": 5,
     "size": "quick",
     "pretrained": True,
+    "seed": 0,
     "n": 48,
     "dice": 0.612,
     "dice_low": 0.5,
@@ -30,6 +31,12 @@ def test_a_line_names_the_circumstances_of_its_figure() -> None:
     line = render([RESULT]).splitlines()[-1]
     for words in ("CC BY 4.0", "block cross-validation, 4 folds, 5 groups", "0.61 (0.50 to 0.70)", "2 cores", "10 min"):
         assert words in line
+
+
+def test_how_far_repeated_trainings_are_apart_is_said() -> None:
+    assert "times" not in render([RESULT])
+    said = render([RESULT, {**RESULT, "seed": 1, "dice": 0.5}])
+    assert "was trained 2 times: Dice 0.50 to 0.61, mean 0.56" in said
 
 
 def test_the_same_study_again_takes_the_place_of_the_first() -> None:

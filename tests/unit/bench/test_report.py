@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import replay, report
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
+from tests.bench.stack import COLD, LOCAL, WARM
 from tests.bench.waiting import ALONE as NOBODY
 from tests.bench.waiting import AMONG, CROWD
 
@@ -43,6 +44,14 @@ RESULTS = {
         {kind: {situation: [0.01] * 99 + [0.03] for situation in (NOBODY, AMONG)} for kind in ("answer", "session")}
     ),
     "replay": figure(replay.compare(2, lambda _: None), rounds=2),
+    "publishing": figure(
+        {
+            **{"files": 90_000, "bytes": 6_000_000_000, "publish": [30.0], "again": [3.0], "tar | zstd": [20.0]},
+            **{"packed_bytes": 2_500_000_000, "stored_bytes": 2_700_000_000, "second_release_bytes": 5_000_000},
+        },
+        rounds=1,
+    ),
+    "imports": figure({LOCAL: [2.0], COLD: [20.0], WARM: [2.2]}, rounds=1),
     "deploy_cold": figure([900.4], EARLY, 1),
     "deploy_again": figure([5.0, 6.0, 7.0], quick=True),
     "images": figure({"base": 1e8, "session": 701e6, "hub": 5e8}, EARLY, 1),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
+from sciencebox_stack.errors import StackError
 from sciencebox_stack.repository.keys import KeyFiles, Master, Signer, make_keys
 from sciencebox_stack.repository.letters import MANIFEST, WHITELIST, seal, unsigned
 from sciencebox_stack.repository.objects import CATALOG, DamagedError, ObjectName, pack
+from sciencebox_stack.repository.source import MissingError, WebSource
 from sciencebox_stack.repository.verify import require_not_older, verify, verify_all
+
+from tests.cvmfs import served
 
 from .conftest import NAME
 
@@ -166,3 +171,13 @@ def test_objects_are_named_by_what_is_stored(published_site: Site) -> None:
     stored = largest(published_site).read_bytes()
     name = largest(published_site)
     assert name.parent.name + name.name[:38] == hashlib.sha1(stored, usedforsecurity=False).hexdigest()
+
+
+def test_a_web_server_is_read_and_verified_as_a_folder_is(published_site: Site) -> None:
+    with served(published_site.repository.root) as url, closing(WebSource(url)) as source:
+        trusted = verify(source, published_site.keys.public.read_bytes(), NAME)
+        assert verify_all(source, trusted.manifest, 4).damaged == []
+        with pytest.raises(MissingError, match="nothing is missing at"):
+            source.read("nothing")
+    with closing(WebSource(url)) as source, pytest.raises(StackError, match="does not answer"):
+        source.read(MANIFEST)

@@ -60,14 +60,14 @@ def test_a_command_runs_in_the_environment_whichever_interpreter_it_was_installe
 ) -> None:
     command(packages, start + BODY)
     prefix = tmp_path.joinpath(*["folder"] * depth)
-    create_environment(prefix, interpreter, packages, PYTHON)
+    create_environment(prefix, interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     done = subprocess.run([prefix / "bin" / "tool"], check=True, capture_output=True, text=True)
     assert done.stdout == f"42 {prefix}\n"
 
 
 def test_a_command_that_is_not_python_is_linked(tmp_path: Path, interpreter: Path, packages: Path) -> None:
     command(packages, "#!/bin/sh\necho shell\n")
-    create_environment(tmp_path / "thin", interpreter, packages, PYTHON)
+    create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     assert (tmp_path / "thin" / "bin" / "tool").resolve() == packages / "bin" / "tool"
 
 
@@ -75,17 +75,34 @@ def test_a_package_that_brings_a_python_does_not_replace_ours(
     tmp_path: Path, interpreter: Path, packages: Path
 ) -> None:
     (packages / "bin" / "python3").write_text("#!/bin/sh\n")
-    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON)
+    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     assert program.with_name("python3").resolve() == Path(sys.executable).resolve()
 
 
 def test_packages_and_what_their_pth_files_name_can_be_imported(
     tmp_path: Path, interpreter: Path, packages: Path
 ) -> None:
-    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON)
+    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     code = "import heavy, deep, sys; print(sys.prefix)"
     done = subprocess.run([program, "-I", "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == f"{tmp_path / 'thin'}\n"
+
+
+def test_what_a_user_installed_comes_first_and_only_in_the_environment_it_was_installed_for(
+    tmp_path: Path, interpreter: Path, packages: Path
+) -> None:
+    home = tmp_path / "home"
+    mine = home / f".local/box/T_1/alpha/lib/python{PYTHON}/site-packages/heavy"
+    mine.mkdir(parents=True)
+    (mine / "__init__.py").write_text("mine = True\n")
+    found = []
+    for name in ("alpha", "beta"):
+        program = create_environment(tmp_path / name, interpreter, packages, PYTHON, f".local/box/T_1/{name}")
+        code = "import heavy; print(hasattr(heavy, 'mine'))"
+        variables = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run([program, "-c", code], env=variables, check=True, capture_output=True, text=True)
+        found.append(done.stdout.strip())
+    assert found == ["True", "False"]
 
 
 def package_set(tmp_path: Path, **changed: object) -> PackageSet:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from .conftest import Site
 
+OWN = "/home/maria/.local/sciencebox/T_1"
 SHELLS = [shell for shell in ("bash", "dash", "zsh") if shutil.which(shell)]
 
 
 def shell(name: str, script: str, **variables: str) -> str:
     """What ``script`` printed, in a shell that takes every unset variable for an error."""
-    environment = {"PATH": "/usr/bin:/bin", **variables}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": "/home/maria", **variables}
     command = [shutil.which(name) or name, "-eu", "-c", script]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
@@ -37,15 +38,15 @@ def view(site: Site) -> Path:
 def test_setup_puts_the_environment_first_on_the_path(view: Path, name: str) -> None:
     said = shell(name, f'. {view}/setup.sh; printf "%s\\n" "$PATH" "$LCG_VERSION" "$BINARY_TAG"; command -v tool')
     path, version, tag, tool = said.splitlines()
-    assert path == f"{view.resolve()}/alpha/bin:/usr/bin:/bin"
+    assert path == f"{OWN}/alpha/bin:{view.resolve()}/alpha/bin:/usr/bin:/bin"
     assert (version, tag) == ("T_1", "x86_64-test-opt")
     assert tool == f"{view.resolve()}/alpha/bin/tool"
 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_setup_of_an_environment_chooses_it_and_keeps_odd_values_whole(view: Path, name: str) -> None:
-    said = shell(name, f'. {view}/beta/setup.sh; printf "%s\\n" "${{PATH%%:*}}" "$GREETING" "$SCIENCEBOX_ENVIRONMENT"')
-    assert said.splitlines() == [f"{view.resolve()}/beta/bin", "it's a test", "beta"]
+    said = shell(name, f'. {view}/beta/setup.sh; printf "%s\\n" "$PIP_PREFIX" "$GREETING" "$SCIENCEBOX_ENVIRONMENT"')
+    assert said.splitlines() == [f"{OWN}/beta", "it's a test", "beta"]
 
 
 @pytest.mark.parametrize("name", SHELLS)
@@ -67,7 +68,9 @@ def test_a_kernel_is_started_by_its_environments_python_and_nothing_of_the_sessi
     assert kernel["argv"][0] == f"{view.resolve()}/beta/bin/python"
     assert kernel["argv"][-1] == "{connection_file}"
     assert kernel["display_name"] == "Beta (T_1)"
-    assert kernel["env"]["PATH"] == f"{view.resolve()}/beta/bin:${{PATH}}"
+    own = "${HOME}/.local/sciencebox/T_1/beta"
+    assert kernel["env"]["PATH"] == f"{own}/bin:{view.resolve()}/beta/bin:${{PATH}}"
+    assert kernel["env"]["PIP_PREFIX"] == own
     assert kernel["env"]["PYTHONPATH"] == ""
     assert kernel["env"]["GREETING"] == "it's a test"
     assert kernel["env"]["CUDA_VISIBLE_DEVICES"] == ""
