@@ -35,7 +35,7 @@ End of search list.
 END
     exit ;;
 esac
-own=$(dirname "$0")
+own=${{0%/*}}
 old=$IFS
 IFS=:
 for folder in $PATH; do

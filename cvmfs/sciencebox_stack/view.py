@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .environment import own_packages
 
@@ -43,7 +43,7 @@ class ViewPlan:
 
 def view_texts(plan: ViewPlan, prefix: Path) -> dict[str, str]:
     """The files of the view at ``prefix``, by path relative to it."""
-    texts = {f"LCG_externals_{plan.platform}.txt": externals(plan, prefix)}
+    texts = {f"LCG_externals_{plan.platform}.txt": externals(plan, prefix), "sbom.cdx.json": bill_of_materials(plan)}
     for environment in plan.environments:
         name = environment.name
         texts[f"share/jupyter/kernels/{name}/kernel.json"] = kernel_json(plan, environment, prefix)
@@ -111,6 +111,39 @@ def externals(plan: ViewPlan, prefix: Path) -> str:
             folder = prefix / environment.name
             lines.append(f"{project.name}; {project.key[:5]}; {project.version}; {folder}; ")
     return "\n".join(lines) + "\n"
+
+
+def bill_of_materials(plan: ViewPlan) -> str:
+    """What the release is made of, as CycloneDX 1.6, for programs that look for vulnerable versions.
+
+    A component is named by its package URL and has the hashes of the wheels that the lock allows; which environment has
+    it is one of its properties.
+    """
+    components: dict[tuple[str, str], dict[str, Any]] = {}
+    for environment in plan.environments:
+        for pin in environment.lock.pins:
+            url = f"pkg:pypi/{pin.name.lower()}@{pin.version}"
+            hashes = [{"alg": "SHA-256", "content": one.removeprefix("sha256:")} for one in pin.hashes]
+            found = components.setdefault(
+                (pin.name, pin.version),
+                {
+                    **{"type": "library", "bom-ref": url, "name": pin.name, "version": pin.version, "purl": url},
+                    "hashes": hashes,
+                    "properties": [],
+                },
+            )
+            found["properties"].append({"name": "sciencebox:environment", "value": environment.name})
+    python = plan.interpreter_version
+    interpreter = {"type": "application", "bom-ref": "python", "name": "python", "version": python}
+    release = {"type": "application", "bom-ref": plan.release, "name": plan.release, "version": plan.platform}
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": release},
+        "components": [interpreter, *(components[key] for key in sorted(components))],
+    }
+    return json.dumps(document, indent=1) + "\n"
 
 
 def _identity(plan: ViewPlan, environment: ViewEnvironment) -> dict[str, str]:

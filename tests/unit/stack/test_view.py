@@ -103,3 +103,16 @@ def test_a_distribution_in_the_manifest_names_its_dependencies(plan: Callable[..
     text = view_texts(plan().view_plan, Path("/somewhere"))["LCG_externals_x86_64-test-opt.txt"]
     (line,) = (line for line in text.splitlines() if line.startswith("torch;"))
     assert line.endswith(f"; numpy-{pins['numpy'].key}")
+
+
+def test_the_bill_of_materials_names_every_distribution_once_with_its_environments(site: Site) -> None:
+    plan = site.plan("cpu")
+    bill = json.loads(view_texts(plan.view_plan, Path("/"))["sbom.cdx.json"])
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "T_1")
+    found = {component["name"]: component for component in bill["components"]}
+    pins = {(pin.name, pin.version) for packages in plan.packages for pin in packages.lock.pins}
+    assert {(component["name"], component["version"]) for component in bill["components"][1:]} == pins
+    numpy = found["numpy"]
+    assert numpy["purl"] == f"pkg:pypi/numpy@{numpy['version']}"
+    assert [one["value"] for one in numpy["properties"]] == ["alpha", "beta"]
+    assert all(len(one["content"]) == 64 for one in numpy["hashes"])
