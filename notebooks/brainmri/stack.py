@@ -52,7 +52,9 @@ def parse_manifest(text: str) -> tuple[Package, ...]:
     for line in text.splitlines():
         fields = [field.strip() for field in line.split(";")]
         if len(fields) >= 4 and "/releases/" in fields[3]:
-            found.append(Package(fields[3].split("/releases/")[1].split("/")[0], fields[0], fields[2]))
+            name, *rest = fields[3].split("/releases/")[1].split("/")
+            # The notebooks' own package lies with the release, by environment: NAME/KEY/PLATFORM/ENVIRONMENT.
+            found.append(Package(rest[2] if len(rest) > 2 else name, fields[0], fields[2]))
     return tuple(found)
 
 

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from tests.fakes.little_hub import LittleHub
 
 NO_DRIVER = State(reason="The NVIDIA driver is not installed.", releases=())
+UNREADABLE = replace(TWO_FREE, releases=(), stack_fault="/cvmfs/software.example.org does not answer.")
+TOO_OLD = replace(
+    TWO_FREE,
+    stack_notes=(
+        "PyTorch of SB_1_cuda needs a driver for CUDA 13; this server's serves CUDA 12.4, so it computes on the CPU "
+        "there until the driver is upgraded.",
+    ),
+)
 FIRST_PASSWORD = "one-time-password-as-printed"
 pytestmark = pytest.mark.browser
 
@@ -42,6 +50,8 @@ def test_every_page_can_be_read_in_both_themes_and_on_a_telephone(
     for name, state, path in (
         ("form", BUSY, "spawn?gpu=NVIDIA+T4&stack=none"),
         ("form-without-gpus", NO_DRIVER, "spawn"),
+        ("form-without-a-stack", UNREADABLE, "spawn"),
+        ("form-with-an-old-driver", TOO_OLD, "spawn"),
         ("gpus", BUSY, "sciencebox/gpus"),
         ("gpus-none", NO_DRIVER, "sciencebox/gpus"),
         ("usage", BUSY, "sciencebox/usage"),

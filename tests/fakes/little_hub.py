@@ -53,6 +53,8 @@ class State:
     reason: str = ""
     settings: str = ""
     releases: tuple[str, ...] = ("SB_1", "SB_1_cuda")
+    stack_fault: str = ""
+    stack_notes: tuple[str, ...] = ()
     start: str = "creating"  # the step at which a start waits
     failure: str = ""  # or how it ends
     standing: dict[str, Any] | None = None  # where it stands in the queue
@@ -287,7 +289,10 @@ class PretendDesk:
         return next((holding for holding in self.state.holdings if holding.session == session), None)
 
     def offer(self, groups: Any = ()) -> Any:
-        return make_offer(self.settings, self._broker.availability(), self.state.releases, reason=self.state.reason)
+        state = self.state
+        counts = self._broker.availability()
+        offer = make_offer(self.settings, counts, state.releases, reason=state.reason, stack_fault=state.stack_fault)
+        return replace(offer, stack_notes=tuple(state.stack_notes))
 
     def snapshot(self) -> Any:
         from sciencebox.sessions.snapshot import Snapshot

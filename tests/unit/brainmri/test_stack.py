@@ -19,6 +19,7 @@ Python; 0511a; 3.11.2; {RELEASES}/Python/3.11.2-0511/x86_64;
 numpy; 11111; 2.4.6; {RELEASES}/pytorch/b26c/x86_64;
 torch; 22222; 2.15.0; {RELEASES}/pytorch/b26c/x86_64; numpy-11111
 numpy; 11111; 2.4.6; {RELEASES}/root/aaaa/x86_64;
+brainmri; 33333; 0.1.0; {RELEASES}/SB_1/bbbb/x86_64/root;
 """
 MAPS = f"""\
 7f00-7f01 r-xp 00000000 08:01 1   {RELEASES}/pytorch/b26c/x86_64/lib/libcublas.so.13
@@ -35,6 +36,7 @@ def test_the_manifest_is_read_by_environment() -> None:
         ("pytorch", "numpy"),
         ("pytorch", "torch"),
         ("root", "numpy"),
+        ("root", "brainmri"),
     ]
     assert stack.versions(listed, ["torch", "numpy"]) == {"pytorch": "numpy 2.4.6, torch 2.15.0", "root": "numpy 2.4.6"}
 

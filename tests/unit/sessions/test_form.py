@@ -146,6 +146,20 @@ def test_without_a_published_stack_a_session_can_still_be_started():
     assert parse_options(shown.sends(), replace(OFFER, stacks=())).stack == ""
 
 
+def test_a_stack_that_cannot_be_read_is_said_and_a_session_can_still_be_started():
+    offer = replace(OFFER, stacks=(), stack_fault="/cvmfs/box.example does not answer.")
+    about = form(offer).text("#stack-about")
+    assert about.startswith("/cvmfs/box.example does not answer. Sessions start without its kernels")
+    assert parse_options({"gpu": "none"}, offer).stack == ""
+    with pytest.raises(OptionsError, match=r"/cvmfs/box\.example does not answer\. Leave the field out"):
+        parse_options({"stack": "SB_1"}, offer)
+
+
+def test_an_environment_that_the_driver_is_too_old_for_is_said():
+    note = "PyTorch of SB_1_cuda needs a driver for CUDA 13; this server's serves CUDA 12.4 <and no more>."
+    assert form(replace(OFFER, stack_notes=(note,))).text(".alert-warning") == note
+
+
 def test_without_a_gpu_the_form_says_why_and_offers_the_rest():
     shown = form(CPU_ONLY)
     assert shown.text("#gpu-reason") == "The NVIDIA driver is not installed. Sessions without a GPU work."
