@@ -57,6 +57,15 @@ def shared(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def test_an_environment_script_that_fails_is_said_in_the_session_and_keeps_nobody_from_it(service: Service) -> None:
+    with service.session("maria"):
+        service.run("maria", ["sh", "-c", "mkdir -p ~/.sciencebox && echo no-such-tool > ~/.sciencebox/environment.sh"])
+    with service.session("maria") as maria:
+        maria.end()  # signs in to the session
+        assert "no-such-tool: command not found" in maria.reach("sciencebox/session").json()["script"]
+        assert service.run("maria", ["sh", "-c", "rm -r ~/.sciencebox"])[0] == 0
+
+
 def test_the_stack_is_published_for_other_servers(service: Service, repository: Path) -> None:
     keys = service.state / "keys"
     for source, target in ((repository / "web", service.data_root / "repository"), (repository / "keys", keys)):

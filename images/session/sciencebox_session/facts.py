@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciencebox_session import environment
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,9 +25,13 @@ UNKNOWN: dict[str, Any] = {
 
 
 def read(environ: Mapping[str, str], now: float) -> dict[str, Any]:
-    """What `described` says, and in `no_kernels` why the stack gives none; None where it gives some. Looks there."""
+    """What `described` says, and in `no_kernels` why the stack gives none; None where it gives some. Looks there.
+
+    `script` is a sentence on what went wrong with the user's environment script, else None.
+    """
     facts = described(environ, now)
-    return facts | {"no_kernels": _no_kernels(facts["release"], facts["view"])}
+    script = environ.get(environment.PROBLEM)
+    return facts | {"no_kernels": _no_kernels(facts["release"], facts["view"]), "script": script}
 
 
 def described(environ: Mapping[str, str], now: float) -> dict[str, Any]:

@@ -76,7 +76,8 @@ function sessionSection(session) {
       { class: 'sb-Welcome-facts' },
       ...rows.map(([name, value]) => element('div', {}, element('dt', {}, name), element('dd', {}, value)))
     ),
-    session.no_kernels ? notice(session.no_kernels) : null
+    session.no_kernels ? notice(session.no_kernels) : null,
+    session.script ? notice(session.script) : null
   );
 }
 
