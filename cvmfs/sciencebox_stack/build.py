@@ -88,6 +88,7 @@ class Plan:
                     **self.release.variables(packages.environment, self.variant),
                     **self.header_variables(packages.environment),
                 },
+                cuda=packages.lock.cuda if self.variant == "cuda" else "",
             )
             for packages in self.packages
         )

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .environment import own_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from .lock import Lock
     from .project import Project
 
+STARTUP = "share/sciencebox/startup.py"
+
 
 @dataclass(frozen=True)
 class ViewEnvironment:
-    """One environment as its view shows it. ``packages`` is the heavy tree."""
+    """One environment as its view shows it. ``packages`` is the heavy tree, ``cuda`` what a driver must serve."""
 
     name: str
     title: str
     lock: Lock
     packages: Path
     variables: Mapping[str, str]
+    cuda: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class ViewPlan:
 def view_texts(plan: ViewPlan, prefix: Path) -> dict[str, str]:
     """The files of the view at ``prefix``, by path relative to it."""
     texts = {f"LCG_externals_{plan.platform}.txt": externals(plan, prefix), "sbom.cdx.json": bill_of_materials(plan)}
+    if any(environment.cuda for environment in plan.environments):
+        texts[STARTUP] = Path(__file__).with_name("startup.py").read_text(encoding="utf-8")
     for environment in plan.environments:
         name = environment.name
         texts[f"share/jupyter/kernels/{name}/kernel.json"] = kernel_json(plan, environment, prefix)
@@ -73,10 +78,18 @@ def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> s
             "PIP_PREFIX": f"${{HOME}}/{own}",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             **_identity(plan, environment),
+            **_driver_check(environment, prefix),
             **environment.variables,
         },
     }
     return json.dumps(specification, indent=1) + "\n"
+
+
+def _driver_check(environment: ViewEnvironment, prefix: Path) -> dict[str, str]:
+    """What makes a kernel look at the driver when it starts; nothing for an environment without CUDA."""
+    if not environment.cuda:
+        return {}
+    return {"SCIENCEBOX_CUDA": environment.cuda, "PYTHONSTARTUP": f"{prefix}/{STARTUP}"}
 
 
 def setup_script(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> str:
