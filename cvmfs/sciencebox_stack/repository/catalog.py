@@ -35,10 +35,13 @@ CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY 
 """
 _FOLDER, _MOUNTPOINT, _FILE, _LINK, _NESTED_ROOT, _CHUNKED = 1, 2, 4, 8, 32, 64
 _BILLION = 1_000_000_000
+_DEEPEST = 1000  # folders in each other, or they go round in a circle
 _COUNTERS = (
     "regular", "symlink", "special", "dir", "nested", "chunked", "chunks", "file_size", "chunked_size", "xattr",
     "external", "external_file_size",
 )  # fmt: skip
+
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -162,27 +165,25 @@ def _read(database: sqlite3.Connection) -> Catalog:
     properties = dict(database.execute("SELECT key, value FROM properties"))
     if not str(properties.get("schema", "")).startswith("2."):
         raise DamagedError("A catalog has a schema that this program does not know.")
-    pieces: dict[tuple[int, int], list[Piece]] = {}
+    pieces: dict[Place, list[Piece]] = {}
     for first, second, offset, size, digest in database.execute("SELECT * FROM chunks ORDER BY offset"):
         pieces.setdefault((first, second), []).append(Piece(offset, size, bytes(digest).hex()))
     root = str(properties.get("root_prefix", ""))
-    paths = {_place(root): root}
+    columns = {column[1] for column in database.execute("PRAGMA table_info(catalog)")}
+    nanoseconds = "mtimens" if "mtimens" in columns else "0"  # which came with the schema's last revision
     rows = database.execute(
-        "SELECT md5path_1, md5path_2, parent_1, parent_2, hash, size, mode, mtime, mtimens, name, symlink "
+        f"SELECT md5path_1, md5path_2, parent_1, parent_2, hash, size, mode, mtime, {nanoseconds}, name, symlink "  # noqa: S608
         "FROM catalog ORDER BY rowid"
-    )
+    ).fetchall()
+    paths = _paths(root, {(row[0], row[1]): ((row[2], row[3]), str(row[9])) for row in rows})
     entries = []
-    for *place, parent_1, parent_2, digest, size, mode, mtime, nanoseconds, name, target in rows:
-        here = (place[0], place[1])
-        # A folder is written before what it holds.
-        path = paths[here] if here in paths else f"{_known(paths, parent_1, parent_2)}/{name}"
-        if here != _place(path):
-            raise DamagedError(f"A catalog has {path} in the place of another entry.")
-        if stat.S_ISDIR(mode):
-            paths[here] = path
-        moment = mtime * _BILLION + (nanoseconds or 0)
+    for first, second, _, _, digest, size, mode, mtime, part, _, target in rows:
+        here = (first, second)
+        if here != _place(paths[here]):
+            raise DamagedError(f"A catalog has {paths[here]} in the place of another entry.")
+        moment = mtime * _BILLION + (part or 0)
         chunks = tuple(pieces.get(here, ()))
-        entries.append(Entry(path, mode, size, moment, target or "", bytes(digest or b"").hex(), chunks))
+        entries.append(Entry(paths[here], mode, size, moment, target or "", bytes(digest or b"").hex(), chunks))
     nested = tuple(
         Nested(*row) for row in database.execute("SELECT path, sha1, size FROM nested_catalogs ORDER BY path")
     )
@@ -190,11 +191,22 @@ def _read(database: sqlite3.Connection) -> Catalog:
     return Catalog(root, tuple(entries), nested, properties, sums)
 
 
-def _known(paths: Mapping[tuple[int, int], str], first: int, second: int) -> str:
-    try:
-        return paths[first, second]
-    except KeyError:
-        raise DamagedError("A catalog has an entry in a folder that it does not have.") from None
+def _paths(root: str, named: Mapping[Place, tuple[Place, str]]) -> dict[Place, str]:
+    """The path of every entry, put together from the names of the folders above it, in whatever order they come."""
+    paths = {_place(root): root}
+    for place in named:
+        above: list[tuple[Place, str]] = []
+        at = place
+        while at not in paths:
+            if at not in named or len(above) > _DEEPEST:
+                raise DamagedError("A catalog has an entry in a folder that it does not have.")
+            parent, name = named[at]
+            above.append((at, name))
+            at = parent
+        for below, name in reversed(above):
+            paths[below] = f"{paths[at]}/{name}"
+            at = below
+    return paths
 
 
 def _row(entry: Entry, root: str, mountpoints: set[str]) -> tuple[object, ...]:
@@ -217,7 +229,7 @@ def _flags(entry: Entry, root: str, mountpoints: set[str]) -> int:
     return _FOLDER | (_NESTED_ROOT if entry.path == root and root else 0)
 
 
-def _place(path: str) -> tuple[int, int]:
+def _place(path: str) -> Place:
     """The two halves of a path's MD5, by which the format finds an entry."""
     first, second = struct.unpack("<qq", hashlib.md5(path.encode(), usedforsecurity=False).digest())
     return first, second

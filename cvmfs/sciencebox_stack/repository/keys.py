@@ -61,21 +61,21 @@ class KeyFiles:
 
 
 def make_keys(files: KeyFiles) -> None:
-    """Make all keys; those that are there are kept.
+    """Make what is missing of a repository's keys. A private key that is there is never replaced.
 
     Raises:
-        StackError: only one half of a pair is there.
+        StackError: a public half is there whose private key is elsewhere and needed here.
     """
     files.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if files.public.exists() and not files.master.exists() and not files.key.exists():
-        raise StackError(f"{files.public} is there without {files.key}: bring the keys that belong to it.")
-    if not files.public.exists():
-        master = _new_key()
-        _write(files.master, _private_pem(master), 0o600)
+    if files.master.exists() or not files.public.exists():
+        master = _private_key(files.master) if files.master.exists() else _new_key()
         form = serialization.PublicFormat.SubjectPublicKeyInfo
+        _write(files.master, _private_pem(master), 0o600)
         _write(files.public, master.public_key().public_bytes(serialization.Encoding.PEM, form), 0o644)
+    if files.certificate.exists() and not files.key.exists():
+        raise StackError(f"{files.certificate} is there without {files.key}: bring the key that belongs to it.")
     if not files.certificate.exists():
-        key = _new_key()
+        key = _private_key(files.key) if files.key.exists() else _new_key()
         _write(files.key, _private_pem(key), 0o600)
         _write(files.certificate, _certificate(key, files.repository), 0o644)
 

@@ -28,6 +28,7 @@ _LETTERS = {
     "root": "C", "root_size": "B", "revision": "S", "repository": "N", "certificate": "X", "history": "H",
     "timestamp": "T", "reflog": "Y",
 }  # fmt: skip
+_WITHOUT = {"history", "reflog"}  # a repository of somebody else may have none
 _DIGEST = re.compile(r"[0-9a-f]{40}")
 
 
@@ -63,6 +64,8 @@ class Manifest:
             value = lines.get(_LETTERS[field.name], "")
             if field.type == "int":
                 values[field.name] = _number(value)
+            elif field.name in _WITHOUT and not value:
+                values[field.name] = value
             elif field.name != "repository" and not _DIGEST.fullmatch(value):
                 raise DamagedError(f"{MANIFEST} has no valid {field.name}.")
             else:

@@ -120,7 +120,8 @@ def verify_all(
     """
     found = Inventory()
     sizes: dict[ObjectName, int] = {}
-    read_history(read_object(source, ObjectName(manifest.history, HISTORY)))
+    if manifest.history:
+        read_history(read_object(source, ObjectName(manifest.history, HISTORY)))
     for _, catalog in all_catalogs(source, [(manifest.root, manifest.root_size)]):
         found.catalogs += 1
         for entry in catalog.entries:

@@ -75,3 +75,27 @@ def test_a_catalog_that_contradicts_itself_is_refused(statement: str) -> None:
         spoiled = database.serialize()
     with pytest.raises(DamagedError):
         read(spoiled)
+
+
+def test_another_publishers_catalog_is_read_whatever_the_order_and_without_nanoseconds() -> None:
+    folder = Entry("/a", stat.S_IFDIR | 0o755, 4096, 5_000_000_000)
+    file = Entry("/a/b", stat.S_IFREG | 0o644, 1, 7_000_000_000, digest="ab" * 20)
+    root = Entry("", stat.S_IFDIR | 0o755, 4096, 0)
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(write(Catalog("", (file, folder, root)).counted([])))
+        database.execute("ALTER TABLE catalog DROP COLUMN mtimens")
+        database.commit()
+        content = database.serialize()
+    assert read(content).entries == (file, folder, root)
+
+
+def test_folders_that_go_round_in_a_circle_are_refused() -> None:
+    first, second = (Entry(path, stat.S_IFDIR, 4096, 0) for path in ("/a", "/a/b"))
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(write(Catalog("", (Entry("", stat.S_IFDIR, 4096, 0), first, second)).counted([])))
+        (inner,) = database.execute("SELECT md5path_1, md5path_2 FROM catalog WHERE name = 'b'")
+        database.execute("UPDATE catalog SET parent_1 = ?, parent_2 = ? WHERE name = 'a'", inner)
+        database.commit()
+        content = database.serialize()
+    with pytest.raises(DamagedError):
+        read(content)
