@@ -1,0 +1,100 @@
+"""The commands about repositories, as whoever publishes meets them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+from sciencebox_stack import cli
+from sciencebox_stack.repository.keys import Master
+
+from .conftest import NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Site
+
+
+class Run:
+    """Runs the command as the program does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def __call__(self, *arguments: object) -> tuple[int, str]:
+        """Status, and what was said."""
+        self._monkeypatch.setattr(sys, "argv", ["sciencebox-stack", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = self._capsys.readouterr()
+        return int(ended.value.code or 0), said.out + said.err
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
+
+
+def places(site: Site) -> list[object]:
+    return ["--repository", NAME, "--out", site.repository.root, "--keys", site.keys.folder]
+
+
+def test_from_nothing_to_a_verified_repository(run: Run, site: Site, tmp_path: Path) -> None:
+    where = ["--repository", "new.example", "--keys", tmp_path / "k"]
+    status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w")
+    assert (status, "`sciencebox-stack keys` makes" in said) == (1, True)
+    assert run("keys", *where)[0] == 0
+    status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w", "--tag", "v1")
+    assert (status, "Revision 1 of new.example: 5 files" in said) == (0, True)
+    status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w")
+    assert "Nothing has changed since revision 1" in said
+    status, said = run("tags", "--repository", "new.example", "--out", tmp_path / "w", "--json")
+    assert [tag["name"] for tag in json.loads(said)] == ["v1"]
+    key = tmp_path / "k/new.example.pub"
+    status, said = run("verify", tmp_path / "w", "--key", key, "--full", "--json")
+    assert (status, '"files": 5' in said) == (0, True)
+
+
+def test_a_damaged_object_is_named_and_the_status_tells(run: Run, site: Site) -> None:
+    damaged = site.repository.root / next(name for name in site.objects() if name.endswith("P"))
+    damaged.write_bytes(b"damaged")
+    status, said = run("verify", site.repository.root, "--key", site.keys.public, "--full")
+    assert (status, "1 of 7 objects are damaged" in said) == (1, True)
+    assert damaged.name in said
+
+
+def test_going_back_and_tidying_up_say_what_they_did(run: Run, site: Site) -> None:
+    (site.source / "README").write_text("A second edition.\n")
+    run("publish", "--source", site.source, *places(site))
+    assert "Revision 3 of" in run("rollback", "first", *places(site))[1]
+    (site.source / "README").write_text("A third edition.\n")
+    run("publish", "--source", site.source, *places(site))
+    status, said = run("gc", *places(site), "--keep", "1", "--days", "0", "--dry-run")
+    assert (status, "would be removed" in said, "2 revisions would be forgotten" in said) == (0, True, True)
+    assert " removed" in run("gc", *places(site), "--keep", "1", "--days", "0")[1]
+    assert run("verify", site.repository.root, "--key", site.keys.public, "--full")[0] == 0
+
+
+def test_a_whitelist_that_ends_soon_is_renewed_where_the_master_key_is_and_said_where_it_is_not(
+    run: Run, site: Site
+) -> None:
+    with site.repository.writing():
+        site.repository.renew_whitelist(Master.read(site.keys), site.signer.certificate, days=3)
+    away = site.keys.master.rename(site.keys.master.with_suffix(".away"))
+    assert "Sign it where the master key is" in run("publish", "--source", site.source, *places(site))[1]
+    away.rename(site.keys.master)
+    run("publish", "--source", site.source, *places(site))
+    assert site.verify().whitelist.expires > datetime.now(timezone.utc) + timedelta(days=20)
+    assert "is valid until" in run("resign", *places(site), "--days", "90")[1]
+
+
+@pytest.mark.parametrize("name", ["Capital", "../x", "a/b", ""])
+def test_a_name_that_cannot_be_a_folder_of_cvmfs_is_refused(run: Run, tmp_path: Path, name: str) -> None:
+    status, said = run("keys", "--repository", name, "--keys", tmp_path / "k")
+    assert (status, "software.example.org" in " ".join(said.split())) == (2, True)
+    assert not (tmp_path / "k").exists()
