@@ -156,7 +156,8 @@ class Deployment:
                 raise StepError(f"{fault} {stack.MEND_MOUNT.format(self.settings.stack.repository)}")
             return f"mounted: {', '.join(view.name for view in views)}"
         if not self.with_stack:
-            return "left out; sessions have no kernels until `make stack`"
+            there = published(self._repository(), self.settings.stack.repository)
+            return "left as it is" if there else "left out; sessions have no kernels until `make stack`"
         if not (self.checkout / "images/cvmfs/Dockerfile").exists():
             return "left out; this checkout has no builder"
         passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}

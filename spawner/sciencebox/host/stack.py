@@ -43,7 +43,8 @@ def demo_data(settings: Settings, repository: Path, view: str) -> dict[str, Any]
     """The container that draws synthetic heads into the data folder, with the published stack. Pure."""
     return {
         "image": images.tag("session"),
-        "command": [f"{view}/bin/brainmri", "synthetic", "/data/synthetic", "--patients", "120"],
+        # Seed 0 draws the heads that networks learn from first: what is asked about afterwards must be others.
+        "command": [f"{view}/bin/brainmri", "synthetic", "/data/synthetic", "--patients", "120", "--seed", "1"],
         "name": f"{settings.name}-demo-data",
         "user": "0:0",
         "network_mode": "none",
