@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         "--planes", nargs="+", default=["axial"], choices=PLANES, help="cuts to draw (default axial)"
     )
     synthetic.set_defaults(run=_synthetic)
+
+    convert = commands.add_parser("convert", help="read a public data set as downloaded", description=_convert.__doc__)
+    convert.add_argument("set", choices=["figshare"], metavar="SET", help="figshare: the set of J. Cheng")
+    convert.add_argument("--from", dest="download", type=Path, required=True, metavar="DIR", help="its files")
+    convert.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
+    convert.set_defaults(run=_convert)
     add_to(commands)
     return parser
 
@@ -87,6 +93,18 @@ def _synthetic(options: argparse.Namespace) -> int:
         on_progress=counter("drawing"),
     )
     print(f"{options.folder}: {len(dataset)} SYNTHETIC slices of {options.patients} made-up heads")
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """Make slices, masks and labels.csv, with the patient of each slice, of the files that figshare has."""
+    from brainmri.figshare import convert, originals
+
+    if options.to.exists():
+        raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
+    dataset = convert(originals(options.download), options.to, counter("converting"))
+    print(f"{options.to}: {len(dataset)} slices with masks of {len(set(dataset.groups))} patients")
+    print(f"{dataset.source.credit}. Run `brainmri check {options.to}` next.")
     return 0
 
 
