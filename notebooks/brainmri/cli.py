@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from brainmri import __version__
 from brainmri.commands import add_to
-from brainmri.data import PLANES, DataError, read_folder
+from brainmri.data import PLANES, DataError, Source, read_folder
 from brainmri.progress import counter
 
 if TYPE_CHECKING:
@@ -60,9 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     synthetic.set_defaults(run=_synthetic)
 
     convert = commands.add_parser("convert", help="read a public data set as downloaded", description=_convert.__doc__)
-    convert.add_argument("set", choices=["figshare"], metavar="SET", help="figshare: the set of J. Cheng")
+    convert.add_argument(
+        "set", choices=["figshare", "nifti"], metavar="SET", help="figshare (the set of J. Cheng) or nifti (volumes)"
+    )
     convert.add_argument("--from", dest="download", type=Path, required=True, metavar="DIR", help="its files")
     convert.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
+    convert.add_argument("--image", default="*", metavar="PATTERN", help="nifti: names of the images")
+    convert.add_argument("--mask", default="*mask*", metavar="PATTERN", help="nifti: names of the masks (*mask*)")
+    convert.add_argument("--label", default="tumour", help="nifti: what the masks show (tumour)")
+    convert.add_argument("--source", default="", help="nifti: whose data it is, for the foot of every figure")
+    convert.add_argument("--licence", default="licence not stated", help="nifti: its licence")
     convert.set_defaults(run=_convert)
     add_to(commands)
     return parser
@@ -97,12 +104,18 @@ def _synthetic(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    """Make slices, masks and labels.csv, with the patient of each slice, of the files that figshare has."""
-    from brainmri.figshare import convert, originals
+    """Make slices, masks and labels.csv, with the patient of each slice, of what figshare has or of NIfTI volumes."""
+    from brainmri import figshare, nifti
 
     if options.to.exists():
         raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
-    dataset = convert(originals(options.download), options.to, counter("converting"))
+    show = counter("converting")
+    if options.set == "figshare":
+        dataset = figshare.convert(figshare.originals(options.download), options.to, show)
+    else:
+        source = Source(options.source or f"folder {options.download.name}", options.licence)
+        found = nifti.scans(options.download, options.image, options.mask)
+        dataset = nifti.convert(found, options.to, options.label, source, show)
     print(f"{options.to}: {len(dataset)} slices with masks of {len(set(dataset.groups))} patients")
     print(f"{dataset.source.credit}. Run `brainmri check {options.to}` next.")
     return 0
