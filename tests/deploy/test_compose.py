@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from sciencebox.host.command import ask
-from sciencebox.host.compose import Places, caller_environment, command_line, env_file, overlay
+from sciencebox.host.compose import Places, caller_environment, command_line, env_file, optional, overlay
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose
 from sciencebox.sessions.attach import DriverFiles
@@ -54,11 +54,10 @@ def compose(request: pytest.FixtureRequest) -> Compose:
 
 
 def configuration(
-    compose: Compose, folder: Path, server: dict[str, Any], *, with_overlay: bool, monitoring: bool = False
+    compose: Compose, folder: Path, server: dict[str, Any], *, with_overlay: bool, **more: Any
 ) -> dict[str, Any]:
     """The whole configuration as Compose understood it."""
-    values = {"name": "box", "data_root": str(folder / "box"), "server": server, "monitoring": {"enabled": monitoring}}
-    settings = Settings.model_validate(values)
+    settings = Settings.model_validate({"name": "box", "data_root": str(folder / "box"), "server": server, **more})
     places = Places(settings.data_root, COMPOSE_FOLDER)
     places.state.mkdir(parents=True)
     text = env_file(
@@ -71,7 +70,8 @@ def configuration(
     )
     places.env_file.write_text(text)
     places.overlay.write_text(overlay(DRIVER) or "")
-    line = [*command_line(compose, "box", places, with_overlay=with_overlay, monitoring=monitoring), "config"]
+    extra = optional(settings)
+    line = [*command_line(compose, "box", places, with_overlay=with_overlay, extra=extra), "config"]
     environment = caller_environment(os.environ, Path("/run/docker.sock"))
     done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
@@ -105,8 +105,26 @@ def test_the_overlay_adds_the_driver_to_the_hub(compose: Compose, tmp_path: Path
 
 
 def test_monitoring_is_for_this_server_s_own_eyes(compose: Compose, tmp_path: Path) -> None:
-    services = configuration(compose, tmp_path, {}, with_overlay=False, monitoring=True)["services"]
+    services = configuration(compose, tmp_path, {}, with_overlay=False, monitoring={"enabled": True})["services"]
     assert set(services) == {"caddy", "proxy", "hub", "prometheus"}
     (port,) = services["prometheus"]["ports"]
     assert "127.0.0.1" in str(port)
     assert not any("TOKEN" in str(value) for value in services["prometheus"].get("environment", {}))
+
+
+def test_the_published_stack_has_a_server_that_can_only_read_it(compose: Compose, tmp_path: Path) -> None:
+    stack = {"publish": {"enabled": True, "port": 8100}}
+    services = configuration(compose, tmp_path, {}, with_overlay=False, stack=stack)["services"]
+    assert set(services) == {"caddy", "proxy", "hub", "repository"}
+    server = services["repository"]
+    assert server["read_only"] is True
+    assert server["cap_drop"] == ["ALL"]
+    published = [str(volume) for volume in server["volumes"] if "/srv/cvmfs/sciencebox.local" in str(volume)]
+    assert len(published) == 1
+    assert "ro" in published[0].rsplit(":", 1)[-1] or "read_only" in published[0]
+    assert not any("keys" in str(volume) for volume in server["volumes"])
+
+
+def test_a_mounted_stack_reaches_the_hub_when_it_is_mounted_later(compose: Compose, tmp_path: Path) -> None:
+    services = configuration(compose, tmp_path, {}, with_overlay=False, stack={"source": "client"})["services"]
+    assert "/cvmfs:/cvmfs:ro,rslave" in map(str, services["hub"]["volumes"])
