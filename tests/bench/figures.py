@@ -19,7 +19,8 @@ HEAD = f"""# Results
 Made from the `result.json` that each study wrote; not a figure is typed. Every slice was asked about once, by a network
 that never saw its patient or block. Intervals are 95 % percentiles of a bootstrap over patients or blocks. The learning
 rate and the look of the synthetic heads were settled while these very slices were cross-validated: expect less
-elsewhere. The rows with another seed or another machine were measured once, afterwards, with nothing changed.
+elsewhere. The rows with another seed, machine or data set were measured once, afterwards, with nothing
+changed.
 
 The talk on SWAN On-Premises (CERN, 2020) gives a Dice of {TALK_DICE} for its U-Net; how its slices were divided is not
 said. A split by slices flatters (Yagis et al. 2021, doi 10.1038/s41598-021-01681-w), so the two cannot be compared."""
