@@ -86,6 +86,9 @@ events.onmessage = ({ data }) => {
 // The browser tries again by itself after a lost connection. It gives up when it gets another answer: then the start is
 // over, or the hub is being restarted, and the page's address leads on to what came of it as soon as that answers.
 events.onerror = () => {
+  if (ending) {
+    return;  // the start that is followed here is being ended: what comes next is up to the button
+  }
   tell('The connection was lost; trying again …');
   if (events.readyState === EventSource.CLOSED) {
     setTimeout(reloadWhenItAnswers, ANSWER_EVERY_MS);
@@ -95,6 +98,9 @@ events.onerror = () => {
 async function reloadWhenItAnswers() {
   // Where the hub leads on to is for a page to open, not for a script to fetch; a redirect has no status here.
   const response = await fetch(location.href, { redirect: 'manual' }).catch(() => null);
+  if (ending) {
+    return;
+  }
   if (response && response.status < 500) {
     location.reload();
   } else {
@@ -121,6 +127,9 @@ async function end(button, says, goOn) {
     button.disabled = false;
     ending = false;
     tell('It cannot be cancelled at this moment; try again in a few seconds.');
+    if (events.readyState === EventSource.CLOSED) {
+      reloadWhenItAnswers();
+    }
   }
 }
 
