@@ -20,7 +20,7 @@ from .check import RealChecks
 from .errors import StackError
 from .interpreter import find_interpreter
 from .lock import compile_lock
-from .progress import ConsoleProgress
+from .progress import ConsoleProgress, console
 from .project import read_project
 from .published import Published, published, remove_stale_downloads, remove_tree, unused_trees
 from .release import bundled_releases, load_release, release_names
@@ -29,7 +29,6 @@ from .tree import Layout, only_builder
 from .uv import Uv, find_uv
 
 INTERRUPTED = 130
-_LOG_WIDTH = 160
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build and publish releases of the software stack.")
 
@@ -73,7 +72,7 @@ def build(
         interpreter=find_interpreter(described.python),
         project=project,
     )
-    progress = ConsoleProgress(_console())
+    progress = ConsoleProgress(console())
     if is_published(plan):
         progress.say(f"{plan.name} is up to date in {plan.view}")
         return
@@ -95,7 +94,7 @@ def lock(
     """Resolve a release file into its locks, for every environment and variant."""
     folder = releases or bundled_releases()
     described = load_release(release, folder)
-    uv, progress = Uv(find_uv()), ConsoleProgress(_console())
+    uv, progress = Uv(find_uv()), ConsoleProgress(console())
     if unknown := sorted(set(environment or ()) - set(described.environments)):
         raise StackError(f"{release} has no environment {unknown[0]!r}; it has {', '.join(described.environments)}.")
     for name in environment or described.environments:
@@ -113,7 +112,7 @@ def list_releases(releases: Releases = None) -> None:
         described = load_release(name, folder)
         for variant, names in described.variants.items():
             table.add_row(name, variant, names.release, described.platform, " ".join(described.environments))
-    _console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -121,12 +120,12 @@ def status(
     root: Root = DEFAULT_ROOT, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
 ) -> None:
     """Show what is published under a root."""
-    views, console = published(root), _console()
+    views, screen = published(root), console()
     if as_json:
         sys.stdout.write(json.dumps([_as_dictionary(view) for view in views], indent=2) + "\n")
         return
     if not views:
-        console.print(f"Nothing is published in {root}.", highlight=False)
+        screen.print(f"Nothing is published in {root}.", highlight=False)
         return
     table = Table("release", "platform", "content", "environment", "packages", "lock", "size", box=None)
     for view in views:
@@ -137,9 +136,9 @@ def status(
             table.add_row(
                 "", "", "", part.name, details.get("packages", ""), details.get("lock", ""), _gigabytes(part.size)
             )
-    console.print(table)
+    screen.print(table)
     if left := unused_trees(root):
-        console.print(f"{len(left)} trees are used by no release; `sciencebox-stack prune` removes them.")
+        screen.print(f"{len(left)} trees are used by no release; `sciencebox-stack prune` removes them.")
 
 
 @app.command()
@@ -148,7 +147,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
     """Remove trees that no published release uses. Sessions started before an upgrade may still run from them."""
-    progress, layout = ConsoleProgress(_console()), Layout(_absolute(root), "")
+    progress, layout = ConsoleProgress(console()), Layout(_absolute(root), "")
     with only_builder(layout.work):
         for tree in unused_trees(layout.root):
             if dry_run:
@@ -160,11 +159,6 @@ def prune(
 
 
 add_to(app)
-
-
-def _console() -> Console:
-    """Standard output; a log gets whole lines, whatever width a terminal would have."""
-    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
 
 
 def _absolute(root: Path) -> Path:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from rich.console import Console
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import Console
-
+LOG_WIDTH = 160
 _STARTED = re.compile(r"^Downloading (?P<name>\S+) \((?P<size>[\d.]+)(?P<unit>[KMG])iB\)")
 _FETCHED = re.compile(r"^\s*Downloaded (?P<name>\S+)")
 _DONE = re.compile(r"^(?:Prepared|Installed|Bytecode compiled) ")
 _MEBIBYTES = {"K": 1 / 1024, "M": 1.0, "G": 1024.0}
 _LINE_EVERY_SECONDS = 10.0
 _SHOWN_EVERY_SECONDS = 0.1
+
+
+def console() -> Console:
+    """Standard output; a log gets whole lines, whatever width a terminal would have."""
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
 
 
 class Step(Protocol):

@@ -121,9 +121,20 @@ def only_builder(work: Path) -> Iterator[None]:
         StackError: another build or prune holds it.
     """
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (work / "lock").open("w") as lock:
+    with locked(work / "lock", f"Another build is at work in {work.parent}; wait for it to end."):
+        yield
+
+
+@contextmanager
+def locked(file: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock; the kernel releases it however the process ends.
+
+    Raises:
+        StackError: another process holds it, in the words of ``refusal``.
+    """
+    with file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"Another build is at work in {work.parent}; wait for it to end.") from None
+            raise StackError(refusal) from None
         yield

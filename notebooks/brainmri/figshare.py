@@ -7,9 +7,7 @@ is transposed; image and mask alike.
 
 from __future__ import annotations
 
-import csv
 import io
-import shutil
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from brainmri.data import FIGSHARE, DataError, Dataset, read_folder, write_source
+from brainmri.store import new_folder, write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,23 +104,20 @@ def convert(found: Sequence[Original], folder: Path, on_progress: Callable[[int,
 
     The folder appears when it is complete. Raises DataError for the first file that is no slice of the set.
     """
-    unfinished = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in ("slices", "masks"):
-        (unfinished / name).mkdir(parents=True)
-    rows = []
-    for done, record in enumerate(map(read, found), start=1):
-        scaled = np.clip(record.image, 0, None) * (255 / max(int(record.image.max()), 1))
-        Image.fromarray(np.round(scaled).astype(np.uint8)).save(unfinished / "slices" / f"{record.name}.png")
-        mask = np.where(record.mask, 255, 0).astype(np.uint8)
-        Image.fromarray(mask).save(unfinished / "masks" / f"{record.name}.png")
-        rows.append((record.name, record.label, record.patient))
-        if on_progress:
-            on_progress(done, len(found))
-    with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([("slice", "tumour", "patient"), *rows])
-    write_source(unfinished, FIGSHARE)
-    unfinished.replace(folder)
+    with new_folder(folder) as unfinished:
+        for name in ("slices", "masks"):
+            (unfinished / name).mkdir(parents=True)
+        rows = []
+        for done, record in enumerate(map(read, found), start=1):
+            scaled = np.clip(record.image, 0, None) * (255 / max(int(record.image.max()), 1))
+            Image.fromarray(np.round(scaled).astype(np.uint8)).save(unfinished / "slices" / f"{record.name}.png")
+            mask = np.where(record.mask, 255, 0).astype(np.uint8)
+            Image.fromarray(mask).save(unfinished / "masks" / f"{record.name}.png")
+            rows.append((record.name, record.label, record.patient))
+            if on_progress:
+                on_progress(done, len(found))
+        write_labels(unfinished, rows)
+        write_source(unfinished, FIGSHARE)
     return read_folder(folder)
 
 

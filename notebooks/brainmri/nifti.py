@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import shutil
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from brainmri.data import DataError, Dataset, Source, read_folder, write_source
+from brainmri.store import new_folder, write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -119,25 +118,22 @@ def convert(
 
     The folder appears when it is complete. Raises DataError for the first scan that cannot be used.
     """
-    unfinished = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for name in ("slices", "masks"):
-        (unfinished / name).mkdir(parents=True)
-    rows = []
-    for done, scan in enumerate(found, start=1):
-        for index, picture, outline in slices(*read(scan)):
-            name = f"{scan.name}-{index:03d}"
-            picture.save(unfinished / "slices" / f"{name}.png")
-            outline.save(unfinished / "masks" / f"{name}.png")
-            rows.append((name, label, scan.patient))
-        if on_progress:
-            on_progress(done, len(found))
-    if not rows:
-        raise DataError("No scan has any of its mask set: there is nothing to learn from.")
-    with (unfinished / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([("slice", "tumour", "patient"), *rows])
-    write_source(unfinished, source)
-    unfinished.replace(folder)
+    with new_folder(folder) as unfinished:
+        for name in ("slices", "masks"):
+            (unfinished / name).mkdir(parents=True)
+        rows = []
+        for done, scan in enumerate(found, start=1):
+            for index, picture, outline in slices(*read(scan)):
+                name = f"{scan.name}-{index:03d}"
+                picture.save(unfinished / "slices" / f"{name}.png")
+                outline.save(unfinished / "masks" / f"{name}.png")
+                rows.append((name, label, scan.patient))
+            if on_progress:
+                on_progress(done, len(found))
+        if not rows:
+            raise DataError("No scan has any of its mask set: there is nothing to learn from.")
+        write_labels(unfinished, rows)
+        write_source(unfinished, source)
     return read_folder(folder)
 
 

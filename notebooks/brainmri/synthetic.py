@@ -10,11 +10,8 @@ and no figure obtained here says anything about patients. Every image carries th
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from brainmri.data import Dataset, Plane, Source, read_folder, write_source
+from brainmri.store import new_folder, write_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -93,16 +91,9 @@ def make(
         raise ValueError("patients must be at least 2, slices at least 1, and difficulty between 0 and 1")
     if root.exists():
         return read_folder(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
-    try:
-        source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
+    source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
+    with new_folder(root) as unfinished:
         _write(unfinished, heads(patients, slices, seed, planes), difficulty, source, on_progress)
-        unfinished.chmod(0o755)
-        unfinished.replace(root)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return read_folder(root)
 
 
@@ -278,12 +269,11 @@ def _write(
             if on_progress:
                 on_progress(done, len(jobs))
     rows = [
-        (first + n, "glioma" if head.lesion else "none", f"synthetic-{patient:03d}")
+        (str(first + n), "glioma" if head.lesion else "none", f"synthetic-{patient:03d}")
         for patient, (head, first) in enumerate(zip(made, firsts, strict=False))
         for n in range(len(head.heights_mm))
     ]
-    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([("slice", "tumour", "patient"), *rows])
+    write_labels(root, rows)
     write_source(root, source)
 
 

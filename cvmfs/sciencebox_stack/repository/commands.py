@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..progress import ConsoleProgress
+from ..progress import ConsoleProgress, console
 from .keys import KeyFiles, Master, Signer, make_keys, read_public, require_safe
 from .maintain import Keep, collect
 from .maintain import rollback as roll_back
@@ -80,7 +80,7 @@ def publish(
 ) -> None:
     """Publish a folder as the next revision of a repository; moves only what changed."""
     with _writing(repository, out, keys) as (files, target):
-        signer, progress = Signer.read(files), ConsoleProgress(_console())
+        signer, progress = Signer.read(files), ConsoleProgress(console())
         _keep_whitelist(files, target, signer, progress)
         began = time.monotonic()
         with progress.working("publishing") as step:
@@ -146,7 +146,7 @@ def tags(repository: Name, out: Out, as_json: AsJson = False) -> None:
     for tag in found:
         moment = datetime.fromtimestamp(tag.timestamp, timezone.utc)
         table.add_row(tag.name, str(tag.revision), f"{moment:%Y-%m-%d %H:%M}")
-    _console().print(table)
+    console().print(table)
 
 
 def rollback(
@@ -171,7 +171,7 @@ def gc(
 ) -> None:
     """Remove objects that no revision needs. Named tags, the newest revisions and young ones are kept."""
     with _writing(repository, out, keys) as (files, target):
-        progress, signer = ConsoleProgress(_console()), Signer.read(files)
+        progress, signer = ConsoleProgress(console()), Signer.read(files)
         with progress.working("looking for what no revision needs") as step:
             done = collect(
                 target, signer, Keep(revisions, days), dry_run=dry_run,
@@ -234,7 +234,7 @@ def _show_trust(trusted: Trusted, counted: dict[str, object], *, as_json: bool) 
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and name != "revision" else str(value))
-    _console().print(table)
+    console().print(table)
     _say("Everything that was looked at is as its owner signed it.")
 
 
@@ -249,9 +249,5 @@ def _bytes(show: Callable[[str], None], clock: Callable[[], float]) -> Callable[
     return on_progress
 
 
-def _console() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=160)
-
-
 def _say(sentence: str) -> None:
-    _console().print(sentence, highlight=False, soft_wrap=True)
+    console().print(sentence, highlight=False, soft_wrap=True)

@@ -7,7 +7,6 @@ and mode are not read again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -18,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from ..errors import StackError
+from ..tree import locked
 from . import catalog as catalogs
 from .catalog import Catalog, Entry, Nested, Piece
 from .history import (
@@ -30,12 +30,12 @@ from .history import (
     write_history,
     write_reflog,
 )
-from .keys import fingerprint, is_by_certificate
-from .letters import MANIFEST, WHITELIST, Manifest, Whitelist, seal, unseal, unsigned
+from .keys import fingerprint
+from .letters import MANIFEST, WHITELIST, Manifest, Whitelist, seal, unsigned
 from .objects import CATALOG, CERTIFICATE, CHUNK, HISTORY, LARGEST, ObjectName, Store, Written
 from .scan import scan
 from .source import FolderSource, MissingError, read_letter, read_object
-from .verify import read_catalog
+from .verify import read_catalog, signed_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
@@ -81,11 +81,7 @@ class Repository:
             StackError: another publisher holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StackError(f"Another publisher is at work in {self.root}; wait for it to end.") from None
+        with locked(self.root / ".lock", f"Another publisher is at work in {self.root}; wait for it to end."):
             self.store.open()
             yield
 
@@ -96,13 +92,9 @@ class Repository:
             DamagedError: it was changed.
             StackError: it is of another repository.
         """
-        try:
-            letter = read_letter(self.source, MANIFEST)
-        except MissingError:
+        if not (self.root / MANIFEST).exists():
             return None
-        manifest = Manifest.parse(unsigned(letter, MANIFEST))
-        pem = read_object(self.source, ObjectName(manifest.certificate, CERTIFICATE))
-        unseal(letter, lambda signature, digest: is_by_certificate(pem, signature, digest), MANIFEST)
+        manifest, _ = signed_manifest(self.source)
         if manifest.repository != self.name:
             raise StackError(f"{self.root} holds the repository {manifest.repository}, not {self.name}.")
         return manifest

@@ -61,18 +61,29 @@ def read_whitelist(source: Source, public_pem: bytes, now: datetime | None = Non
     return whitelist
 
 
+def signed_manifest(source: Source) -> tuple[Manifest, bytes]:
+    """The manifest and the certificate that it names, by whose key it is signed; whoever that may be.
+
+    Raises:
+        MissingError: there is none.
+        DamagedError: it was changed.
+    """
+    letter = read_letter(source, MANIFEST)
+    manifest = Manifest.parse(unsigned(letter, MANIFEST))
+    pem = read_object(source, ObjectName(manifest.certificate, CERTIFICATE))
+    unseal(letter, lambda signature, digest: is_by_certificate(pem, signature, digest), MANIFEST)
+    return manifest, pem
+
+
 def read_manifest(source: Source, whitelist: Whitelist) -> Manifest:
     """A manifest that a listed certificate signed, for the whitelist's repository.
 
     Raises:
         DamagedError: it is another's, or was changed.
     """
-    letter = read_letter(source, MANIFEST)
-    manifest = Manifest.parse(unsigned(letter, MANIFEST))
-    pem = read_object(source, ObjectName(manifest.certificate, CERTIFICATE))
+    manifest, pem = signed_manifest(source)
     if fingerprint(pem) not in whitelist.fingerprints:
         raise DamagedError(f"{MANIFEST} is signed by a key that the whitelist does not name.")
-    unseal(letter, lambda signature, digest: is_by_certificate(pem, signature, digest), MANIFEST)
     if manifest.repository != whitelist.repository:
         raise DamagedError(f"{MANIFEST} is of {manifest.repository}, the whitelist of {whitelist.repository}.")
     return manifest

@@ -1,0 +1,35 @@
+"""Writing a data set: its folder appears when it is complete, and what was begun is removed when it cannot be."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+COLUMNS = ("slice", "tumour", "patient")
+
+
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `root` at the end; after an error nothing is left."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        yield unfinished
+        unfinished.chmod(0o755)
+        unfinished.replace(root)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def write_labels(folder: Path, rows: Iterable[Sequence[str]]) -> None:
+    """Write labels.csv: name, tumour and patient of each slice."""
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([COLUMNS, *rows])
