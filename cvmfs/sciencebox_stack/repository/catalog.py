@@ -6,17 +6,17 @@ A catalog is made from its entries alone, without a date, so an unchanged folder
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 import stat
 import struct
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .databases import create, opened
 from .objects import CHUNK, FILE, DamagedError, ObjectName
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Mapping
 
 _SCHEMA, _SCHEMA_REVISION = "2.5", "7"
@@ -122,29 +122,27 @@ def write(catalog: Catalog) -> bytes:
     properties = {
         "revision": "1", "schema": _SCHEMA, "schema_revision": _SCHEMA_REVISION, **prefix, **catalog.properties,
     }  # fmt: skip
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        database.executescript(_TABLES)
-        database.execute("BEGIN")
-        database.executemany("INSERT INTO properties VALUES (?, ?)", sorted(properties.items()))
-        database.executemany("INSERT INTO statistics VALUES (?, ?)", sorted(catalog.sums.items()))
-        database.executemany(
-            "INSERT INTO catalog VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, NULL)",
-            (_row(entry, catalog.path, mountpoints) for entry in catalog.entries),
-        )
-        database.executemany(
-            "INSERT INTO chunks VALUES (?, ?, ?, ?, ?)",
+    chunks = (
+        (*_place(entry.path), piece.offset, piece.size, bytes.fromhex(piece.digest))
+        for entry in catalog.entries
+        for piece in entry.chunks
+    )
+    return create(
+        _TABLES,
+        [
+            ("INSERT INTO properties VALUES (?, ?)", sorted(properties.items())),
+            ("INSERT INTO statistics VALUES (?, ?)", sorted(catalog.sums.items())),
             (
-                (*_place(entry.path), piece.offset, piece.size, bytes.fromhex(piece.digest))
-                for entry in catalog.entries
-                for piece in entry.chunks
+                "INSERT INTO catalog VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, NULL)",
+                (_row(entry, catalog.path, mountpoints) for entry in catalog.entries),
             ),
-        )
-        database.executemany(
-            "INSERT INTO nested_catalogs VALUES (?, ?, ?)",
-            ((nested.path, nested.digest, nested.size) for nested in catalog.nested),
-        )
-        database.execute("COMMIT")
-        return database.serialize()
+            ("INSERT INTO chunks VALUES (?, ?, ?, ?, ?)", chunks),
+            (
+                "INSERT INTO nested_catalogs VALUES (?, ?, ?)",
+                ((nested.path, nested.digest, nested.size) for nested in catalog.nested),
+            ),
+        ],
+    )
 
 
 def read(content: bytes) -> Catalog:
@@ -153,12 +151,8 @@ def read(content: bytes) -> Catalog:
     Raises:
         DamagedError: it is no catalog.
     """
-    try:
-        with closing(sqlite3.connect(":memory:")) as database:
-            database.deserialize(content)
-            return _read(database)
-    except (sqlite3.Error, ValueError, TypeError, MemoryError) as error:  # the last for no bytes at all
-        raise DamagedError(f"A catalog cannot be read: {error or 'it is empty'}.") from None
+    with opened(content, "A catalog") as database:
+        return _read(database)
 
 
 def _read(database: sqlite3.Connection) -> Catalog:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ..errors import StackError
-from .objects import CATALOG, CERTIFICATE, HISTORY, DamagedError, ObjectName
+from .databases import create, opened
+from .objects import CATALOG, CERTIFICATE, HISTORY, ObjectName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +33,7 @@ _REFLOG_TABLES = """
 CREATE TABLE refs (hash TEXT, type INTEGER, timestamp INTEGER, CONSTRAINT pk_refs PRIMARY KEY (hash));
 CREATE TABLE properties (key TEXT, value TEXT, CONSTRAINT pk_properties PRIMARY KEY (key));
 """
+_PROPERTY = "INSERT INTO properties VALUES (?, ?)"
 _REFERENCES = {CATALOG: 0, CERTIFICATE: 1, HISTORY: 2}
 
 
@@ -75,16 +75,11 @@ def generic_name(revision: int, timestamp: int) -> str:
 
 def write_history(repository: str, tags: Iterable[Tag]) -> bytes:
     """The database of tags."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        database.executescript(_HISTORY_TABLES)
-        database.execute("BEGIN")
-        database.executemany("INSERT INTO properties VALUES (?, ?)", _properties(repository, "3"))
-        database.executemany(
-            "INSERT INTO tags VALUES (?, ?, ?, ?, 0, ?, ?, '')",
-            ((t.name, t.root, t.revision, t.timestamp, t.description, t.size) for t in tags),
-        )
-        database.execute("COMMIT")
-        return database.serialize()
+    named = ((t.name, t.root, t.revision, t.timestamp, t.description, t.size) for t in tags)
+    return create(
+        _HISTORY_TABLES,
+        [(_PROPERTY, _properties(repository, "3")), ("INSERT INTO tags VALUES (?, ?, ?, ?, 0, ?, ?, '')", named)],
+    )
 
 
 def read_history(content: bytes) -> tuple[Tag, ...]:
@@ -93,29 +88,20 @@ def read_history(content: bytes) -> tuple[Tag, ...]:
     Raises:
         DamagedError: it is no history.
     """
-    try:
-        with closing(sqlite3.connect(":memory:")) as database:
-            database.deserialize(content)
-            rows = database.execute(
-                "SELECT name, hash, revision, timestamp, size, description FROM tags ORDER BY revision DESC, name"
-            ).fetchall()
-    except sqlite3.Error as error:
-        raise DamagedError(f"The repository's history cannot be read: {error}.") from None
+    with opened(content, "The repository's history") as database:
+        rows = database.execute(
+            "SELECT name, hash, revision, timestamp, size, description FROM tags ORDER BY revision DESC, name"
+        ).fetchall()
     return tuple(Tag(*row) for row in rows)
 
 
 def write_reflog(repository: str, references: Sequence[tuple[ObjectName, int]]) -> bytes:
     """The database of references: catalogs, certificates and histories, each with the second of its publication."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
-        database.executescript(_REFLOG_TABLES)
-        database.execute("BEGIN")
-        database.executemany("INSERT INTO properties VALUES (?, ?)", _properties(repository, "0"))
-        database.executemany(
-            "INSERT OR IGNORE INTO refs VALUES (?, ?, ?)",
-            ((name.digest, _REFERENCES[name.kind], moment) for name, moment in references),
-        )
-        database.execute("COMMIT")
-        return database.serialize()
+    named = ((name.digest, _REFERENCES[name.kind], moment) for name, moment in references)
+    return create(
+        _REFLOG_TABLES,
+        [(_PROPERTY, _properties(repository, "0")), ("INSERT OR IGNORE INTO refs VALUES (?, ?, ?)", named)],
+    )
 
 
 def read_reflog(content: bytes) -> list[tuple[ObjectName, int]]:
@@ -125,14 +111,10 @@ def read_reflog(content: bytes) -> list[tuple[ObjectName, int]]:
         DamagedError: it is no reference log.
     """
     kinds = {number: kind for kind, number in _REFERENCES.items()}
-    try:
-        with closing(sqlite3.connect(":memory:")) as database:
-            database.deserialize(content)
-            rows = database.execute("SELECT hash, type, timestamp FROM refs ORDER BY rowid").fetchall()
-    except sqlite3.Error as error:
-        raise DamagedError(f"{REFLOG} cannot be read: {error}.") from None
+    with opened(content, REFLOG) as database:
+        rows = database.execute("SELECT hash, type, timestamp FROM refs ORDER BY rowid").fetchall()
     return [(ObjectName(digest, kinds[kind]), moment) for digest, kind, moment in rows if kind in kinds]
 
 
-def _properties(repository: str, revision: str) -> list[tuple[str, str]]:
+def _properties(repository: str, revision: str) -> list[tuple[object, ...]]:
     return [("fqrn", repository), ("schema", "1.0"), ("schema_revision", revision)]
