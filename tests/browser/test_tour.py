@@ -32,7 +32,7 @@ SHOWN = {"00_your_gpu": "CPU against GPU", "11_classification_2d": "The test"}
 # How long training takes: the documentation's pictures are made with `quick`.
 SIZE = os.environ.get("SCIENCEBOX_NOTEBOOK_SIZE", "smoke")
 LOOK_MS = 40_000  # the driver is looked at every fifteen seconds
-RUN_S = 120 if SIZE == "smoke" else 900
+RUN_S = 300 if SIZE == "smoke" else 900
 
 
 @pytest.fixture(scope="module")
