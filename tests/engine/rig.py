@@ -100,7 +100,7 @@ class Engine:
 def tools() -> tuple[Path, Path]:
     """The folders of the engine and of NVIDIA's container toolkit, as tests/tools/build.sh built them."""
     answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
-    engine, nvidia, _ = (Path(path) for path in answer.stdout.strip().split(":"))
+    engine, nvidia, *_ = (Path(path) for path in answer.stdout.strip().split(":"))
     for folder in (engine, nvidia):
         if not (folder / "finished").exists():
             raise RigError(f"{folder} is missing: run `make test-tools`")

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Build the third-party parts that the tests need and a distribution may lack: a container engine with CDI, NVIDIA's
-# container toolkit and a client for CVMFS repositories. Each goes into a cache outside the
-# checkout, under a name that carries its pins, so that a changed pin builds anew and everything else is reused.
+# container toolkit, a client for CVMFS repositories, Helm and the control plane of Kubernetes. Each goes into a cache
+# outside the checkout, under a name that carries its pins, so that a changed pin builds anew and everything else is
+# reused.
 #
 #   tests/tools/build.sh            build what is missing
 #   tests/tools/build.sh --path     print the folders of the built programs, for PATH
@@ -12,7 +13,7 @@ cache=${SCIENCEBOX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sciencebox}
 
 pinned() { # folder of a tool's build, from its pins
     local digest
-    digest=$(cat "$here/$1/go.mod" "$here/$1/go.sum" | sha256sum | cut -c1-12)
+    digest=$(cat "$here/$1"/* | sha256sum | cut -c1-12)
     echo "$cache/tools/$1-$digest"
 }
 
@@ -58,7 +59,7 @@ client=cvmfs-0.4.2 # a crate that mounts repositories; its own lock pins what it
 client_folder=$cache/tools/$client-$(declare -f build_client | sha256sum | cut -c1-12)
 
 if [ "${1:-}" = --path ]; then
-    echo "$(pinned engine):$(pinned nvidia):$client_folder/bin"
+    echo "$(pinned engine):$(pinned nvidia):$(pinned helm):$(pinned kubernetes):$client_folder/bin"
     exit
 fi
 
@@ -74,6 +75,17 @@ build engine 0 -tags 'netgo osusergo exclude_graphdriver_btrfs' \
 toolkit=github.com/NVIDIA/nvidia-container-toolkit/cmd
 packages=("$toolkit/nvidia-ctk" "$toolkit/nvidia-cdi-hook" "$toolkit/nvidia-container-runtime")
 build nvidia 1 -ldflags '-s -w'
+
+# Both are told their version, which their own makefiles do, too: without it Helm takes a cluster for Kubernetes 1.20.
+packages=(helm.sh/helm/v3/cmd/helm github.com/yannh/kubeconform/cmd/kubeconform)
+build helm 0 -ldflags '-s -w -X helm.sh/helm/v3/internal/version.version=v3.19.5
+    -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=34
+    -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=34'
+
+release=(-X k8s.io/VERSION.gitVersion=v1.34.4 -X k8s.io/VERSION.gitMajor=1 -X k8s.io/VERSION.gitMinor=34)
+packages=(.)
+build kubernetes 0 -ldflags "-s -w ${release[*]//VERSION/component-base/version} ${release[*]//VERSION/client-go/pkg/version}"
+
 if [ -e "$client_folder/finished" ]; then
     say "$client: built already"
 elif ! command -v cargo > /dev/null || ! pkg-config --exists fuse3; then
