@@ -309,24 +309,25 @@ def main(file: str, port: str, accounts: str) -> None:
     from jupyterhub.proxy import Proxy
     from sciencebox.hub import config
     from sciencebox.hub.app import ScienceBoxHub
-    from sciencebox.sessions.docker import GPUDockerSpawner, StartRefused
+    from sciencebox.sessions.docker import GPUDockerSpawner
     from sciencebox.sessions.progress import Progress, Step
+    from sciencebox.sessions.starting import StartRefused
     from sciencebox.sessions.waiting import Standing
 
     class PretendSpawner(GPUDockerSpawner):
         """The form's hooks and progress of the real spawner, without a container."""
 
         async def start(self) -> tuple[str, int]:
-            self._progress = Progress()
+            self.steps = Progress()
             state = self.desk.state
             for step in Step:
                 if step is not Step.GPU or self.options.gpu_count:
-                    self._progress.at(step)
+                    self.steps.at(step)
                 if step.value == state.start:
                     break
             await asyncio.sleep(1.5)  # longer than the hub waits before it shows the pending page
             if state.failure:
-                self._progress.failed(state.failure)
+                self.steps.failed(state.failure)
                 raise StartRefused(state.failure, reason="unfit")
             told = None
             while True:

@@ -12,7 +12,8 @@ import sciencebox
 from sciencebox.gpus import wording
 from sciencebox.hub import caretaker, culling, metrics
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
-from sciencebox.sessions.docker import LONGEST_WAIT_S, GPUDockerSpawner
+from sciencebox.sessions.docker import GPUDockerSpawner
+from sciencebox.sessions.starting import LONGEST_WAIT_S
 
 if TYPE_CHECKING:
     from sciencebox.settings import Settings

@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, DockerException
 from dockerspawner import DockerSpawner
-from jupyterhub.spawner import SpawnException
 from requests import RequestException
-from tornado.web import HTTPError
 from traitlets import default
 
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
-from sciencebox.sessions.form import Refused, options_form
+from sciencebox.sessions import asking
 from sciencebox.sessions.identity import IdentityError
 from sciencebox.sessions.launch import PORT
-from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options, to_user_options
 from sciencebox.sessions.progress import Progress, Step
 from sciencebox.sessions.refusals import AttachError, explain_engine_error
+from sciencebox.sessions.starting import StartRefused, answers
 from sciencebox.sessions.waiting import PlaceLostError
 
 if TYPE_CHECKING:
@@ -34,30 +32,9 @@ if TYPE_CHECKING:
 
     from sciencebox.gpus.broker import Grant
     from sciencebox.sessions.desk import Desk
+    from sciencebox.sessions.form import Refused
+    from sciencebox.sessions.options import SessionOptions
     from sciencebox.sessions.waiting import Standing
-
-ENDED_EARLY = "The session ended while it was starting. Try again, or tell the administrator."
-
-READY_POLL_S = 0.03
-READY_REQUEST_S = 5.0
-LONGEST_WAIT_S = 90 * 24 * 3600  # the hub's own time limit: a start ends itself, in the queue by the grace time
-
-
-class StartRefused(SpawnException):
-    """A session was not started, for a reason that its user can understand and act on."""
-
-    def __init__(self, message: str, *, reason: str, status_code: int = 503) -> None:
-        super().__init__(message, reason=reason, status_code=status_code)
-        self.jupyterhub_message = message
-
-
-class RefusedOptionsError(HTTPError):
-    """What was asked for cannot be had; the form and the API show why, by the field's name."""
-
-    def __init__(self, error: OptionsError) -> None:
-        super().__init__(400, "%s", error)
-        self.error = error
-        self.jupyterhub_message = str(error)
 
 
 class GPUDockerSpawner(DockerSpawner):
@@ -68,8 +45,8 @@ class GPUDockerSpawner(DockerSpawner):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.port = PORT
-        self._progress = Progress()
-        self._refused: Refused | None = None
+        self.steps = Progress()
+        self.refused: Refused | None = None
 
     @property
     def desk(self) -> Desk:
@@ -92,66 +69,17 @@ class GPUDockerSpawner(DockerSpawner):
         """Threads for engine calls: enough that one user's slow call does not hold up another's."""
         return self.desk.engine.threads
 
-    # What is asked for
-
     @default("options_form")
     def _default_options_form(self) -> Callable[[GPUDockerSpawner], Awaitable[str]]:
-        return type(self)._form
-
-    async def _form(self) -> str:
-        """The spawn form as it is now for this user: what was just refused, a link's choices, the last choice."""
-        await self.desk.refresh()
-        link = getattr(self.handler, "link", {})
-        last = self.orm_spawner.user_options or {}
-        refused, self._refused = self._refused, None
-        offer = replace(self.desk.offer(self.groups), hours=await self._hours())
-        return options_form(offer, self.user.name, last=last, link=link, refused=refused)
-
-    async def _hours(self) -> str:
-        """What the user has used of a quota, in words; empty without one."""
-        try:
-            used = await self.desk.budget(self.user.name, self.groups)
-        except BooksError:
-            return wording.quota_unreadable()
-        return wording.quota_left(used.limit_s, used.used_s) if used else ""
+        return asking.form
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[[dict[str, list[str]]], dict[str, Any]]:
-        return self._from_form
-
-    def _from_form(self, formdata: dict[str, list[str]]) -> dict[str, Any]:
-        fields = {name: values for name, values in formdata.items() if name != "_xsrf"}
-        self.handler = None  # the link that led to the form was answered by sending it
-        try:
-            return to_user_options(self._parse(fields))
-        except RefusedOptionsError as refusal:
-            self._refused = Refused(fields, refusal.error)
-            raise
+        return partial(asking.from_form, self)
 
     @default("apply_user_options")
-    def _default_apply_user_options(self) -> Callable[[Any, dict[str, Any]], Any]:
-        return type(self)._apply
-
-    async def _apply(self, user_options: dict[str, Any]) -> None:
-        """Check what was asked for, whether it came from the form or from the API. This is where a start begins."""
-        self.desk.notices.pop(self.user.name, None)
-        self._progress.begin()
-        self._progress.at(Step.CHECKING)
-        await self.desk.refresh()
-        try:
-            self.options = self._parse(user_options)
-        except RefusedOptionsError:
-            # JupyterHub has stored them already, and would take them again for a start without options.
-            self.orm_spawner.user_options = {}
-            self.db.commit()
-            raise
-
-    def _parse(self, raw: dict[str, Any]) -> SessionOptions:
-        try:
-            return parse_options(raw, self.desk.offer(self.groups))
-        except OptionsError as error:
-            self.log.warning("Refused the options of %s: %s", self._log_name, error)
-            raise RefusedOptionsError(error) from error
+    def _default_apply_user_options(self) -> Callable[[GPUDockerSpawner, dict[str, Any]], Awaitable[None]]:
+        return asking.apply
 
     # The way of one session
 
@@ -173,7 +101,7 @@ class GPUDockerSpawner(DockerSpawner):
             explained = self._explain(error)
             if explained is error:
                 raise
-            self._progress.failed(explained.jupyterhub_message)
+            self.steps.failed(explained.jupyterhub_message)
             raise explained from error
         finally:
             self.desk.settle(session)
@@ -186,14 +114,14 @@ class GPUDockerSpawner(DockerSpawner):
     async def _turn(self, session: str, options: SessionOptions) -> Grant:
         """The GPUs, when it is this session's turn; they come before anything else is done."""
         if options.gpu_count:
-            self._progress.at(Step.GPU)
+            self.steps.at(Step.GPU)
         granted = await self.desk.request(
             self.user.name,
             options,
             session,
             groups=self.groups,
             tell=self._stands,
-            is_watched=lambda: self._progress.pages > 0,
+            is_watched=lambda: self.steps.pages > 0,
         )
         if isinstance(granted, Refusal):
             raise StartRefused(granted.message, reason=granted.code)
@@ -201,36 +129,21 @@ class GPUDockerSpawner(DockerSpawner):
 
     def _stands(self, standing: Standing) -> None:
         """It changed where this session stands in the queue."""
-        self._progress.waiting(standing.event(self.user.name))
+        self.steps.waiting(standing.event(self.user.name))
 
     async def _begin(self, granted: Grant, options: SessionOptions) -> tuple[str, int]:
-        self._progress.at(Step.CREATING)
+        self.steps.at(Step.CREATING)
         launch = await self.desk.describe(granted, self.escaped_name, options)
         self.environment = launch.environment
         self.extra_create_kwargs = {**launch.create, "labels": launch.labels}
         self.extra_host_config = launch.host
         ip, port = await _to_its_end(super().start())
-        self._progress.at(Step.STARTING)
-        await self._answers(ip, port)
+        self.steps.at(Step.STARTING)
+        await answers(ip, port, self._has_ended)
         return ip, port
 
-    async def _answers(self, ip: str, port: int) -> None:
-        """Return as soon as the server accepts connections.
-
-        The hub's own check backs off up to seconds between tries; this one sees the server within READY_POLL_S, and a
-        container that ended is told at once, not when the time limit is reached.
-        """
-        looks = 0
-        while True:
-            try:
-                _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), READY_REQUEST_S)
-                writer.close()
-                return
-            except (OSError, asyncio.TimeoutError):
-                looks += 1
-            if looks % 20 == 0 and await self.poll() is not None:
-                raise StartRefused(ENDED_EARLY, reason="ended")
-            await asyncio.sleep(READY_POLL_S)
+    async def _has_ended(self) -> bool:
+        return await self.poll() is not None
 
     async def _undo(self, session: str) -> None:
         """Leave nothing behind of a start that failed. Where that is uncertain, the engine keeps the say."""
@@ -329,7 +242,7 @@ class GPUDockerSpawner(DockerSpawner):
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The steps of the start, as they happen."""
-        async for event in self._progress.events():
+        async for event in self.steps.events():
             yield event
 
 
