@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -62,6 +63,10 @@ MemorySize = Annotated[
             "accepts": f"a size such as 8 GiB, at least {explain.size(SMALLEST_MEMORY)}",
         }
     ),
+]
+Subnet = Annotated[
+    IPv4Network,
+    WithJsonSchema({"type": "string", "accepts": "an IPv4 network such as 10.0.0.0/8, or an address"}),
 ]
 Folder = Annotated[
     Path,
@@ -335,6 +340,30 @@ NETWORK_VARIABLES = {
     "PIP_INDEX_URL": "python_index",
     "NPM_CONFIG_REGISTRY": "npm_registry",
 }
+
+
+class Firewall(Section):
+    """What sessions reach over the network. Never each other; the rest of the world as told here."""
+
+    enabled: bool = Field(
+        True, description="Set rules in this server's kernel; without them sessions reach each other and everything."
+    )
+    refuse: list[Subnet] = Field(
+        [IPv4Network("169.254.0.0/16")],
+        description="Networks that no session reaches, such as `10.0.0.0/8`, or `0.0.0.0/0` for all. The default is "
+        "where clouds tell a server's secrets.",
+    )
+    allow: list[Subnet] = Field([], description="What is reached all the same, such as a package index's address.")
+
+    @model_validator(mode="after")
+    def _can_be_a_set(self) -> Firewall:
+        for key in ("refuse", "allow"):
+            networks = getattr(self, key)
+            for number, one in enumerate(networks):
+                for other in networks[number + 1 :]:
+                    if one.overlaps(other):
+                        raise ValueError(f"`{key}` names {one} and {other}; one lies in the other, keep the larger")
+        return self
 
 
 class Monitoring(Section):

@@ -19,6 +19,7 @@ from sciencebox.sections import (
     NETWORK_VARIABLES,
     Accounts,
     Engine,
+    Firewall,
     Folder,
     Gpus,
     Group,
@@ -64,6 +65,7 @@ class Settings(Section):
     stack: Stack = Stack()
     accounts: Accounts = Accounts()
     network: Network = Network()
+    firewall: Firewall = Firewall()
     monitoring: Monitoring = Monitoring()
     images: Images = Images()
 

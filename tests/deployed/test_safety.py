@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
+import subprocess
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from sciencebox.sessions.launch import PORT
+
+from tests.service import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,3 +91,60 @@ def test_the_log_of_the_hub_has_no_secret(service: Service, maria: str) -> None:
     for file in (service.state / "secrets").rglob("*"):
         if file.is_file():
             assert file.read_text().strip() not in log
+
+
+# What happens to somebody who connects: where to, and the answer in one word.
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=2).close()
+    print("reached")
+except TimeoutError:
+    print("nothing")
+except OSError as error:
+    print("refused:", error.strerror)
+"""
+
+
+def connect(service: Service, name: str, host: str, port: int) -> str:
+    """What a program in somebody's session meets there."""
+    return str(service.run(name, ["python3", "-c", CONNECT, host, str(port)])[1]).strip()
+
+
+def test_a_session_reaches_the_hub_and_no_other_session(service: Service, maria: str) -> None:
+    with service.session("noor"):
+        facts = service.container("noor").attrs["NetworkSettings"]["Networks"][f"{service.name}-sessions"]
+        assert connect(service, maria, "hub", 8081) == "reached"
+        assert connect(service, "noor", facts["IPAddress"], PORT) == "reached"
+        assert connect(service, maria, facts["IPAddress"], PORT) == "nothing"
+
+
+def test_a_session_does_not_reach_where_clouds_tell_secrets(service: Service, maria: str) -> None:
+    """A stand-in for the metadata service, on this server, is not reached; the same on another address is."""
+    pretended, gateway = "169.254.77.1", service.engine.networks.get(f"{service.name}-sessions").attrs
+    with socket.create_server(("", 0)) as metadata, address(pretended):
+        port = metadata.getsockname()[1]
+        assert connect(service, maria, gateway["IPAM"]["Config"][0]["Gateway"], port) == "reached"
+        assert connect(service, maria, pretended, port) == "refused: No route to host"
+
+
+def test_rules_that_another_program_flushed_come_back(service: Service) -> None:
+    table = ["table", "inet", f"sciencebox-{service.name}"]
+    assert nft("list", *table)
+    assert nft("delete", *table)
+    wait_until(lambda: nft("list", *table), "the rules are back")
+
+
+@contextmanager
+def address(chosen: str) -> Iterator[None]:
+    """One more address of this server."""
+    subprocess.run(["ip", "address", "add", f"{chosen}/32", "dev", "lo"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "address", "del", f"{chosen}/32", "dev", "lo"], check=True)
+
+
+def nft(*command: str) -> bool:
+    """Whether the kernel's rules take a command."""
+    return subprocess.run(["nft", *command], capture_output=True, check=False).returncode == 0

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
     from sciencebox.host.driver import Driver
     from sciencebox.host.engine import Compose
+    from sciencebox.host.firewall import Addresses
     from sciencebox.settings import Settings
 
 DRIVER_IN_HUB = "/run/sciencebox/driver"
 CERTIFICATES_IN_CADDY = "/certificates"
 SERVICES = ("caddy", "proxy", "hub")
 # Services that only some deployments have, each with the part of the Compose project that describes it.
-MONITORING, REPOSITORY = "prometheus", "repository"
-PARTS = {MONITORING: "monitoring.yaml", REPOSITORY: "repository.yaml"}
+FIREWALL, MONITORING, REPOSITORY = "firewall", "prometheus", "repository"
+PARTS = {FIREWALL: "firewall.yaml", MONITORING: "monitoring.yaml", REPOSITORY: "repository.yaml"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Places:
         """The settings as deployed, which the hub reads."""
         return self.state / "sciencebox.yaml"
 
+    @property
+    def firewall(self) -> Path:
+        """The rules that keep sessions apart."""
+        return self.state / "firewall.nft"
+
 
 def as_deployed(settings: Settings, hostname: str, network: Mapping[str, str], variant: str) -> str:
     """The settings file that the hub gets: everything that depends on this server is written out."""
@@ -82,8 +88,10 @@ def env_file(
     *,
     socket: Path,
     hostname: str,
+    addresses: Addresses,
     hub_inputs: str,
     caddy_inputs: str,
+    firewall_inputs: str = "",
     monitoring_inputs: str = "",
     repository_inputs: str = "",
 ) -> str:
@@ -103,8 +111,11 @@ def env_file(
         "REDIRECT_PORT": "" if server.https_port == 443 else f":{server.https_port}",
         "TLS_DIRECTIVE": tls_directive(settings),
         "ACME_OPTION": f"email {server.acme_email}" if server.tls == "acme" and server.acme_email else "",
+        "HUB_ADDRESS": addresses.hub,
+        "PROXY_ADDRESS": addresses.proxy,
         "HUB_INPUTS": hub_inputs,
         "CADDY_INPUTS": caddy_inputs,
+        "FIREWALL_INPUTS": firewall_inputs,
         "MONITORING_PORT": str(settings.monitoring.port),
         "MONITORING_DAYS": str(settings.monitoring.days),
         "MONITORING_INPUTS": monitoring_inputs,
@@ -124,7 +135,11 @@ def hub_stack_volume(settings: Settings) -> str:
 
 def optional(settings: Settings) -> tuple[str, ...]:
     """The services that this deployment has and others have not."""
-    wanted = {MONITORING: settings.monitoring.enabled, REPOSITORY: settings.stack.publish.enabled}
+    wanted = {
+        FIREWALL: settings.firewall.enabled,
+        MONITORING: settings.monitoring.enabled,
+        REPOSITORY: settings.stack.publish.enabled,
+    }
     return tuple(name for name, enabled in wanted.items() if enabled)
 
 

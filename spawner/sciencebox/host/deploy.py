@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.files import write_whole
-from sciencebox.host import build, doctor, engine, images, stack, watch
+from sciencebox.host import build, doctor, engine, firewall, images, network, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
+    FIREWALL,
     Places,
     as_deployed,
     caller_environment,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
+    from sciencebox.host.firewall import Addresses
     from sciencebox.settings import Settings
 
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -130,7 +132,8 @@ class Deployment:
     def build_images(self, screen: Screen) -> str:
         """Build the images whose inputs changed."""
         try:
-            without = () if self.settings.monitoring.enabled else ("monitoring",)
+            optional_ones = {"monitoring": self.settings.monitoring.enabled, FIREWALL: self.settings.firewall.enabled}
+            without = [name for name, enabled in optional_ones.items() if not enabled]
             wanted = images.plans(self.checkout, build.identify_debian(self.settings), without=without)
         except images.InputsError as error:
             raise StepError(f"{error} Restore it (`git status` shows what is missing), then run this again.") from error
@@ -195,11 +198,13 @@ class Deployment:
 
     def bring_up(self, screen: Screen) -> str:
         """Write what Compose needs, and let it start or replace what changed. Sessions are not touched."""
-        with_overlay = self._write_files()
+        addresses = network.provide(self.client, self.settings, in_use=bool(self.sessions()))
+        with_overlay = self._write_files(addresses)
         before = watch.read_services(self.client, self.settings.name)
+        if not self.settings.firewall.enabled:
+            network.lift_rules(self.client, before)
         compose = self._compose(with_overlay=with_overlay)
         environment = caller_environment(self.environment, self.socket)
-        self._provide_network()
         if self.compose and numbers(self.compose.version) < (2, 0):
             self._remove_outdated(compose, environment)
         run(
@@ -227,11 +232,11 @@ class Deployment:
             stack.remove(self.client, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
         if self.places.env_file.exists() and compose:
+            network.lift_rules(self.client, watch.read_services(self.client, self.settings.name))
             command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
-        for network in self._networks():
-            network.remove()
+        network.remove(self.client, self.settings)
         left = watch.read_services(self.client, self.settings.name)
         if left:
             raise StepError(f"{', '.join(left)} of {self.settings.name} could not be stopped; see `docker ps`.")
@@ -260,15 +265,6 @@ class Deployment:
         except OSError as error:
             raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
         return f"removed {root}"
-
-    def _networks(self) -> list[Any]:
-        """The sessions' network, if it is there. The engine's filter finds parts of names, too."""
-        name = f"{self.settings.name}-sessions"
-        return [network for network in self.client.networks.list(names=[name]) if network.name == name]
-
-    def _provide_network(self) -> None:
-        if not self._networks():
-            self.client.networks.create(f"{self.settings.name}-sessions", driver="bridge")
 
     def _remove_outdated(self, compose: list[str], environment: Mapping[str, str]) -> None:
         """Compose 1 cannot replace a container under engines that no longer tell `ContainerConfig`; it can make one."""
@@ -319,7 +315,7 @@ class Deployment:
         extra = optional(self.settings)
         return command_line(self.compose, self.settings.name, self.places, with_overlay=with_overlay, extra=extra)
 
-    def _write_files(self) -> bool:
+    def _write_files(self, addresses: Addresses) -> bool:
         """Write compose.env, the overlay, the hub's settings and the certificates. Whether there is an overlay."""
         if self.host is None:
             raise StepError("The server was not looked at.")
@@ -332,14 +328,18 @@ class Deployment:
             self.places.overlay.unlink(missing_ok=True)
         if not self.places.settings.exists() or self.places.settings.read_text(encoding="utf-8") != deployed:
             write_whole(self.places.settings, deployed)
+        rules = firewall.rules(self.settings, addresses)
+        write_whole(self.places.firewall, rules)
         read = self.places.compose_folder.joinpath
         values = env_file(
             self.settings,
             self.places,
             socket=self.socket,
             hostname=self.hostname,
+            addresses=addresses,
             hub_inputs=digest([deployed, gpu or ""]),
             caddy_inputs=digest([read("Caddyfile").read_bytes(), *certificates]),
+            firewall_inputs=digest([rules]),
             monitoring_inputs=digest([read("prometheus.yml").read_bytes()]),
             repository_inputs=digest([read("repository.Caddyfile").read_bytes()]),
         )

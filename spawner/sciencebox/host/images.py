@@ -24,7 +24,7 @@ INPUTS_LABEL = "sciencebox.inputs"
 CERTIFICATES = "images/base/certificates"
 HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 BASE = "base"
-NAMES = (BASE, "session", "proxy", "hub", "cvmfs", "monitoring")
+NAMES = (BASE, "session", "proxy", "hub", "cvmfs", "firewall", "monitoring")
 _MTIME = 0  # the same files make the same archive, whenever they were checked out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sciencebox.host.compose import (
 )
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose
+from sciencebox.host.firewall import Addresses
 from sciencebox.sessions.attach import DriverFiles
 from sciencebox.settings import Settings
 
@@ -48,6 +50,7 @@ def values(given: Settings) -> dict[str, str]:
         PLACES,
         socket=Path("/run/docker.sock"),
         hostname="box.example",
+        addresses=Addresses(IPv4Network("172.20.0.0/16")),
         hub_inputs="h",
         caddy_inputs="c",
     )
@@ -171,6 +174,7 @@ def test_a_published_stack_has_a_server_of_its_own() -> None:
     )
     assert [Path(file).name for file in told[told.index("-f") :] if file != "-f"] == [
         "compose.yaml",
+        "firewall.yaml",
         "monitoring.yaml",
         "repository.yaml",
     ]

@@ -12,7 +12,7 @@ from sciencebox.host.steps import Screen, StepError
 from sciencebox.host.watch import Service, parse_service, waiting_for
 from sciencebox.settings import Settings
 
-WELL = {name: Service(name, name, "running", "healthy") for name in ("caddy", "proxy", "hub")}
+WELL = {name: Service(name, name, "running", "healthy") for name in ("caddy", "proxy", "hub", "firewall")}
 
 
 class Container:
@@ -57,7 +57,7 @@ def test_a_hub_that_keeps_ending_is_told_with_its_log(monkeypatch: pytest.Monkey
 
 
 def test_a_missing_service_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome, _ = wait(monkeypatch, {"caddy": WELL["caddy"], "proxy": WELL["proxy"]})
+    outcome, _ = wait(monkeypatch, {name: service for name, service in WELL.items() if name != "hub"})
     assert outcome.startswith("failed: hub (missing) was not ready within")
 
 

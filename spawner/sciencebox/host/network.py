@@ -1,0 +1,72 @@
+"""The network that sessions are in: made by the deployment, kept for as long as there are sessions."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Any
+
+from docker.types import IPAMConfig, IPAMPool
+
+from sciencebox.host.compose import FIREWALL
+from sciencebox.host.firewall import Addresses
+from sciencebox.host.steps import StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sciencebox.host.watch import Service
+    from sciencebox.settings import Settings
+
+
+def find(client: Any, settings: Settings) -> Any | None:
+    """The network, if it is there. The engine's filter finds parts of names, too."""
+    name = f"{settings.name}-sessions"
+    return next((network for network in client.networks.list(names=[name]) if network.name == name), None)
+
+
+def provide(client: Any, settings: Settings, *, in_use: bool) -> Addresses:
+    """See that it is there and gives addresses out as the firewall's rules expect it.
+
+    The engine chooses the subnet, for it knows which are taken; only then can it be asked for a part of it. Raises
+    StepError for a network of an earlier version that cannot be replaced, because sessions are `in_use` of it.
+    """
+    there = find(client, settings)
+    if there:
+        there.reload()
+        addresses, shared_out = Addresses.of(there.attrs)
+        if shared_out:
+            return addresses
+        if in_use:
+            raise StepError(
+                f"The network {there.name} was made by an earlier version, and sessions are in it. "
+                "End them with `make down`, then deploy again."
+            )
+        _remove(there)
+    name = f"{settings.name}-sessions"
+    chosen = client.networks.create(name, driver="bridge")
+    chosen.reload()
+    addresses = Addresses(IPv4Network(chosen.attrs["IPAM"]["Config"][0]["Subnet"]))
+    chosen.remove()
+    ipam = IPAMConfig(pool_configs=[IPAMPool(**addresses.pool())])
+    client.networks.create(name, driver="bridge", ipam=ipam)
+    return addresses
+
+
+def remove(client: Any, settings: Settings) -> None:
+    """Remove it, once nobody is in it."""
+    if there := find(client, settings):
+        there.remove()
+
+
+def _remove(network: Any) -> None:
+    """Remove it from under services, which are made anew with fixed addresses."""
+    for container in network.attrs["Containers"]:
+        network.disconnect(container, force=True)
+    network.remove()
+
+
+def lift_rules(client: Any, services: Mapping[str, Service]) -> None:
+    """Take the firewall's rules out of the kernel. Its container is what can, so this comes before that ends."""
+    firewall = services.get(FIREWALL)
+    if firewall and firewall.state == "running":
+        client.containers.get(firewall.id).exec_run(["keep", "--remove"])

@@ -1,0 +1,81 @@
+"""How the sessions' network is shared out, and the rules that follow from it."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sciencebox.host.firewall import Addresses, rules, table
+from sciencebox.settings import Settings, SettingsError, parse
+
+BOX = Addresses(IPv4Network("172.20.0.0/16"))
+
+
+def firewall(**values: Any) -> str:
+    """The rules of a deployment with these settings."""
+    return rules(Settings.model_validate({"name": "box", "firewall": values}), BOX)
+
+
+@given(st.integers(8, 28).flatmap(lambda length: st.tuples(st.just(length), st.integers(0, 2**length - 1))))
+def test_services_are_never_taken_for_sessions(network: tuple[int, int]) -> None:
+    length, number = network
+    addresses = Addresses(IPv4Network((number << (32 - length), length)))
+    fixed = [addresses.gateway, addresses.hub, addresses.proxy]
+    assert len(set(fixed)) == 3
+    assert all(IPv4Address(one) in addresses.subnet and IPv4Address(one) not in addresses.sessions for one in fixed)
+    assert addresses.sessions.num_addresses * 2 == addresses.subnet.num_addresses
+
+
+@pytest.mark.parametrize(
+    ("told", "shared_out"),
+    [
+        ({"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1", "IPRange": "172.20.128.0/17"}, True),
+        ({"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}, False),
+        ({"Subnet": "172.20.0.0/16", "IPRange": "172.20.64.0/18"}, False),
+    ],
+)
+def test_a_network_of_an_earlier_version_is_recognised(told: dict[str, str], shared_out: bool) -> None:
+    assert Addresses.of({"IPAM": {"Config": [told]}}) == (BOX, shared_out)
+
+
+def test_sessions_reach_each_other_neither_on_the_bridge_nor_by_a_route() -> None:
+    dropped = "ip saddr 172.20.128.0/17 ip daddr 172.20.128.0/17 drop"
+    assert firewall().count(dropped) == 2
+
+
+def test_what_is_allowed_comes_before_what_is_refused() -> None:
+    text = firewall(refuse=["0.0.0.0/0"], allow=["10.1.2.3", "10.2.0.0/16"])
+    allowed, refused = text.index("ip daddr { 10.1.2.3/32, 10.2.0.0/16 } accept"), text.index("{ 0.0.0.0/0 } reject")
+    assert allowed < refused
+
+
+def test_nothing_is_refused_where_nothing_is_named() -> None:
+    text = firewall(refuse=[])
+    assert "reject" not in text
+    assert "{  }" not in text
+
+
+def test_only_the_deployments_own_tables_are_replaced() -> None:
+    text = firewall()
+    assert set(re.findall(r"delete table (.*)", text)) == {"bridge sciencebox-box", "inet sciencebox-box"}
+    assert table(Settings.model_validate({"name": "box"})) == "sciencebox-box"
+    assert "flush" not in text
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("refuse: [10.1.2.3/8]", "an IPv4 network such as 10.0.0.0/8"),
+        ("refuse: [metadata.example]", "an IPv4 network such as 10.0.0.0/8"),
+        ("refuse: 10.0.0.0/8", "a list"),
+        ("refuse: [10.0.0.0/8, 10.1.0.0/16]", "keep the larger"),
+        ("refused: []", "did you mean `refuse`?"),
+    ],
+)
+def test_a_wrong_network_is_named(written: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parse(f"firewall:\n  {written}\n", "box.yaml")
