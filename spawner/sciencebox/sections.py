@@ -366,6 +366,22 @@ class Firewall(Section):
         return self
 
 
+ResourceName = Annotated[str, _matching(r"^nvidia\.com/[A-Za-z0-9.-]+$", "a resource of NVIDIA's device plugin")]
+TaintKey = Annotated[str, _matching(r"^([a-z0-9.-]+/)?[A-Za-z0-9._-]+$", "the key of a taint, such as nvidia.com/gpu")]
+
+
+class Kubernetes(Section):
+    """How sessions ask a cluster for GPUs; without a cluster these keys mean nothing."""
+
+    gpu_resource: ResourceName = Field("nvidia.com/gpu", description="What a user gets who asks for any GPU.")
+    runtime_class: str = Field(
+        "", description="Runtime class of sessions with a GPU, such as `nvidia`; empty: the cluster's default."
+    )
+    tolerations: list[TaintKey] = Field(
+        ["nvidia.com/gpu"], description="Keys of taints that keep others off GPU nodes, and not sessions with a GPU."
+    )
+
+
 class Monitoring(Section):
     """A Prometheus beside the hub, for this server's own eyes."""
 

@@ -25,6 +25,7 @@ from sciencebox.sections import (
     Group,
     Idle,
     Images,
+    Kubernetes,
     Limits,
     Monitoring,
     Name,
@@ -66,6 +67,7 @@ class Settings(Section):
     accounts: Accounts = Accounts()
     network: Network = Network()
     firewall: Firewall = Firewall()
+    kubernetes: Kubernetes = Kubernetes()
     monitoring: Monitoring = Monitoring()
     images: Images = Images()
 

@@ -50,7 +50,7 @@ class GpuChoice:
     """One line of the GPU choice: a kind of device (model, or model with MIG profile), or `any` of them.
 
     `holders` are the users who hold the `held` devices; empty where names are not shown. What is neither free nor
-    held is out of service.
+    held is out of service. `most` is how many of them one session can have; None is all.
     """
 
     kind: str
@@ -59,6 +59,7 @@ class GpuChoice:
     total: int
     held: int = 0
     holders: tuple[str, ...] = ()
+    most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Offer:
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty, and
     `stack_fault` is a sentence on why if that is no choice of the site's; `stack_notes` are what to know of the others.
+    `where` is what has all this.
     """
 
     stacks: tuple[str, ...]
@@ -87,16 +89,19 @@ class Offer:
     reason: str = ""
     stack_fault: str = ""
     stack_notes: tuple[str, ...] = ()
+    where: str = "this server"
 
     @property
     def gpu_choices(self) -> tuple[GpuChoice, ...]:
         """What may be chosen instead of no GPU, in the order of the form."""
-        return (self.any_gpu, *self.gpus) if self.any_gpu else ()
+        return (self.any_gpu, *self.gpus) if self.any_gpu else self.gpus
 
     def most_gpus(self, gpu: str) -> int:
         """How many GPUs of this choice one session may ask for; 0 where the choice is not offered."""
-        total = next((choice.total for choice in self.gpu_choices if choice.kind == gpu), 0)
-        return min(self.max_gpus, total)
+        choice = next((choice for choice in self.gpu_choices if choice.kind == gpu), None)
+        if choice is None:
+            return 0
+        return min(self.max_gpus, choice.total if choice.most is None else choice.most)
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,21 @@ class SessionOptions:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the server has; nothing more is offered, whatever the settings say."""
+    """What the server, or the largest node, has; nothing more is offered, whatever the settings say."""
 
     cores: int
     memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """What is otherwise where a session runs on one of many nodes.
+
+    `most` is by kind how many GPUs one node has; `any_kinds` are the kinds that somebody may get who asks for any.
+    """
+
+    most: Mapping[str, int]
+    any_kinds: frozenset[str]
 
 
 def make_offer(
@@ -127,16 +143,19 @@ def make_offer(
     reason: str = "",
     stack_fault: str = "",
     machine: Machine | None = None,
+    nodes: Nodes | None = None,
 ) -> Offer:
     """What may be chosen now.
 
     `availability` is the broker's count by kind, `releases` what is published under /cvmfs, `reason` why nothing can
-    be granted and `stack_fault` why nothing is published, where that is so.
+    be granted and `stack_fault` why nothing is published, where that is so. `nodes` is given where there are many.
     """
+    where = "this cluster" if nodes else "this server"
     cores = _within(settings.sessions.cores.choices, machine.cores if machine else None)
     memory = _within(settings.sessions.memory.choices, machine.memory_bytes if machine else None)
     show = settings.gpus.show_holders
-    choices = [_choice(found.kind, [found], show) for found in availability]
+    choices = [_choice(found.kind, [found], show, nodes) for found in availability]
+    of_any = [found for found in availability if nodes is None or found.kind in nodes.any_kinds]
     wanted = settings.gpus.models
     return Offer(
         stacks=_default_first(settings, releases, on_gpu=bool(choices)),
@@ -145,12 +164,13 @@ def make_offer(
         default_cores=min(settings.sessions.cores.default, cores[-1]),
         default_memory_bytes=min(int(settings.sessions.memory.default), memory[-1]),
         gpus=tuple(choice for choice in choices if not wanted or _is_one_of(choice.kind, wanted)),
-        any_gpu=_choice(ANY_GPU, availability, show) if choices else None,
-        gpu_memory_bytes=_sizes(availability),
+        any_gpu=_choice(ANY_GPU, of_any, show, nodes) if of_any else None,
+        gpu_memory_bytes=_sizes(of_any),
         max_gpus=settings.gpus.max_per_session,
         simulated=settings.gpus.simulate > 0,
-        reason=reason or ("" if choices else "No GPU was found on this server."),
+        reason=reason or ("" if choices else f"No GPU was found on {where}."),
         stack_fault=stack_fault,
+        where=where,
     )
 
 
@@ -216,7 +236,7 @@ def _parse_stack(given: Mapping[str, str], offer: Offer) -> str:
     if stack in offer.stacks or not (stack or offer.stacks):
         return stack
     if not offer.stacks:
-        none = offer.stack_fault or "No software stack is published on this server."
+        none = offer.stack_fault or f"No software stack is published on {offer.where}."
         raise OptionsError("stack", f"{none} Leave the field out.")
     raise OptionsError("stack", f"Choose {_either(offer.stacks)}.")
 
@@ -280,7 +300,8 @@ def _parse_gpu_memory(given: Mapping[str, str], gpu: str, offer: Offer) -> int |
 def _limit(gpu: str, offer: Offer) -> str:
     if offer.most_gpus(gpu) == offer.max_gpus:
         return f"a session may hold {offer.max_gpus} at most"
-    return f"this server has {offer.most_gpus(gpu)}{'' if gpu == ANY_GPU else f' x {gpu}'}"
+    where = offer.where if offer.where == "this server" else "the largest node"
+    return f"{where} has {offer.most_gpus(gpu)}{'' if gpu == ANY_GPU else f' x {gpu}'}"
 
 
 def _gpu_names(offer: Offer) -> list[str]:
@@ -304,7 +325,7 @@ def _within(choices: Iterable[int], most: int | None) -> tuple[int, ...]:
     return tuple(choice for choice in ordered if most is None or choice <= most) or (ordered[0],)
 
 
-def _choice(kind: str, found: Sequence[Availability], show_holders: bool) -> GpuChoice:
+def _choice(kind: str, found: Sequence[Availability], show_holders: bool, nodes: Nodes | None) -> GpuChoice:
     """Devices of one kind, or of several taken together."""
     holdings = [holding for part in found for holding in part.holdings]
     return GpuChoice(
@@ -314,6 +335,7 @@ def _choice(kind: str, found: Sequence[Availability], show_holders: bool) -> Gpu
         total=sum(part.total for part in found),
         held=len({holding.uuid for holding in holdings}),
         holders=tuple(sorted({holding.user for holding in holdings})) if show_holders else (),
+        most=max(nodes.most[part.kind] for part in found) if nodes else None,
     )
 
 

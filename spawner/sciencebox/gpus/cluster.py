@@ -1,0 +1,320 @@
+"""What a cluster's nodes and pods say of its GPUs. Pure: objects as Kubernetes' API has them in, values out.
+
+The scheduler decides and the pods are the ledger: a GPU is held exactly as long as a pod that asked for it is bound to
+a node. GPUs of one kind on a node cannot be told apart from outside, so each is named after the pod that holds it.
+Labels and resources are those of NVIDIA's device plugin and GPU feature discovery.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sciencebox.gpus.broker import Availability
+from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.gpus.pool import Holding
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+DOMAIN = "nvidia.com/"
+MIG = "mig-"
+SHARED = ".shared"
+PRODUCT_LABEL = "nvidia.com/gpu.product"
+MEMORY_LABEL = "nvidia.com/gpu.memory"
+USER_ANNOTATION = "hub.jupyter.org/username"  # KubeSpawner's
+KIND_ANNOTATION = "sciencebox.org/gpu"  # the kind that a session asked for; absent where any will do
+LONGEST_ANNOTATION = "sciencebox.org/longest-seconds"
+MIB = 1024**2
+
+NOT_READY = "its node does not answer"
+CORDONED = "its node was taken out of service by the administrator"
+_QUANTITY = re.compile(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+@dataclass(frozen=True)
+class Supply:
+    """`count` GPUs of one kind on one node, which pods ask for by the name of `resource`.
+
+    `product` is the node's label, by which pods find it; empty where it has none.
+    """
+
+    resource: str
+    model: str
+    count: int
+    memory_bytes: int | None = None
+    profile: str | None = None
+    product: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What a user chooses by, as `Device.kind`."""
+        return f"{self.model} MIG {self.profile}" if self.profile else self.model
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with what it can give to pods. `fault` is why no session starts on it now, as the end of a sentence."""
+
+    name: str
+    cores: float
+    memory_bytes: int
+    supplies: tuple[Supply, ...] = ()
+    fault: str = ""
+    answers: bool = True
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A pod that holds GPUs, or waits for them. `session` is its name; times are in seconds since the epoch.
+
+    `since` is when it was bound to `node`, both None while it waits; `kind` is the kind that it needs, None for any.
+    `said` is why the scheduler has not bound it, in its own words. `ours` is whether it is somebody's session.
+    """
+
+    session: str
+    user: str
+    resource: str
+    count: int
+    kind: str | None
+    created: float
+    priority: int = 0
+    node: str | None = None
+    since: float | None = None
+    until: float | None = None
+    said: str = ""
+    ours: bool = True
+
+    def competes_with(self, other: Claim) -> bool:
+        """Whether one may take what the other waits for."""
+        return self.resource == other.resource and (None in {self.kind, other.kind} or self.kind == other.kind)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one session needs of a single node. `resource` is None where it needs no GPU, `kind` where any will do."""
+
+    cores: int
+    memory_bytes: int
+    resource: str | None = None
+    count: int = 0
+    kind: str | None = None
+    min_memory_bytes: int | None = None
+
+    def fits(self, supply: Supply) -> bool:
+        """Whether these GPUs are of the right kind and enough."""
+        return self.is_for(supply) and supply.count >= self.count
+
+    def is_for(self, supply: Supply) -> bool:
+        """Whether these GPUs are of the right kind."""
+        if supply.resource != self.resource or self.kind not in {None, supply.kind}:
+            return False
+        return (supply.memory_bytes or 0) >= (self.min_memory_bytes or 0)
+
+
+# Reading objects of the API
+
+
+def read_node(node: Mapping[str, Any], tolerated: Collection[str]) -> Node:
+    """A node as the API has it; sessions tolerate taints with the keys `tolerated`."""
+    metadata, status = node["metadata"], node.get("status", {})
+    allocatable = status.get("allocatable") or status.get("capacity") or {}
+    answers = _condition(status, "Ready").get("status", "True") == "True"
+    return Node(
+        name=metadata["name"],
+        cores=quantity(allocatable.get("cpu", "0")),
+        memory_bytes=int(quantity(allocatable.get("memory", "0"))),
+        supplies=_supplies(allocatable, metadata.get("labels") or {}),
+        fault=_fault(node.get("spec", {}), answers, tolerated),
+        answers=answers,
+    )
+
+
+def read_claim(pod: Mapping[str, Any]) -> Claim | None:
+    """What a pod holds or waits for; None where that is no GPU, or no longer one."""
+    metadata, spec, status = pod["metadata"], pod["spec"], pod.get("status", {})
+    asked = gpus_of(spec)
+    if not asked or status.get("phase") in {"Succeeded", "Failed"}:
+        return None
+    resource, count = asked
+    annotations = metadata.get("annotations") or {}
+    bound = _condition(status, "PodScheduled")
+    node = spec.get("nodeName")
+    since = seconds(bound.get("lastTransitionTime") or metadata["creationTimestamp"]) if node else None
+    longest = annotations.get(LONGEST_ANNOTATION)
+    return Claim(
+        session=metadata["name"],
+        user=annotations.get(USER_ANNOTATION, metadata["name"]),
+        resource=resource,
+        count=count,
+        kind=annotations.get(KIND_ANNOTATION),
+        created=seconds(metadata["creationTimestamp"]),
+        priority=spec.get("priority") or 0,
+        node=node,
+        since=since,
+        until=since + float(longest) if since is not None and longest else None,
+        said="" if node or "deletionTimestamp" in metadata else bound.get("message", ""),
+        ours=USER_ANNOTATION in annotations,
+    )
+
+
+def gpus_of(spec: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The resource and number of GPUs that a pod's containers ask for together."""
+    asked: Counter[str] = Counter()
+    for container in spec.get("containers", ()):
+        for resource, amount in (container.get("resources", {}).get("limits") or {}).items():
+            if resource.startswith(DOMAIN):
+                asked[resource] += int(quantity(amount))
+    return next(((resource, count) for resource, count in asked.items() if count), None)
+
+
+def quantity(text: str | int) -> float:
+    """A quantity of Kubernetes, such as `7910m` or `32Gi`, as a number. Raises ValueError."""
+    match = _QUANTITY.fullmatch(str(text))
+    if not match:
+        raise ValueError(f"{text!r} is no quantity")
+    return float(match[1]) * _UNITS.get(match[2], 1)
+
+
+def seconds(timestamp: str) -> float:
+    """A time of the API (RFC 3339) in seconds since the epoch."""
+    return datetime.fromisoformat(timestamp.replace("Z", "+00:00")).timestamp()
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((one for one in status.get("conditions") or () if one["type"] == kind), {})
+
+
+def _supplies(allocatable: Mapping[str, str], labels: Mapping[str, str]) -> tuple[Supply, ...]:
+    found = []
+    for resource, amount in sorted(allocatable.items()):
+        name = resource.removeprefix(DOMAIN)
+        if name == resource or not (count := int(quantity(amount))):
+            continue
+        profile = name.removeprefix(MIG).removesuffix(SHARED) if name.startswith(MIG) else None
+        # Beside whole GPUs, feature discovery describes each MIG profile by labels of its own.
+        prefix = f"{DOMAIN}{MIG}{profile}" if profile else f"{DOMAIN}gpu"
+        product = labels.get(PRODUCT_LABEL, "")
+        model = product or labels.get(f"{prefix}.product", "").split("-MIG-")[0] or "Unknown GPU"
+        if name.endswith(SHARED):
+            model += " shared"
+        memory = labels.get(f"{prefix}.memory", "")
+        found.append(Supply(resource, model, count, int(memory) * MIB if memory.isdigit() else None, profile, product))
+    return tuple(found)
+
+
+def _fault(spec: Mapping[str, Any], answers: bool, tolerated: Collection[str]) -> str:
+    if not answers:
+        return NOT_READY
+    if spec.get("unschedulable"):
+        return CORDONED
+    for taint in spec.get("taints") or ():
+        if taint["effect"] in {"NoSchedule", "NoExecute"} and taint["key"] not in tolerated:
+            return f"its node is set aside for other work ({taint['key']})"
+    return ""
+
+
+# What they come to
+
+
+def devices(nodes: Iterable[Node], claims: Iterable[Claim]) -> tuple[Inventory, tuple[Holding, ...]]:
+    """Every GPU of the cluster, and who holds which. A claim on a node that is gone holds nothing."""
+    held: dict[tuple[str, str], list[Claim]] = {}
+    for claim in claims:
+        if claim.node:
+            held.setdefault((claim.node, claim.resource), []).append(claim)
+    found: list[Device] = []
+    holdings: list[Holding] = []
+    for node in sorted(nodes, key=lambda one: one.name):
+        for supply in node.supplies:
+            here = sorted(held.get((node.name, supply.resource), ()), key=lambda claim: (claim.since, claim.session))
+            names = [(f"{node.name}/{claim.session}/{n}", claim) for claim in here for n in range(claim.count)]
+            holdings += [Holding(uuid, c.user, c.session, c.since, c.until, c.ours) for uuid, c in names]
+            part = supply.resource.removeprefix(DOMAIN)
+            free = [f"{node.name}/{part}/{n}" for n in range(len(names), supply.count)]
+            for n, uuid in enumerate([*(uuid for uuid, _ in names), *free]):
+                found.append(_device(uuid, n, node, supply))
+    return Inventory(tuple(found), "" if found else "No node of this cluster has a GPU."), tuple(holdings)
+
+
+def _device(uuid: str, index: int, node: Node, supply: Supply) -> Device:
+    return Device(
+        uuid,
+        index,
+        supply.model,
+        supply.memory_bytes,
+        mig_profile=supply.profile,
+        health=Health.SUSPECT if node.fault else Health.HEALTHY,
+        health_reason=node.fault,
+    )
+
+
+def availability(found: Inventory, holdings: Iterable[Holding]) -> tuple[Availability, ...]:
+    """By kind, how many GPUs there are, how many are free, and who has the others."""
+    by_uuid = {holding.uuid: holding for holding in holdings}
+    kinds: dict[str, list[Device]] = {}
+    for device in found.devices:
+        kinds.setdefault(device.kind, []).append(device)
+    return tuple(
+        Availability(
+            kind,
+            alike[0].memory_bytes,
+            free=sum(one.uuid not in by_uuid and one.health is Health.HEALTHY for one in alike),
+            total=len(alike),
+            holdings=tuple(by_uuid[one.uuid] for one in alike if one.uuid in by_uuid),
+        )
+        for kind, alike in sorted(kinds.items())
+    )
+
+
+def most_on_a_node(nodes: Iterable[Node]) -> dict[str, int]:
+    """By kind, how many GPUs one session can have: those of one node."""
+    most: dict[str, int] = {}
+    for node in nodes:
+        for supply in node.supplies:
+            most[supply.kind] = max(most.get(supply.kind, 0), supply.count)
+    return most
+
+
+def supplies_of(kind: str | None, resource: str, nodes: Iterable[Node]) -> tuple[Supply, ...]:
+    """Where a choice of the form may be had: the GPUs of a kind, or any that pods ask for by `resource`."""
+    found = (supply for node in nodes for supply in node.supplies)
+    return tuple(one for one in found if (one.resource == resource if kind is None else one.kind == kind))
+
+
+# Who waits
+
+
+def queue(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Everybody who waits, in the order in which the scheduler looks at them: by priority, then by arrival."""
+    waiting = [claim for claim in claims if claim.node is None]
+    return tuple(sorted(waiting, key=lambda claim: (-claim.priority, claim.created, claim.session)))
+
+
+def ahead_of(session: str, waiting: Sequence[Claim]) -> tuple[Claim, ...] | None:
+    """Who waits for the same and comes first; None where the session does not wait."""
+    place = next((n for n, claim in enumerate(waiting) if claim.session == session), None)
+    if place is None:
+        return None
+    return tuple(claim for claim in waiting[:place] if claim.competes_with(waiting[place]))
+
+
+def rivals(session: str, waiting: Sequence[Claim]) -> int:
+    """How many wait for the same as this session does, it included."""
+    mine = next((claim for claim in waiting if claim.session == session), None)
+    return sum(claim.competes_with(mine) for claim in waiting) if mine else 0
+
+
+def holders_of_the_same(session: str, claims: Iterable[Claim]) -> tuple[str, ...]:
+    """Who holds what this session waits for."""
+    known = tuple(claims)
+    mine = next((claim for claim in known if claim.session == session), None)
+    if mine is None:
+        return ()
+    # What a holder of any GPU got is of some kind; what is asked for by kind tells who can be waited for.
+    same = {claim.user for claim in known if claim.node and claim.resource == mine.resource}
+    return tuple(sorted(same))

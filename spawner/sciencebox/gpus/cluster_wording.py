@@ -1,0 +1,104 @@
+"""What a cluster's scheduler says, and what a cluster can never do, in plain sentences for the user. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sciencebox.gpus.wording import gib, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sciencebox.gpus.cluster import Node, Wish
+
+STALE = (
+    "The cluster does not answer, so it is not known which GPUs are in use and none can be given out now. "
+    "Try again in a minute."
+)
+_COUNTED = re.compile(r"(\d+) (.+)")
+# Of a node: what the scheduler says (Kubernetes 1.34, plugins of the default profile), and what that means for a user.
+_CLAUSES = (
+    (r"Insufficient nvidia\.com/\S+", "no free GPU of this kind"),
+    (r"Insufficient cpu", "too few free cores"),
+    (r"Insufficient memory", "too little free memory"),
+    (r"Insufficient ephemeral-storage", "too little free disk"),
+    (r"Too many pods", "as many pods as may be on it"),
+    (r"node\(s\) didn't match Pod's node affinity/selector", "other GPUs than you asked for"),
+    (r"node\(s\) were unschedulable", "been taken out of service"),
+    (r"node\(s\) had untolerated taint.*(?:unreachable|not-ready).*", "stopped answering"),
+    (r"node\(s\) had untolerated taint.*unschedulable.*", "been taken out of service"),
+    (r"node\(s\) had untolerated taint.*", "been set aside for other work"),
+    (r"node\(s\) had volume node affinity conflict", "no way to your home volume"),
+    (r"node\(s\) exceed max volume count", "as many volumes as may be on it"),
+)
+_WHOLE = (
+    (r"no nodes available", "The cluster has no node."),
+    (r"unbound immediate PersistentVolumeClaims", "Your home volume is not provided yet."),
+    (
+        r"persistentvolumeclaim \"([^\"]+)\" not found",
+        r"The volume claim \1, which your session needs, does not exist.",
+    ),
+    (
+        r"persistentvolumeclaim \"([^\"]+)\" is being deleted",
+        r"The volume claim \1, which your session needs, is being deleted.",
+    ),
+    (r"didn't find available persistent volumes", "The cluster has no volume left for your home."),
+    (r"exceeded quota", "The quota of this service on the cluster is used up."),
+)
+
+
+def why_waiting(said: str) -> str:
+    """The scheduler's reason, as the message of a pod's condition PodScheduled has it; empty where it gave none yet."""
+    reason, _, _ = said.partition(" preemption: ")
+    for pattern, sentence in _WHOLE:
+        if match := re.search(pattern, reason):
+            return match.expand(sentence)
+    head, separator, clauses = reason.partition(" nodes are available: ")
+    if not separator:
+        return reason
+    nodes = head.rpartition("/")[2]
+    tally: Counter[str] = Counter()
+    for clause in re.split(r", (?=\d+ )", clauses.rstrip(". ")):
+        match = _COUNTED.fullmatch(clause)
+        tally[_node(match[2] if match else clause)] += int(match[1]) if match else 0
+    parts = [f"{count or nodes} {'has' if count == 1 else 'have'} {words}" for words, count in tally.items()]
+    whole = "Of the cluster's one node" if nodes == "1" else f"Of the cluster's {nodes} nodes"
+    return f"{whole}, {', '.join(parts)}."
+
+
+def _node(clause: str) -> str:
+    return next((words for pattern, words in _CLAUSES if re.fullmatch(pattern, clause)), f"this against it: {clause}")
+
+
+def impossible(wish: Wish, nodes: Sequence[Node]) -> str:
+    """Why no node could ever take this session, however empty; empty where one could."""
+    if wish.resource is None:
+        fitting = list(nodes)
+    else:
+        fitting = [node for node in nodes if any(wish.fits(supply) for supply in node.supplies)]
+        if not fitting:
+            return _no_such_gpu(wish, nodes)
+    if any(node.cores >= wish.cores and node.memory_bytes >= wish.memory_bytes for node in fitting):
+        return ""
+    which = f"with {number(wish.count, wish.kind)} " if wish.resource else ""
+    largest = max(fitting, key=lambda node: (node.cores, node.memory_bytes), default=None)
+    has = f"; the largest has {int(largest.cores)} and {gib(largest.memory_bytes)}" if largest else ""
+    return f"No node {which}can give {wish.cores} cores and {gib(wish.memory_bytes)} to one session{has}. Choose less."
+
+
+def _no_such_gpu(wish: Wish, nodes: Sequence[Node]) -> str:
+    alike = [supply for node in nodes for supply in node.supplies if wish.is_for(supply)]
+    if alike:
+        most = max(supply.count for supply in alike)
+        return (
+            f"{number(wish.count, wish.kind)} were asked for, and no node has more than {most} of them: "
+            "a session runs on one node."
+        )
+    kinds = sorted({supply.kind for node in nodes for supply in node.supplies})
+    if wish.min_memory_bytes:
+        return f"No node has a GPU with {gib(wish.min_memory_bytes)} or more; the cluster has {', '.join(kinds)}."
+    if not kinds:
+        return "No node of this cluster has a GPU."
+    return f"No node has {wish.kind or wish.resource}; the cluster has {', '.join(kinds)}."

@@ -1,0 +1,102 @@
+"""How far a session's pod is, and what became of it, in words for its user. Pure: a pod as the API has it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sciencebox.gpus.cluster_wording import why_waiting
+from sciencebox.sessions.progress import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TELL = "tell the administrator."
+# Reasons for which a container waits that nobody will wait out.
+_HOPELESS = {
+    "InvalidImageName": f"The software image of sessions has a name that cannot be one; {_TELL}",
+    "ErrImageNeverPull": f"The software image of sessions is missing on the node, which may not fetch it; {_TELL}",
+    "CreateContainerConfigError": f"The session needs something that the cluster does not have; {_TELL}",
+    "CreateContainerError": f"The session's container could not be created; {_TELL}",
+    "RunContainerError": f"The session's container could not be started; {_TELL}",
+    "ImagePullBackOff": f"The software image of sessions cannot be fetched by the node; {_TELL}",
+    "CrashLoopBackOff": f"The session ended while it was starting; {_TELL}",
+}
+_ENDED = "Your last session ended: {}. Your files are as you left them."
+_DISRUPTIONS = {  # reasons of the condition DisruptionTarget
+    "PreemptionByScheduler": "the cluster gave its place to something more important",
+    "DeletionByTaintManager": "its node stopped answering or was taken out of service",
+    "EvictionByEvictionAPI": "its node is being emptied by the administrator",
+    "DeletionByPodGC": "its node is gone",
+    "TerminationByKubelet": "its node ran short of memory or disk, or is shutting down",
+}
+_REASONS = {  # reasons of the pod itself
+    "Evicted": "its node ran short of memory or disk",
+    "NodeLost": "its node stopped answering",
+    "Shutdown": "its node was shut down",
+    "NodeShutdown": "its node was shut down",
+    "UnexpectedAdmissionError": "its node could not give it what it had promised, such as a GPU",
+    "OutOfnvidia.com/gpu": "its node had fewer GPUs than it had told",
+    "DeadlineExceeded": "its time was over",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`about` is what it waits for, in a sentence, if anything is known. `failure` is why it will never be more."""
+
+    step: Step
+    about: str = ""
+    failure: str = ""
+
+
+def stage(pod: Mapping[str, Any]) -> Stage:
+    """How far the start of a session is. It is READY when its server's container is."""
+    status, spec = pod.get("status", {}), pod["spec"]
+    if status.get("phase") in {"Failed", "Succeeded"} or "deletionTimestamp" in pod["metadata"]:
+        return Stage(Step.STARTING, failure=f"The session ended while it was starting: {why_ended(pod)}.")
+    if not spec.get("nodeName"):
+        said = _condition(status, "PodScheduled").get("message", "")
+        return Stage(Step.GPU, why_waiting(said))
+    states = status.get("containerStatuses") or ()
+    for container in [*(status.get("initContainerStatuses") or ()), *states]:
+        waiting = container.get("state", {}).get("waiting") or {}
+        reason, detail = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _HOPELESS:
+            return Stage(Step.CREATING, failure=f"{_HOPELESS[reason]} {detail}".strip())
+        if reason == "ErrImagePull":
+            return Stage(Step.CREATING, "The node cannot fetch the software image; it tries again.")
+    if status.get("phase") != "Running":
+        return Stage(Step.CREATING)
+    ready = status.get("podIP") and states and all(container.get("ready") for container in states)
+    return Stage(Step.READY if ready else Step.STARTING)
+
+
+def why_ended(pod: Mapping[str, Any] | None) -> str:
+    """Why a session's pod is no more, as the end of a sentence; `pod` is what was last seen of it."""
+    if pod is None:
+        return "its pod is gone"
+    status = pod.get("status", {})
+    disruption = _condition(status, "DisruptionTarget")
+    if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
+        return _DISRUPTIONS[disruption["reason"]]
+    if status.get("reason") in _REASONS:
+        return _REASONS[status["reason"]]
+    for container in status.get("containerStatuses") or ():
+        ended = container.get("state", {}).get("terminated")
+        if ended and ended.get("reason") == "OOMKilled":
+            return "it needed more memory than it had asked for"
+        if ended and ended.get("exitCode"):
+            return f"its server stopped with code {ended['exitCode']}"
+    if status.get("phase") == "Succeeded":
+        return "its server was stopped from inside"
+    return "its pod was deleted"
+
+
+def told(pod: Mapping[str, Any] | None) -> str:
+    """The same as its user reads it afterwards."""
+    return _ENDED.format(why_ended(pod))
+
+
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    return next((one for one in status.get("conditions") or () if one["type"] == kind), {})

@@ -1,0 +1,237 @@
+"""A control plane of Kubernetes for the tests: etcd, API server, controllers and scheduler, on this machine's loopback.
+
+They are the real programs, with RBAC. Only kubelets are missing: `tests/fakes/kubelet.py` is what keeps nodes alive.
+Everything lies in one folder and ends with the context; nothing of the machine is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOOLS = Path(__file__).parents[1] / "tools/build.sh"
+ADMIN_TOKEN = "the-tests-administrator"
+START_S = 90
+STOP_S = 20
+POLL_S = 0.05
+# A node is lost after seconds, not minutes, so that a test can wait for it.
+NODE_LOST_S = 4
+CONTROLLERS = (
+    "garbage-collector-controller",
+    "namespace-controller",
+    "node-lifecycle-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolumeclaim-protection-controller",
+    "pod-garbage-collector-controller",
+    "resourcequota-controller",
+    "serviceaccount-controller",
+    "taint-eviction-controller",
+)
+
+
+class RigError(RuntimeError):
+    """A control plane cannot be had here; the message says what is missing."""
+
+
+def program() -> Path:
+    """The one program that is all parts of Kubernetes. Raises RigError."""
+    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
+    folder = next(Path(path) for path in answer.stdout.strip().split(":") if "/kubernetes-" in path)
+    if not (folder / "finished").exists():
+        raise RigError("no control plane of Kubernetes: run `make test-tools` (Go, 15 minutes, once)")
+    return folder / "kubernetes"
+
+
+@dataclass
+class ControlPlane:
+    """A running control plane. `folder` has its data, logs and credentials."""
+
+    program: Path
+    folder: Path
+    ports: dict[str, int]
+    parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The API server."""
+        return f"https://127.0.0.1:{self.ports['api']}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that the API server made for itself."""
+        return self.folder / "certificates/apiserver.crt"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's."""
+        return self.folder / "admin.kubeconfig"
+
+    def write_kubeconfig(self, name: str, token: str, namespace: str = "default") -> Path:
+        """Credentials of one user, for every client of Kubernetes."""
+        cluster = {"server": self.url, "certificate-authority": str(self.authority)}
+        path = self.folder / f"{name}.kubeconfig"
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "tests",
+                    "clusters": [{"name": "tests", "cluster": cluster}],
+                    "users": [{"name": name, "user": {"token": token}}],
+                    "contexts": [
+                        {"name": "tests", "context": {"cluster": "tests", "user": name, "namespace": namespace}}
+                    ],
+                }
+            ),
+            encoding="utf-8",
+        )
+        return path
+
+    def kubectl(self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None) -> str:
+        """What `kubectl` answers, as the administrator or as somebody else. Raises CalledProcessError."""
+        done = self.try_kubectl(*arguments, stdin=stdin, kubeconfig=kubeconfig)
+        if done.returncode:
+            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    def try_kubectl(
+        self, *arguments: str, stdin: str = "", kubeconfig: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, whatever comes of it."""
+        return subprocess.run(
+            [self.program, "kubectl", f"--kubeconfig={kubeconfig or self.kubeconfig}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "HOME": str(self.folder)},
+        )
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Create these, or change them."""
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+    def start(self, part: str) -> None:
+        """Start one part, which must not be running."""
+        with (self.folder / f"{part}.log").open("ab") as log:
+            self.parts[part] = subprocess.Popen(
+                [self.program, part, *self._arguments(part)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                start_new_session=True,
+            )
+
+    def end(self, part: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End one part and wait until it is gone."""
+        process = self.parts.pop(part)
+        process.send_signal(how)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def wait_until_ready(self) -> None:
+        """Wait for the API server. Raises RigError with what it said last."""
+        deadline = time.monotonic() + START_S
+        while not self._is_ready():
+            for part, process in self.parts.items():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log = (self.folder / f"{part}.log").read_text(encoding="utf-8", errors="replace")
+                    raise RigError(f"{part} did not start:\n{log[-3000:]}")
+            time.sleep(POLL_S)
+
+    def _is_ready(self) -> bool:
+        if not self.authority.exists():
+            return False
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        try:
+            return requests.get(f"{self.url}/readyz", headers=headers, verify=str(self.authority), timeout=5).ok
+        except (requests.RequestException, OSError):
+            return False
+
+    def _arguments(self, part: str) -> list[str]:
+        etcd = f"http://127.0.0.1:{self.ports['etcd']}"
+        key = self.folder / "service-accounts.key"
+        kubeconfig = f"--kubeconfig={self.kubeconfig}"
+        if part == "etcd":
+            peers = f"http://127.0.0.1:{self.ports['peer']}"
+            return [
+                f"--data-dir={self.folder / 'etcd'}",
+                f"--listen-client-urls={etcd}",
+                f"--advertise-client-urls={etcd}",
+                f"--listen-peer-urls={peers}",
+                f"--initial-advertise-peer-urls={peers}",
+                f"--initial-cluster=default={peers}",
+                "--unsafe-no-fsync",
+                "--log-level=error",
+            ]
+        if part == "kube-apiserver":
+            return [
+                f"--etcd-servers={etcd}",
+                "--bind-address=127.0.0.1",
+                f"--secure-port={self.ports['api']}",
+                f"--cert-dir={self.authority.parent}",
+                f"--token-auth-file={self.folder / 'tokens.csv'}",
+                "--authorization-mode=RBAC",
+                "--service-cluster-ip-range=10.0.0.0/24",
+                "--endpoint-reconciler-type=none",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={key}",
+                f"--service-account-signing-key-file={key}",
+                "--default-unreachable-toleration-seconds=1",
+                "--default-not-ready-toleration-seconds=1",
+            ]
+        if part == "kube-controller-manager":
+            return [
+                kubeconfig,
+                "--leader-elect=false",
+                "--secure-port=0",
+                f"--controllers={','.join(CONTROLLERS)}",
+                f"--service-account-private-key-file={key}",
+                "--node-monitor-period=500ms",
+                f"--node-monitor-grace-period={NODE_LOST_S}s",
+            ]
+        return [kubeconfig, "--leader-elect=false", "--secure-port=0"]
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[ControlPlane]:
+    """A control plane that is ready, until the context ends. Raises RigError."""
+    plane = ControlPlane(program(), folder, {name: _free_port() for name in ("etcd", "peer", "api")})
+    folder.joinpath("tokens.csv").write_text(f'{ADMIN_TOKEN},admin,1,"system:masters"\n', encoding="utf-8")
+    subprocess.run(
+        ["openssl", "genrsa", "-out", folder / "service-accounts.key", "2048"], check=True, capture_output=True
+    )
+    plane.write_kubeconfig("admin", ADMIN_TOKEN)
+    try:
+        plane.start("etcd")
+        plane.start("kube-apiserver")
+        plane.wait_until_ready()
+        plane.start("kube-controller-manager")
+        plane.start("kube-scheduler")
+        yield plane
+    finally:
+        for part in reversed(list(plane.parts)):
+            plane.end(part)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
