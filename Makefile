@@ -5,6 +5,10 @@ SHELL := /bin/bash
 # Which settings a deployment command uses.
 SETTINGS ?= deploy/sciencebox.yaml
 ARGS ?=
+# Which values a deployment on Kubernetes uses, in which namespace, and where the charts are that no registry has to answer for.
+VALUES ?= deploy/helm/examples/one-node.yaml
+NAMESPACE ?= sciencebox
+CHARTS ?=
 export SETTINGS
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
@@ -13,7 +17,7 @@ SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##### The service
 
@@ -57,6 +61,15 @@ stack: ## Build and publish the software stack that sessions see under /cvmfs.
 repository: ## Look after the published stack: ARGS="tags", "rollback TAG", "gc", "verify --full" or "resign".
 	@deploy/host/run.sh repository $(ARGS)
 
+##### The service on Kubernetes
+
+.PHONY: deploy-k8s k8s-images
+deploy-k8s: ## Set up the service on a Kubernetes cluster: VALUES=FILE; ARGS=--check only looks at it.
+	@deploy/host/run.sh deploy-k8s --values $(VALUES) --namespace $(NAMESPACE) $(if $(CHARTS),--charts $(CHARTS)) $(ARGS)
+
+k8s-images: ## List the images that a cluster needs: VALUES=FILE.
+	@deploy/host/run.sh k8s-images --values $(VALUES) $(if $(CHARTS),--charts $(CHARTS))
+
 ##### Development
 
 .PHONY: venv
@@ -66,7 +79,7 @@ venv: .venv/finished ## Make .venv with all development tools and the three pack
 	@tests/tools/venv.sh .venv
 	@touch $@
 
-.PHONY: test test-tools lint format bench notebooks
+.PHONY: test test-tools lint format bench notebooks chart
 test: venv ## Run every test for which this machine has the parts; lists what was skipped, and why.
 	@.venv/bin/python -m pytest $(ARGS)
 
@@ -75,13 +88,14 @@ test-tools: venv ## Build the parts that tests need and a distribution lacks, in
 	@.venv/bin/python -m tests.tools.images
 	@tests/tools/stack.sh
 
-lint: venv ## Check style, types, shell scripts, Dockerfiles and notebooks.
+lint: venv ## Check style, types, shell scripts, Dockerfiles, notebooks and the chart.
 	@.venv/bin/ruff check $(PYTHON_SOURCES)
 	@.venv/bin/ruff format --check $(PYTHON_SOURCES)
 	@.venv/bin/mypy
 	@.venv/bin/shellcheck $(SHELL_SOURCES)
 	@.venv/bin/nbstripout --keep-id --verify notebooks/*.ipynb
 	@.venv/bin/hadolint $(DOCKERFILES)
+	@.venv/bin/python -m tests.unit.helm.chart lint
 
 format: venv ## Format the Python sources and strip notebooks' outputs.
 	@.venv/bin/ruff check --fix $(PYTHON_SOURCES)
@@ -90,6 +104,9 @@ format: venv ## Format the Python sources and strip notebooks' outputs.
 
 bench: venv ## Measure click-to-ready and more, in pairs; writes docs/benchmarks.md.
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+chart: venv ## Render the chart with those it depends on, for each example; CHARTS=FOLDER where no registry answers.
+	@.venv/bin/python -m tests.unit.helm.chart whole $(CHARTS)
 
 notebooks: venv ## Run every notebook to the end in the published stack.
 	@.venv/bin/python -m pytest tests/notebooks $(ARGS)

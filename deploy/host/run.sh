@@ -10,8 +10,16 @@ requirements=$checkout/requirements/host.txt
 
 fail() { echo "$*" >&2; exit 1; }
 
-# Reading is for everybody who may use the engine; the rest is root's work.
-if [ "$(id -u)" != 0 ]; then
+# A cluster is reached with the caller's own rights. On a server, reading is for everybody who may use the engine; the rest is root's.
+cluster=
+case ${1:-} in
+    deploy-k8s | k8s-images)
+        cluster=yes
+        venv=${XDG_CACHE_HOME:-$HOME/.cache}/sciencebox/command-line
+        mkdir -p "$(dirname "$venv")"
+        ;;
+esac
+if [ -z "$cluster" ] && [ "$(id -u)" != 0 ]; then
     command -v sudo > /dev/null || fail "Run this as root; sudo is not installed."
     kept=()
     for name in SETTINGS DOCKER_HOST HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy \
@@ -21,7 +29,7 @@ if [ "$(id -u)" != 0 ]; then
     exec sudo env "${kept[@]}" "${BASH_SOURCE[0]}" "$@"
 fi
 
-[ $# -gt 0 ] || fail "usage: deploy/host/run.sh deploy|demo|down|destroy|status|doctor|stack|gpus|settings [ARGUMENTS]"
+[ $# -gt 0 ] || fail "usage: deploy/host/run.sh deploy|demo|down|destroy|status|doctor|stack|gpus|settings|deploy-k8s [ARGUMENTS]"
 command=$1
 shift
 case $command in
@@ -50,7 +58,7 @@ new_enough() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> 
 has_venv() { python3 -c 'import venv, ensurepip' 2> /dev/null; }
 
 if ! new_enough || ! has_venv; then
-    command -v apt-get > /dev/null || fail "Install Python 3.10 or newer with its venv module, then run this again."
+    { command -v apt-get && [ "$(id -u)" = 0 ]; } > /dev/null || fail "Install Python 3.10 or newer with its venv module, then run this again."
     echo "Installing Python ..."
     DEBIAN_FRONTEND=noninteractive apt-get -qq update
     DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3 python3-venv > /dev/null \
@@ -61,7 +69,7 @@ fi
 # What the environment was made from: when that is unchanged, nothing is done.
 wanted=$({ python3 --version; cat "$requirements" "$checkout/spawner/pyproject.toml"; echo "$checkout"; } | sha256sum)
 if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
-    echo "Preparing the command line in .venv-host ..."
+    echo "Preparing the command line in $venv ..." >&2
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements" \
@@ -74,5 +82,8 @@ if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
     echo "$wanted" > "$venv/made-from"
 fi
 
-[ "$command" != settings ] || exec "$venv/bin/sciencebox" settings "$@"
+case $command in
+    settings) exec "$venv/bin/sciencebox" settings "$@" ;;
+    deploy-k8s | k8s-images) exec "$venv/bin/sciencebox" "$command" "$@" ;;
+esac
 exec "$venv/bin/sciencebox" "$command" --settings "$settings" "$@"

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from sciencebox import explain
 from sciencebox.accounting import usage as usage_sums
+from sciencebox.files import write_whole
 from sciencebox.gpus.device import Health
 from sciencebox.gpus.marks import MarksError
 from sciencebox.host import doctor as checks
@@ -25,6 +26,8 @@ from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
 from sciencebox.host.engine import choose_socket, connect
 from sciencebox.host.facts import read_host
+from sciencebox.host.kubectl import Tools
+from sciencebox.host.release import Release
 from sciencebox.host.stack import follow
 from sciencebox.host.steps import Screen, Step, StepError, run_steps
 from sciencebox.settings import Settings, SettingsError, load
@@ -32,6 +35,7 @@ from sciencebox.settings import Settings, SettingsError, load
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXAMPLE = CHECKOUT / "deploy" / "sciencebox.yaml"
 DEMO = CHECKOUT / "deploy" / "demo.yaml"
+VALUES = CHECKOUT / "deploy" / "helm" / "examples" / "one-node.yaml"
 INTERRUPTED = 130
 
 commands = typer.Typer(no_args_is_help=True, add_completion=False, help="ScienceBox GPU on this server.")
@@ -42,6 +46,7 @@ File = Annotated[Path, typer.Option("--settings", metavar="FILE", help="The sett
 NoStack = Annotated[bool, typer.Option("--no-stack", help="Do not build the software stack now.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Build every image anew, with today's packages.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Check = Annotated[bool, typer.Option("--check", help="Only look at the cluster, and change nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
@@ -107,6 +112,32 @@ def destroy(settings: File = EXAMPLE, yes: Yes = False) -> None:
         if typer.prompt(f"Type the deployment's name ({name}) to go on", default="", show_default=False) != name:
             raise StepError("Nothing was removed.")
     _do([Step("Services", deployment.take_down), Step("Data", deployment.erase)])
+
+
+Chosen = Annotated[Path, typer.Option("--values", metavar="FILE", help="Values of the chart.", show_default=True)]
+Namespace = Annotated[str, typer.Option(help="Of the cluster; made if it is not there.")]
+Charts = Annotated[Path | None, typer.Option(metavar="FOLDER", help="The charts it depends on, without network.")]
+
+
+@commands.command("deploy-k8s")
+def deploy_k8s(
+    values: Chosen = VALUES, namespace: Namespace = "sciencebox", charts: Charts = None, *, check: Check = False
+) -> None:
+    """Bring the service up on a Kubernetes cluster, or bring it to what the values say now. Sessions go on."""
+    release = Release(CHECKOUT, values, Tools(namespace, os.environ), charts=charts)
+    if check:
+        table = release.rows()
+        show.checks(table, Console())
+        raise typer.Exit(1 if checks.failures(table) else 0)
+    _do(release.steps())
+    show.facts(release.summary(), Console())
+
+
+@commands.command("k8s-images")
+def k8s_images(values: Chosen = VALUES, charts: Charts = None) -> None:
+    """List the images that a release on Kubernetes needs, to mirror them."""
+    release = Release(CHECKOUT, values, Tools("sciencebox", os.environ), charts=charts)
+    sys.stdout.write("".join(f"{image}\n" for image in release.images()))
 
 
 @commands.command()
@@ -222,6 +253,21 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE")] = EXAMPLE) -> No
 def reference() -> None:
     """Print every key with its documentation and default, as a settings file."""
     sys.stdout.write(explain.reference(Settings.model_json_schema(), Settings().model_dump()))
+
+
+@settings_commands.command()
+def schema(
+    write: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put it below `$defs` of this JSON schema instead: the chart's.")
+    ] = None,
+) -> None:
+    """Print the JSON schema of the settings file, for editors and for the chart's values."""
+    model = Settings.model_json_schema()
+    if write is None:
+        sys.stdout.write(json.dumps(model, indent=2) + "\n")
+        return
+    whole = json.loads(write.read_text(encoding="utf-8"))
+    write_whole(write, json.dumps({**whole, "$defs": explain.definitions(model)}, indent=2) + "\n", mode=0o644)
 
 
 def app() -> None:

@@ -45,7 +45,7 @@ def error(detail: Mapping[str, Any], schema: Schema, tree: yaml.Node | None, sou
     key = ".".join(str(part) for part in where)
     place = f"{source}:{line(tree, where)}"
     if detail["type"] == "extra_forbidden":
-        return f"{place}: unknown key `{key}`; {_nearest(str(where[-1]), find(schema, where[:-1]))}"
+        return f"{place}: unknown key `{key}`; {nearest(str(where[-1]), find(schema, where[:-1]))}"
     if detail["type"] == "value_error":
         message = detail["msg"].removeprefix("Value error, ")
         return f"{place}: {key}: {message}" if key else f"{place}: {message}"
@@ -124,6 +124,24 @@ def reference(schema: Schema, defaults: Mapping[str, Any]) -> str:
     return "\n".join([_HEADING, *_document(schema, schema, defaults, 0)]) + "\n"
 
 
+def definitions(schema: Schema) -> Schema:
+    """The model's schema as `$defs` of another one, which then refers to `#/$defs/Settings`.
+
+    A key without a value means its default, which the model sees to before its schema applies.
+    """
+    sections = {**schema["$defs"], "Settings": {key: value for key, value in schema.items() if key != "$defs"}}
+    return {
+        name: {**section, "properties": {key: _or_nothing(part) for key, part in section["properties"].items()}}
+        for name, section in sections.items()
+    }
+
+
+def _or_nothing(schema: Schema) -> Schema:
+    kinds = schema.get("type", [])
+    allowed = {"type": [*([kinds] if isinstance(kinds, str) else kinds), "null"]} if kinds else {}
+    return {**schema, **allowed, **({"enum": [*schema["enum"], None]} if "enum" in schema else {})}
+
+
 def _document(schema: Schema, root: Schema, defaults: Mapping[str, Any], depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name, part in schema["properties"].items():
@@ -168,7 +186,8 @@ def _range(schema: Schema) -> str:
     return f", {high} or less" if high is not None else ""
 
 
-def _nearest(name: str, section: Schema) -> str:
+def nearest(name: str, section: Schema) -> str:
+    """What an unknown key of a section was probably meant to be, else which keys there are."""
     known: Sequence[str] = list(section["properties"])
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(known)}"

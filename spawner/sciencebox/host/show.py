@@ -45,6 +45,15 @@ def summary(deployment: Deployment, console: Console) -> None:
         console.print(f"Browsers warn of the certificate until they trust {root}.", highlight=False, soft_wrap=True)
 
 
+def facts(pairs: Iterable[tuple[str, str]], console: Console) -> None:
+    """What a command ends with: names and values."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in pairs:
+        table.add_row(name, Text(value))
+    console.print()
+    console.print(table, highlight=False)
+
+
 def accounts(deployment: Deployment) -> list[tuple[str, str]]:
     """The administrator, with the one-time password as long as it is valid, and demonstration accounts."""
     name, password = deployment.settings.accounts.administrator, deployment.secrets.first_password

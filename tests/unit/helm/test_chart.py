@@ -1,0 +1,171 @@
+"""The chart: what is rendered for each example, and what each misuse is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sciencebox
+import yaml
+from sciencebox import explain
+from sciencebox.host.values import in_words
+from sciencebox.settings import Settings, parse
+
+from tests.unit.helm.chart import CHART, EXAMPLES, ROOT, Chart, goldens, one
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA = {"sciencebox-data": {"name": "sciencebox-data", "persistentVolumeClaim": {"claimName": "sciencebox-data"}}}
+
+
+def refusal(chart: Chart, **values: Any) -> str:
+    """What is said to whoever gives these values."""
+    done = chart.try_render(**values)
+    assert done.returncode, done.stdout
+    return in_words(done.stderr)
+
+
+def test_each_example_is_rendered_as_it_was_when_somebody_read_it(chart: Chart) -> None:
+    found = list(goldens(chart))
+    assert len(found) == len(EXAMPLES) == 3
+    for file, text in found:
+        assert text == file.read_text(), f"{file.name} changed; read it, then: python -m tests.unit.helm.chart"
+
+
+def test_the_schema_of_the_settings_is_the_models() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    told = "sciencebox settings schema --write deploy/helm/sciencebox/values.schema.json"
+    assert schema["$defs"] == explain.definitions(Settings.model_json_schema()), told
+
+
+def test_chart_images_and_package_have_one_version() -> None:
+    description = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())["jupyterhub"]
+    tags = [values["hub"]["image"]["tag"], values["singleuser"]["image"]["tag"]]
+    assert {description["version"], description["appVersion"], *tags} == {sciencebox.__version__}
+
+
+def test_dependencies_are_pinned_and_can_be_switched_off() -> None:
+    for wanted in yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]:
+        assert wanted["version"].replace(".", "").isdigit(), wanted
+        assert wanted["condition"] == f"{wanted['name']}.enabled"
+
+
+def test_the_proxy_is_that_of_a_single_server() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    ours = json.loads((ROOT / "images/proxy/package.json").read_text())["dependencies"]["configurable-http-proxy"]
+    assert values["jupyterhub"]["proxy"]["chp"]["image"]["tag"] == ours
+
+
+def test_the_whole_settings_file_is_accepted_and_reaches_the_hub_unchanged(chart: Chart, tmp_path: Path) -> None:
+    text = (ROOT / "deploy/sciencebox.yaml").read_text().replace("source: local", "source: client")
+    values = tmp_path / "values.yaml"
+    values.write_text(yaml.safe_dump({"sciencebox": yaml.safe_load(text)}))
+    settings = one(chart.objects(values), "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
+    assert parse(settings, "the ConfigMap") == parse(text, "the file")
+
+
+def test_large_numbers_stay_whole(chart: Chart) -> None:
+    objects = chart.objects(**{"sciencebox.sessions": {"pids": 1_000_000}})
+    settings = one(objects, "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
+    assert parse(settings, "the ConfigMap").sessions.pids == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {"sciencebox.gpus": {"max_per_sesion": 2}},
+            "`sciencebox.gpus`: additional properties 'max_per_sesion' not allowed.",
+        ),
+        ({"sciencebox.sessions": {"pids": "many"}}, "`sciencebox.sessions.pids`: got string, want integer or null."),
+        ({"cvmfs": {"sorce": "host"}}, "`cvmfs`: additional properties 'sorce' not allowed."),
+        ({"cvmfs": {"source": "nfs"}}, "`cvmfs.source`: value must be one of 'csi', 'host'."),
+        ({"surprise": 1}, "additional properties 'surprise' not allowed"),
+    ],
+)
+def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(chart, **values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"hub": {"db": {}}}, "`hub` is not a value of this chart: move what is below it to `jupyterhub.hub`."),
+        ({"singleuser": {}}, "move what is below it to `jupyterhub.singleuser`"),
+        ({"cull": {}}, "move what is below it to `sciencebox.idle`"),
+        ({"jupyterhub.enabled": False}, "set it to true"),
+        ({"sciencebox.stack": {"source": "local"}}, "set `sciencebox.stack.source: client`"),
+        ({"sciencebox.stack.publish": {"enabled": True}}, "remove `sciencebox.stack.publish`"),
+        ({"sciencebox.monitoring": {"enabled": True}}, "set `serviceMonitor.enabled: true` instead"),
+        ({"cvmfs.storageClass": ""}, "`cvmfs.storageClass` is empty"),
+        ({"data.enabled": True}, "add `sciencebox-data` to `jupyterhub.singleuser.storage`"),
+        ({"jupyterhub.singleuser.storage.extraVolumes": DATA}, "set `data.enabled: true`, or take it out"),
+        ({"jupyterhub.singleuser.storage.extraVolumes": []}, "has lost `sciencebox-cvmfs`"),
+        ({"jupyterhub.hub.extraVolumes": []}, "must keep `sciencebox-settings`: helm replaces lists"),
+        ({"jupyterhub.singleuser.networkPolicy.enabled": True}, "leave it false, and use `sciencebox.firewall`"),
+        ({"jupyterhub.singleuser.cloudMetadata.blockWithIptables": True}, "a privileged container in every session"),
+        ({"sessionNetwork.inside": ["10.0.0.0/8"], "sciencebox.firewall": {"refuse": []}}, "put it back"),
+        ({"sciencebox.firewall": {"allow": ["169.254.169.254"]}}, "sessions would reach a cloud's credentials"),
+        ({"sciencebox.firewall": {"allow": ["0.0.0.0/0"]}}, "sessions would reach a cloud's credentials"),
+        ({"jobs.enabled": True}, "set `jupyterhub.singleuser.serviceAccountName: sciencebox-session`"),
+        ({"jupyterhub.singleuser.serviceAccountName": "admin"}, "gives every session rights in the cluster"),
+        (
+            {"jobs.enabled": True, "jupyterhub.singleuser.serviceAccountName": "sciencebox-session"},
+            "`kubectl get endpoints kubernetes` tells the address",
+        ),
+    ],
+)
+def test_misuse_is_told_what_to_do(chart: Chart, values: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(chart, **values)
+
+
+def test_a_monitor_needs_the_operator_that_reads_it(chart: Chart) -> None:
+    told = refusal(replace(chart, apis=()), **{"serviceMonitor.enabled": True})
+    assert "needs the Prometheus operator, which this cluster has not: install it, or set it to false." in told
+    monitor = one(chart.objects(**{"serviceMonitor.enabled": True}), "ServiceMonitor", "sciencebox")["spec"]
+    assert monitor["endpoints"][0]["path"] == "/hub/metrics"
+
+
+def test_the_hub_reads_nodes_and_nothing_else_of_the_cluster(chart: Chart) -> None:
+    roles = [each for each in chart.objects() if each["kind"] == "ClusterRole"]
+    assert [role["rules"] for role in roles] == [
+        [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}]
+    ]
+
+
+def test_jobs_of_sessions_see_no_secret_and_no_other_namespace(chart: Chart) -> None:
+    objects = chart.objects(ROOT / "deploy/helm/examples/mig.yaml")
+    rules = one(objects, "Role", "sciencebox-jobs", "sciencebox-jobs")["rules"]
+    may = {resource for rule in rules for resource in rule["resources"]}
+    assert may == {"jobs", "services", "configmaps", "pods", "pods/log", "events"}
+    namespace = one(objects, "Namespace", "sciencebox-jobs")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert one(objects, "ResourceQuota", "sciencebox-jobs")["spec"]["hard"]["requests.nvidia.com/gpu"] == "4"
+
+
+def test_data_outlives_the_release(chart: Chart) -> None:
+    claim = one(chart.objects(ROOT / "deploy/helm/examples/mig.yaml"), "PersistentVolumeClaim", "sciencebox-data")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_a_folder_of_the_nodes_is_bound_to_this_namespace_alone(chart: Chart) -> None:
+    objects = chart.objects(**{"cvmfs": {"source": "host", "path": "/cvmfs"}})
+    volume = one(objects, "PersistentVolume", "sciencebox-sciencebox-cvmfs")["spec"]
+    assert volume["hostPath"]["path"] == "/cvmfs"
+    assert (volume["claimRef"]["namespace"], volume["accessModes"]) == ("sciencebox", ["ReadOnlyMany"])
+    claim = one(objects, "PersistentVolumeClaim", "sciencebox-cvmfs")["spec"]
+    assert (claim["volumeName"], claim["storageClassName"]) == ("sciencebox-sciencebox-cvmfs", "")
+
+
+def test_a_password_of_the_sites_own_is_not_replaced(chart: Chart) -> None:
+    objects = chart.objects(**{"administrator.existingSecret": "ours"})
+    assert [each for each in objects if each["kind"] == "Secret"] == []
+
+
+def test_what_is_random_is_random(chart: Chart) -> None:
+    passwords = {one(chart.objects(), "Secret", "sciencebox-administrator")["data"]["first_password"] for _ in range(2)}
+    assert len(passwords) == 2
