@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from brainmri import __version__
+from brainmri import __version__, scan_commands
 from brainmri.commands import add_to
 from brainmri.data import PLANES, DataError, Source, read_folder
 from brainmri.progress import counter
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--licence", default="licence not stated", help="nifti: its licence")
     convert.set_defaults(run=_convert)
     add_to(commands)
+    scan_commands.add_to(commands)
     return parser
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from brainmri.data import DataError, Dataset, Source, read_folder, write_source
 from brainmri.store import new_folder, write_labels
+from brainmri.volume import ENDINGS, open_nifti, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-ENDINGS = (".nii", ".nii.gz")
 SAME_GRID_MM = 1e-2  # how far the corners of two volumes may be apart to be one grid
 DARK, BRIGHT = 0.5, 99.5  # percentiles of the head that become black and white
 
@@ -65,7 +65,7 @@ def scans(folder: Path, image: str, mask: str) -> list[Scan]:
         parts = path.relative_to(folder).parts
         if len(parts) < 2:
             raise DataError(f"{path} lies in no patient's folder. Put each patient's files into a folder of its own.")
-        found.append(Scan("-".join((*parts[:-1], _stem(path))), parts[0], drawn_on, path))
+        found.append(Scan("-".join((*parts[:-1], stem(path))), parts[0], drawn_on, path))
     return found
 
 
@@ -140,19 +140,14 @@ def convert(
 def _open(path: Path) -> Any:
     import nibabel
 
-    try:
-        volume = nibabel.load(path)
-        volume.get_fdata(dtype=np.float32)  # a file that was cut short is found here
-        return nibabel.as_closest_canonical(volume)
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is no readable NIfTI file ({error}). Copy it again, or leave it out.") from error
+    return nibabel.as_closest_canonical(open_nifti(path))
 
 
 def _best(mask: Path, candidates: Sequence[Path]) -> Path | None:
     """The one image, or the one whose name begins like the mask's for longer than every other's."""
     if len(candidates) == 1:
         return candidates[0]
-    alike = {one: _alike(_stem(one), _stem(mask)) for one in candidates}
+    alike = {one: _alike(stem(one), stem(mask)) for one in candidates}
     longest = [one for one, length in alike.items() if length == max(alike.values())]
     return longest[0] if len(longest) == 1 else None
 
@@ -160,10 +155,6 @@ def _best(mask: Path, candidates: Sequence[Path]) -> Path | None:
 def _alike(first: str, second: str) -> int:
     """How many characters two names begin with in common."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 def _square(shape: Sequence[int], spacing: Sequence[float]) -> tuple[int, int]:

@@ -1,0 +1,155 @@
+"""A volume with its place in space, as NIfTI files and SimpleITK have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmri.data import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float32]
+    Mask = NDArray[np.bool_]
+    Spacing = tuple[float, float, float]
+
+ENDINGS = (".nii", ".nii.gz")
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to the right and front, ITK and DICOM to the left and back
+SHEAR = 1e-3  # how far axes may be from right angles, as a cosine
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Grey values (x, y, z) and the matrix (4, 4) from voxels to mm, to the right, to the front and up."""
+
+    values: Array
+    affine: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: ArrayLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Volume:
+        """An array whose axes are right, front, up, with voxels of `spacing` mm."""
+        return cls(np.asarray(values, dtype=np.float32), np.diag([*map(float, spacing), 1.0]))
+
+    @property
+    def spacing(self) -> Spacing:
+        """Edges of a voxel in mm."""
+        x, y, z = (float(length) for length in np.linalg.norm(self.affine[:3, :3], axis=0))
+        return x, y, z
+
+    @property
+    def voxel_ml(self) -> float:
+        """What a voxel holds."""
+        return float(np.prod(self.spacing)) / 1000
+
+    def holding(self, values: ArrayLike) -> Volume:
+        """Other values on the same grid. Raises ValueError for another shape."""
+        new = np.asarray(values, dtype=np.float32)
+        if new.shape != self.values.shape:
+            raise ValueError(f"{new.shape} voxels do not fit a grid of {self.values.shape}")
+        return replace(self, values=new)
+
+    def spaced(self, spacing: Sequence[float]) -> Volume:
+        """The same voxels with edges of `spacing` mm, where those of the header are known to be wrong.
+
+        Raises DataError for what is no three lengths.
+        """
+        if len(spacing) != 3 or not all(np.isfinite(edge) and edge > 0 for edge in spacing):
+            raise DataError(f"{tuple(spacing)} is no spacing: give three lengths in mm, such as 0.9 0.9 5.")
+        scale = np.diag([*(new / old for new, old in zip(spacing, self.spacing, strict=True)), 1.0])
+        return replace(self, affine=self.affine @ scale)
+
+
+def paths(folder: Path) -> list[Path]:
+    """The NIfTI files below a folder in order of their names. Raises DataError for none."""
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Check the path.")
+    found = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS))
+    if not found:
+        raise DataError(f"{folder} holds no NIfTI file (.nii or .nii.gz). `brainmri convert dicom` makes one of DICOM.")
+    return found
+
+
+def stem(path: Path) -> str:
+    """A file's name without .nii.gz or .nii."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def read(path: Path) -> Volume:
+    """One volume, on the grid of its file. Raises DataError where there is none of finite numbers."""
+    stored = open_nifti(path)
+    values = np.squeeze(np.asarray(stored.dataobj, dtype=np.float32))
+    if values.ndim != 3 or not np.isfinite(values).all():
+        raise DataError(f"{path} is no single volume of finite numbers. Leave it out.")
+    return Volume(values, np.asarray(stored.affine, dtype=np.float64))
+
+
+def write(volume: Volume, path: Path) -> None:
+    """Store it whole: beside the file first, then moved over it. The name ends in .nii or .nii.gz."""
+    import nibabel
+
+    unfinished = path.with_name(f".new-{path.name}")
+    values = volume.values.astype(np.uint8) if volume.values.dtype == bool else volume.values
+    nibabel.save(nibabel.Nifti1Image(values, volume.affine), unfinished)
+    unfinished.replace(path)
+
+
+def read_mask(path: Path, image: Volume) -> Mask:
+    """A mask that was drawn on an image. Raises DataError where it lies on another grid."""
+    mask = read(path)
+    if mask.values.shape != image.values.shape:
+        raise DataError(
+            f"{path} has {mask.values.shape} voxels, but its image {image.values.shape}. Resample it first."
+        )
+    return np.asarray(mask.values > 0.5)
+
+
+def open_nifti(path: Path) -> Any:
+    """nibabel's image, read to its end. Raises DataError for what is no intact NIfTI file."""
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        image.get_fdata(dtype=np.float32)  # a file that was cut short is found here
+    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is no readable NIfTI file ({error}). Copy it again, or leave it out.") from error
+    return image
+
+
+def to_itk(volume: Volume) -> Any:
+    """The volume as SimpleITK has it. Raises DataError where its axes are not at right angles."""
+    import SimpleITK as itk  # noqa: N813 (its own short name is sitk)
+
+    spacing = np.array(volume.spacing)
+    direction = RAS_TO_LPS @ volume.affine[:3, :3] / spacing
+    if np.abs(direction.T @ direction - np.eye(3)).max() > SHEAR:
+        raise DataError("The axes of this volume are not at right angles. Resample it to a straight grid first.")
+    image = itk.GetImageFromArray(np.ascontiguousarray(volume.values.transpose(2, 1, 0)))
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    image.SetOrigin((RAS_TO_LPS @ volume.affine[:3, 3]).tolist())
+    return image
+
+
+def from_itk(image: Any) -> Volume:
+    """A volume of SimpleITK's."""
+    import SimpleITK as itk  # noqa: N813
+
+    affine = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    affine[:3, :3] = RAS_TO_LPS @ direction * np.array(image.GetSpacing())
+    affine[:3, 3] = RAS_TO_LPS @ np.array(image.GetOrigin())
+    return Volume(itk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32), affine)
+
+
+def on_grid_of(moving: Volume, fixed: Volume, transform: Any = None, *, mask: bool = False) -> Volume:
+    """A volume resampled to another's grid, after SimpleITK's `transform` from places there to places here."""
+    import SimpleITK as itk  # noqa: N813
+
+    how = itk.sitkNearestNeighbor if mask else itk.sitkLinear
+    return from_itk(itk.Resample(to_itk(moving), to_itk(fixed), transform or itk.Transform(), how, 0.0))
