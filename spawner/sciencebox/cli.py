@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -124,20 +125,22 @@ def deploy_k8s(
     values: Chosen = VALUES, namespace: Namespace = "sciencebox", charts: Charts = None, *, check: Check = False
 ) -> None:
     """Bring the service up on a Kubernetes cluster, or bring it to what the values say now. Sessions go on."""
-    release = Release(CHECKOUT, values, Tools(namespace, os.environ), charts=charts)
-    if check:
-        table = release.rows()
-        show.checks(table, Console())
-        raise typer.Exit(1 if checks.failures(table) else 0)
-    _do(release.steps())
-    show.facts(release.summary(), Console())
+    with TemporaryDirectory(prefix="sciencebox-") as work:
+        release = Release(CHECKOUT, values, Tools(namespace, os.environ), Path(work), charts=charts)
+        if check:
+            table = release.rows()
+            show.checks(table, Console())
+            raise typer.Exit(1 if checks.failures(table) else 0)
+        _do(release.steps())
+        show.facts(release.summary(), Console())
 
 
 @commands.command("k8s-images")
 def k8s_images(values: Chosen = VALUES, charts: Charts = None) -> None:
     """List the images that a release on Kubernetes needs, to mirror them."""
-    release = Release(CHECKOUT, values, Tools("sciencebox", os.environ), charts=charts)
-    sys.stdout.write("".join(f"{image}\n" for image in release.images()))
+    with TemporaryDirectory(prefix="sciencebox-") as work:
+        release = Release(CHECKOUT, values, Tools("sciencebox", os.environ), Path(work), charts=charts)
+        sys.stdout.write("".join(f"{image}\n" for image in release.images()))
 
 
 @commands.command()

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 CHART = Path("deploy/helm/sciencebox")
 DEPLOYMENTS = ("hub", "proxy")
-WAIT = "600s"
+READY_S = 600
 WITHOUT_CLUSTER = ("--kube-version", "1.34.0", "--api-versions", "monitoring.coreos.com/v1")
 # The hub reads its settings when it starts: what changes its pod's annotation starts another one.
 ANNOTATION = "jupyterhub.hub.annotations.sciencebox/settings"
@@ -33,17 +32,21 @@ ANNOTATION = "jupyterhub.hub.annotations.sciencebox/settings"
 
 @dataclass
 class Release:
-    """One installation of the chart. `charts`: a folder with those it depends on, where no registry answers."""
+    """One installation of the chart.
+
+    `work` is an empty folder to put it together in; `charts` has those it depends on, where no registry answers.
+    """
 
     checkout: Path
     file: Path
     tools: Tools
+    work: Path
     name: str = "sciencebox"
     charts: Path | None = None
+    ready_s: int = READY_S
     cluster: Cluster = field(default_factory=Cluster)
     _values: Values | None = None
     _gathered: bool = False
-    _work: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def values(self) -> Values:
@@ -113,7 +116,7 @@ class Release:
         """Wait for hub and proxy. Where an upgrade does not come up, the release before is put back."""
         for name in DEPLOYMENTS:
             screen.now(f"waiting for {name}")
-            said = self.tools.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={WAIT}")
+            said = self.tools.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={self.ready_s}s")
             if said.returncode:
                 raise self._gave_up(name)
         return "hub and proxy run"
@@ -166,11 +169,11 @@ class Release:
 
     def _chart(self) -> Path:
         """A copy of the chart to work with."""
-        if self._work is None:
-            self._work = tempfile.TemporaryDirectory(prefix="sciencebox-chart-")
-            copy = shutil.copytree(self.checkout / CHART, Path(self._work.name) / "sciencebox")
+        copy = self.work / "sciencebox"
+        if not copy.exists():
+            shutil.copytree(self.checkout / CHART, copy)
             (copy / "charts").mkdir(exist_ok=True)
-        return Path(self._work.name) / "sciencebox"
+        return copy
 
 
 def take(charts: Path, name: str, version: str, into: Path) -> None:

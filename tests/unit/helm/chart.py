@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> None:
     with tempfile.TemporaryDirectory() as work:
         chart = Chart(helm, alone(Path(work)))
         if arguments[:1] == ["whole"]:
-            _whole(helm, Path(arguments[1]).resolve() if arguments[1:] else None)
+            _whole(helm, Path(work), Path(arguments[1]).resolve() if arguments[1:] else None)
         elif arguments == ["lint"]:
             _lint(chart)
         else:
@@ -150,14 +150,14 @@ def _lint(chart: Chart) -> None:
     print(f"The chart passes helm's checks with {len(EXAMPLES)} examples.")
 
 
-def _whole(helm: Path, charts: Path | None) -> None:
+def _whole(helm: Path, work: Path, charts: Path | None) -> None:
     """Every example with the real charts below ours."""
     from sciencebox.host.kubectl import Tools
     from sciencebox.host.release import Release
 
     tools = Tools("sciencebox", {**os.environ, "PATH": f"{helm.parent}:{os.environ['PATH']}"})
     for example in EXAMPLES:
-        release = Release(ROOT, example, tools, charts=charts)
+        release = Release(ROOT, example, tools, work / example.stem, charts=charts)
         kinds = [each["kind"] for each in yaml.safe_load_all(release.render()) if each]
         print(f"{example.name}: {len(kinds)} objects, {len(release.images())} images")
 

@@ -81,7 +81,7 @@ def test_large_numbers_stay_whole(chart: Chart) -> None:
             {"sciencebox.gpus": {"max_per_sesion": 2}},
             "`sciencebox.gpus`: additional properties 'max_per_sesion' not allowed.",
         ),
-        ({"sciencebox.sessions": {"pids": "many"}}, "`sciencebox.sessions.pids`: got string, want integer or null."),
+        ({"sciencebox.sessions": {"pids": "many"}}, "`sciencebox.sessions.pids`: got string, want null or integer."),
         ({"cvmfs": {"sorce": "host"}}, "`cvmfs`: additional properties 'sorce' not allowed."),
         ({"cvmfs": {"source": "nfs"}}, "`cvmfs.source`: value must be one of 'csi', 'host'."),
         ({"surprise": 1}, "additional properties 'surprise' not allowed"),

@@ -1,0 +1,320 @@
+"""The chart in a real cluster's API server: what helm installs there, who may do what, and how it goes back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from rich.console import Console
+from sciencebox.host.kubectl import Tools
+from sciencebox.host.release import Release
+from sciencebox.host.steps import Screen, StepError, run_steps
+
+from tests.kube import rig
+from tests.unit.helm.chart import CHART, GOLDEN, ROOT, find_helm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMESPACE, JOBS = "sciencebox", "sciencebox-jobs"
+HUB = f"system:serviceaccount:{NAMESPACE}:hub"
+SESSION = f"system:serviceaccount:{NAMESPACE}:sciencebox-session"
+JOBS_VALUES = {
+    "jobs": {"enabled": True, "gpus": 2, "apiServer": [{"cidr": "192.168.10.2/32", "ports": [6443]}]},
+    "data": {"enabled": True},
+    "jupyterhub": {
+        "singleuser": {
+            "serviceAccountName": "sciencebox-session",
+            "storage": {
+                "extraVolumes": {
+                    "sciencebox-data": {
+                        "name": "sciencebox-data",
+                        "persistentVolumeClaim": {"claimName": "sciencebox-data"},
+                    }
+                }
+            },
+        }
+    },
+    "nvidia-device-plugin": {"enabled": False},
+}
+# What zero-to-jupyterhub would make, as far as ours stands on it; it never starts a container here.
+JUPYTERHUB = """
+{{- range list "hub" "proxy" }}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ . }}, labels: {app: jupyterhub, component: {{ . }}}}
+spec:
+  replicas: {{ $.Values.replicas | default 0 }}
+  selector: {matchLabels: {component: {{ . }}}}
+  template:
+    metadata:
+      labels: {component: {{ . }}}
+      annotations: {{ ($.Values.hub | default dict).annotations | default dict | toJson }}
+    spec: {containers: [{name: {{ . }}, image: none}]}
+{{- end }}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: hub}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: proxy-public}
+spec: {type: ClusterIP, ports: [{name: http, port: 80}]}
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A cluster, and an administrator with kubectl and helm."""
+
+    plane: rig.ControlPlane
+    tools: Tools
+    charts: Path
+
+    def release(self, folder: Path, values: dict[str, Any], ready_s: int = 60) -> Release:
+        """The service with these values, on a node that has just said that it lives."""
+        self.plane.try_kubectl(
+            *("patch", "node", "node-1", "--subresource=status", "--type=merge", f"--patch={_alive()}")
+        )
+        file = folder / "values.yaml"
+        file.write_text(yaml.safe_dump(values))
+        return Release(ROOT, file, self.tools, folder / "work", charts=self.charts, ready_s=ready_s)
+
+    def may(self, who: str, *what: str) -> bool:
+        """Whether somebody may do something."""
+        return self.plane.try_kubectl("auth", "can-i", *what, f"--as={who}").stdout.strip() == "yes"
+
+    def get(self, *what: str) -> dict[str, Any]:
+        """An object of the service's namespace."""
+        return json.loads(self.plane.kubectl("get", "--namespace", NAMESPACE, *what, "--output=json"))
+
+
+def _alive() -> str:
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}
+    return json.dumps({"status": {"conditions": [ready]}})
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A cluster with a default storage class and one node, where nothing is installed yet."""
+    helm = find_helm()
+    if helm is None:
+        pytest.skip("no helm: run `make test-tools`, or install it")
+    folder = tmp_path_factory.mktemp("cluster")
+    try:
+        with rig.running(folder) as plane, _deployments(plane):
+            yield Site(plane, _tools(plane, helm, folder), _charts(folder / "charts"))
+    except rig.RigError as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def _deployments(plane: rig.ControlPlane) -> Iterator[None]:
+    """The controllers of Deployments, which the rig has no other use for."""
+    command = [plane.program, "kube-controller-manager", f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false"]
+    command += ["--secure-port=0", "--controllers=deployment-controller,replicaset-controller"]
+    with (plane.folder / "deployments.log").open("wb") as log:
+        controllers = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            controllers.terminate()
+            controllers.wait()
+
+
+def _tools(plane: rig.ControlPlane, helm: Path, folder: Path) -> Tools:
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "helm").symlink_to(helm)
+    (programs / "kubectl").write_text(f'#!/bin/sh\nexec {plane.program} kubectl "$@"\n')
+    (programs / "kubectl").chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    return Tools(NAMESPACE, {"PATH": path, "HOME": str(folder), "KUBECONFIG": str(plane.kubeconfig)})
+
+
+def _charts(folder: Path) -> Path:
+    """The charts below ours, with as little in them as ours needs."""
+    for wanted in yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]:
+        chart = folder / wanted["name"]
+        (chart / "templates").mkdir(parents=True)
+        description = {"apiVersion": "v2", "name": wanted["name"], "version": wanted["version"]}
+        (chart / "Chart.yaml").write_text(yaml.safe_dump(description))
+    (folder / "jupyterhub/templates/hub.yaml").write_text(JUPYTERHUB)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classes(site: Site) -> None:
+    """A default storage class, as most clusters have one, and a node."""
+    site.plane.apply(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+            "provisioner": "example.org/none",
+        },
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}},
+    )
+
+
+def screen() -> Screen:
+    """Nobody looks."""
+    return Screen(Console(quiet=True))
+
+
+def password(site: Site) -> str:
+    data = site.get("secret", "sciencebox-administrator")["data"]
+    return base64.b64decode(data["first_password"]).decode()
+
+
+def settings(site: Site) -> dict[str, Any]:
+    return yaml.safe_load(site.get("configmap", "sciencebox-settings")["data"]["sciencebox.yaml"])
+
+
+def test_a_cluster_that_is_not_ready_is_told_so_and_left_alone(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="no default storage class") as caught:
+        site.release(tmp_path, {}).check_cluster(screen())
+    assert "0 of 0 ready" in str(caught.value)
+    assert NAMESPACE not in site.plane.kubectl("get", "namespaces")
+
+
+def test_helm_alone_says_what_is_missing_too(site: Site, tmp_path: Path) -> None:
+    release = site.release(tmp_path, {})
+    release.gather_charts(screen())
+    with pytest.raises(StepError, match=r"no default storage class.*It has: none\."):
+        release.install(screen())
+
+
+@pytest.fixture(scope="module")
+def installed(site: Site, classes: None, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """The service, installed as `make deploy-k8s` does it."""
+    release = site.release(tmp_path_factory.mktemp("installed"), JOBS_VALUES)
+    assert run_steps(release.steps(), screen())
+    return release
+
+
+def test_the_address_and_the_first_password_are_told(site: Site, installed: Release) -> None:
+    told = dict(installed.summary())
+    assert told["Administrator"] == f"admin, first password {password(site)}"
+    assert "port-forward" in told["Address"]
+
+
+@pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_api_server_takes_every_object_of_an_example(site: Site, classes: None, golden: Path) -> None:
+    for name in ("examples", "examples-jobs"):
+        site.plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    text = golden.read_text().replace("namespace: sciencebox", "namespace: examples").replace("MASKED", "TUFTS0VE")
+    objects = [each for each in yaml.safe_load_all(text) if each and each["kind"] != "ServiceMonitor"]
+    for each in objects:
+        each["metadata"].setdefault("namespace", "examples")  # which is not looked at where there can be none
+    dry = ("--dry-run=server", "--validate=strict", "--filename=-")
+    done = site.plane.try_kubectl("create", *dry, stdin=yaml.safe_dump_all(objects))
+    refused = [line for line in done.stderr.splitlines() if "already exists" not in line]  # what has no namespace
+    assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("what", "allowed"),
+    [
+        (("list", "nodes"), True),
+        (("watch", "nodes"), True),
+        (("delete", "nodes"), False),
+        (("patch", "nodes"), False),
+        (("list", "pods", "--namespace", NAMESPACE), True),
+        (("list", "pods", "--namespace", "kube-system"), False),
+        (("get", "secrets", "--namespace", "kube-system"), False),
+        (("list", "secrets", "--all-namespaces"), False),
+        (("create", "clusterroles"), False),
+    ],
+)
+def test_what_the_hub_may(site: Site, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
+    assert site.may(HUB, *what) is allowed
+
+
+@pytest.mark.parametrize(
+    ("what", "allowed"),
+    [
+        (("create", "jobs", "--namespace", JOBS), True),
+        (("delete", "jobs", "--namespace", JOBS), True),
+        (("get", "pods", "--subresource=log", "--namespace", JOBS), True),
+        (("create", "pods", "--namespace", JOBS), False),
+        (("create", "pods", "--subresource=exec", "--namespace", JOBS), False),
+        (("get", "secrets", "--namespace", JOBS), False),
+        (("create", "roles", "--namespace", JOBS), False),
+        (("create", "jobs", "--namespace", NAMESPACE), False),
+        (("get", "secrets", "--namespace", NAMESPACE), False),
+        (("list", "pods", "--namespace", NAMESPACE), False),
+        (("list", "pods", "--namespace", "kube-system"), False),
+        (("list", "nodes"), False),
+        (("list", "namespaces"), False),
+    ],
+)
+def test_what_a_session_may(site: Site, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
+    assert site.may(SESSION, *what) is allowed
+
+
+def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Site, installed: Release) -> None:
+    spec = {"containers": [{"name": "any", "image": "none"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
+    done = site.plane.try_kubectl("apply", "--namespace", JOBS, "--filename=-", stdin=json.dumps(pod))
+    assert 'violates PodSecurity "restricted' in done.stderr
+    assert "runAsNonRoot" in done.stderr
+
+
+def test_an_upgrade_keeps_password_and_claims_and_starts_another_hub(
+    site: Site, installed: Release, tmp_path: Path
+) -> None:
+    before, claim = password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]
+    hub = site.get("deployment", "hub")["spec"]["template"]
+    release = site.release(tmp_path, {**JOBS_VALUES, "sciencebox": {"limits": {"gpus": 3}}})
+    assert run_steps(release.steps(), screen())
+    assert settings(site)["limits"] == {"gpus": 3}
+    assert site.get("deployment", "hub")["spec"]["template"] != hub
+    assert (password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]) == (before, claim)
+
+    assert site.tools.helm("rollback", "sciencebox").returncode == 0
+    assert "limits" not in settings(site)
+    assert site.get("deployment", "hub")["spec"]["template"] == hub
+    assert (password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]) == (before, claim)
+
+
+def test_what_does_not_come_up_is_told_why_and_the_release_before_is_put_back(
+    site: Site, installed: Release, tmp_path: Path
+) -> None:
+    values = {**JOBS_VALUES, "sciencebox": {"limits": {"gpus": 9}}}
+    values["jupyterhub"] = {**JOBS_VALUES["jupyterhub"], "replicas": 1}
+    release = site.release(tmp_path, values, ready_s=3)
+    release.check_cluster(screen())
+    release.gather_charts(screen())
+    release.install(screen())
+    assert settings(site)["limits"] == {"gpus": 9}
+    with pytest.raises(StepError, match=r"hub does not come up\..*The release before was put back\."):
+        release.wait(screen())
+    assert "limits" not in settings(site)
+
+
+def test_a_bad_value_changes_nothing(site: Site, installed: Release, tmp_path: Path) -> None:
+    before = settings(site)
+    release = site.release(tmp_path, {**JOBS_VALUES, "hub": {"db": {}}})
+    release.gather_charts(screen())
+    with pytest.raises(StepError, match=r"move what is below it to `jupyterhub\.hub`"):
+        release.install(screen())
+    assert settings(site) == before
+
+
+def test_data_stays_when_the_service_is_removed(site: Site, installed: Release) -> None:
+    assert site.tools.helm("uninstall", "sciencebox").returncode == 0
+    assert site.get("pvc", "sciencebox-data")["metadata"]["name"] == "sciencebox-data"
+    assert not site.may(SESSION, "create", "jobs", "--namespace", JOBS)
