@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from brainmri.losses import Loss
     from brainmri.runs import Run
 
     Progress = Callable[[int, int, str], None]
@@ -31,6 +32,7 @@ STORE_EVERY_S = 5.0  # at most: an epoch of a few images is done in less time th
 SCALES = (0.875, 1.0, 1.125)  # in which an image is looked at
 MULTIPLE = 16  # of a U-Net with five levels
 CLIP = 5.0  # longest gradient
+CHECKED = {"val_dice": "Dice", "val_auc": "AUC"}
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,17 @@ class Recipe:
 
 
 class Training:
-    """One network with its optimiser and its run's folder. `history` has loss, Dice and seconds of each epoch."""
+    """One network with its optimiser and its run's folder. `history` has loss, Dice and seconds of each epoch.
 
-    def __init__(self, model: nn.Module, recipe: Recipe, run: Run) -> None:
+    `loss` is for what has no name in `losses`; it takes what the network gives and the truth.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, run: Run, loss: Loss | None = None) -> None:
         self.device = best_device()
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self._run = run
-        self._loss = loss_named(recipe.loss)
+        self._loss = loss or loss_named(recipe.loss)
         self._optimiser = torch.optim.AdamW(self.model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self._mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
         self.history = self._restore()
@@ -61,20 +66,22 @@ class Training:
     def fit(
         self,
         images: Array,
-        masks: Array,
-        validation: tuple[Array, Array] | None = None,
+        truth: NDArray[Any],
+        validation: tuple[Array, NDArray[Any]] | None = None,
         on_progress: Progress | None = None,
     ) -> list[dict[str, float]]:
-        """Train until all epochs of the recipe are done. Arrays are (n, 1, height, width); returns the history.
+        """Train until all epochs of the recipe are done. Images are (n, 1, height, width), and so are masks.
 
-        Raises OSError when a checkpoint cannot be written; the last good one stays.
+        Returns the history. Raises OSError when a checkpoint cannot be written; the last good one stays.
         """
-        x, y = (torch.from_numpy(array).to(self.device) for array in (images, masks))
+        x, y = (torch.from_numpy(array).to(self.device) for array in (images, truth))
         steps = max(1, -(-len(x) // self.recipe.batch))
         stored = monotonic()
         for epoch in range(len(self.history), self.recipe.epochs):
             losses, began = [], monotonic()
-            random = torch.Generator(self.device).manual_seed(1_000_003 * self.recipe.seed + epoch)
+            number = 1_000_003 * self.recipe.seed + epoch  # so a training that goes on draws what it would have drawn
+            torch.manual_seed(number)
+            random = torch.Generator(self.device).manual_seed(number)
             for step, (image, mask) in enumerate(self._batches(x, y, random)):
                 self._set_rate((epoch * steps + step) / (self.recipe.epochs * steps))
                 losses.append(self._step(image, mask))
@@ -83,7 +90,7 @@ class Training:
             epoch_loss = float(torch.stack(losses).mean())
             if not np.isfinite(epoch_loss):
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
-            checked = {"val_dice": soft_dice(self.model, *validation)} if validation else {}
+            checked = self._check(*validation) if validation else {}
             self.history.append({"loss": epoch_loss, **checked, "seconds": monotonic() - began})
             if len(self.history) == self.recipe.epochs or monotonic() - stored > STORE_EVERY_S:
                 self._store()
@@ -92,11 +99,19 @@ class Training:
             on_progress(self.recipe.epochs * steps, self.recipe.epochs * steps, self._words(self.recipe.epochs - 1))
         return self.history
 
-    def _step(self, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _check(self, images: Array, truth: NDArray[Any]) -> dict[str, float]:
+        """What is told of the validation set after each epoch."""
+        return {"val_dice": soft_dice(self.model, images, truth)}
+
+    def _parts(self) -> dict[str, Any]:
+        """What a checkpoint holds the state of."""
+        return {"model": self.model, "optimiser": self._optimiser}
+
+    def _step(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         self.model.train()
         with self._mixed:
             logits = self.model(image.contiguous(memory_format=torch.channels_last))
-        loss = self._loss(logits.float(), mask)
+        loss = self._loss(logits.float(), truth)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
@@ -116,29 +131,37 @@ class Training:
             group["lr"] = self.recipe.rate * (rising if done < WARM_UP else falling)
 
     def _words(self, epoch: int) -> str:
-        last = self.history[-1] if self.history else None
+        last = self.history[-1] if self.history else {}
         note = f", loss {last['loss']:.3f}" if last else ""
-        checked = f", validation Dice {last['val_dice']:.3f}" if last and "val_dice" in last else ""
+        checked = "".join(f", validation {word} {last[name]:.3f}" for name, word in CHECKED.items() if name in last)
         return f"epoch {epoch + 1} of {self.recipe.epochs}{note}{checked}"
 
     def _restore(self) -> list[dict[str, float]]:
-        history = self._run.read_history()
-        path = self._run.state(len(history))
-        if not history or not path.exists():
-            return []
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        history, state = restore(self._run, self.device)
+        for name, part in self._parts().items() if state else ():
+            part.load_state_dict(state[name])
         return history
 
     def _store(self) -> None:
-        """The history is written last and says which checkpoint counts."""
-        before = self._run.state(len(self._run.read_history()))
-        after = self._run.state(len(self.history))
-        save({"model": self.model.state_dict(), "optimiser": self._optimiser.state_dict()}, after)
-        self._run.write_history(self.history)
-        if before != after:
-            before.unlink(missing_ok=True)
+        store(self._run, {name: part.state_dict() for name, part in self._parts().items()}, self.history)
+
+
+def restore(run: Run, device: torch.device) -> tuple[list[dict[str, float]], dict[str, Any] | None]:
+    """History and state of a run's last checkpoint; empty and None where there is none."""
+    history = run.read_history()
+    path = run.state(len(history))
+    if not history or not path.exists():
+        return [], None
+    return history, torch.load(path, map_location=device, weights_only=True)
+
+
+def store(run: Run, state: dict[str, Any], history: list[dict[str, float]]) -> None:
+    """Replace a run's checkpoint. The history is written last and says which checkpoint counts."""
+    before, after = run.state(len(run.read_history())), run.state(len(history))
+    save(state, after)
+    run.write_history(history)
+    if before != after:
+        before.unlink(missing_ok=True)
 
 
 def save(state: dict[str, Any], path: Any) -> None:
@@ -155,6 +178,13 @@ def save(state: dict[str, Any], path: Any) -> None:
         if isinstance(error, OSError):
             raise
         raise OSError(getattr(error, "errno", None) or 28, "the checkpoint could not be written", str(path)) from error
+
+
+def describe(name: str, task: str, model: nn.Module) -> dict[str, Any]:
+    """A network for a list of them. Running means of normalisations are parameters that are not learnt."""
+    learnt = sum(parameter.numel() for parameter in model.parameters())
+    fixed = sum(buffer.numel() for label, buffer in model.named_buffers() if "running" in label)
+    return {"name": name, "task": task, "framework": "pytorch", "parameters": learnt + fixed, "trainable": learnt}
 
 
 def best_device() -> torch.device:
@@ -177,10 +207,14 @@ def predict(model: nn.Module, images: Array, batch: int = 16, scales: Sequence[f
     return np.concatenate(parts) if parts else np.zeros_like(images)
 
 
+def scaled(image: torch.Tensor, scale: float) -> list[int]:
+    """Height and width of an image in another size, which a network can halve often enough."""
+    return [max(MULTIPLE, round(edge * scale / MULTIPLE) * MULTIPLE) for edge in image.shape[-2:]]
+
+
 def _at_scale(model: nn.Module, image: torch.Tensor, scale: float) -> torch.Tensor:
     height, width = image.shape[-2:]
-    edges = [max(MULTIPLE, round(edge * scale / MULTIPLE) * MULTIPLE) for edge in (height, width)]
-    seen = nn.functional.interpolate(image, edges, mode="bilinear", align_corners=False)
+    seen = nn.functional.interpolate(image, scaled(image, scale), mode="bilinear", align_corners=False)
     both = torch.sigmoid(model(torch.cat([seen, seen.flip(-1)])).float())
     mean = (both[: len(seen)] + both[len(seen) :].flip(-1)) / 2
     return nn.functional.interpolate(mean, [height, width], mode="bilinear", align_corners=False)

@@ -87,6 +87,7 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         return {
+            "task": "segmentation2d",
             "name": f"{self.size_name}-{'synthetic' if self.dataset.source.synthetic else self.dataset.root.name}",
             "size": asdict(self.size),
             "seed": self.seed,
@@ -169,7 +170,6 @@ class Study:
         fit.save(training.model.state_dict(), self.folder / "model.pt")
         card = {
             **self.settings,
-            "task": "segmentation2d",
             "data_name": self.dataset.source.credit,
             "threshold": segment.best_threshold(validation.probability, samples.masks),
             "slices": sorted(digests(samples)),

@@ -1,0 +1,87 @@
+"""`brainmri train segmentation2d`, and what the other commands do for its networks."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from brainmri import data, fit, segment
+from brainmri.commands import claim, claim_output, images, stored_figures
+from brainmri.overlap import mean_by_group
+from brainmri.progress import Progress, TerminalLine, counter
+from brainmri.results import overlap_figures
+from brainmri.runs import Run, settings_text
+from brainmri.study import Study, Trained
+from brainmri.unet import UNet
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+TASK = "segmentation2d"
+COLUMNS = ("slice", "probability", "area_pixels", "mask")
+TALK = {"filters": 64, "levels": 5}  # the network of CERN's talk
+
+
+def train(options: argparse.Namespace) -> int:
+    """Learn from synthetic heads, then from drawn masks; measured by cross-validation over patients or blocks."""
+    study = Study(
+        data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss,
+        pretrain=not options.no_pretraining, bars=lambda title: Progress(title, line=TerminalLine()),
+    )  # fmt: skip
+    claim(options.out, settings_text(study.settings), force=options.force)
+    Run(options.out).write_settings(study.settings)
+    samples = study.samples()
+    if study.pretrain:
+        study.pretraining()
+    validation = study.cross_validate(samples)
+    result = study.result(samples, validation)
+    study.final(samples, validation)
+    print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
+    return 0
+
+
+def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
+    """The figures of the cross-validation, or those on other slices with masks."""
+    if folder is None:
+        return stored_figures(run)
+    dataset = data.read_folder(folder)
+    samples, overlaps = Trained.read(run).evaluate(dataset)
+    groups = [str(group) for group in samples.groups]
+    return {
+        **overlap_figures(mean_by_group([one.dice for one in overlaps], groups), overlaps, groups),
+        "split": "other slices than those of the training",
+        "data": dataset.source.credit,
+    }
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write a mask for each image, white on black, and a table of the highest probability and the area found."""
+    trained = Trained.read(options.run_folder)
+    found = images(options.input)
+    claim_output(options.out, force=options.force)
+    rows: list[tuple[str, str, int, str]] = []
+    show = counter("marking")
+    for item in found:
+        image = segment.normalise(data.load([item], trained.pixels)[0])
+        probability = segment.full_resolution(fit.predict(trained.model, image[None, None])[0, 0], item)
+        mask: NDArray[np.bool_] = probability >= trained.threshold
+        name = f"{item.image.stem}.png"
+        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
+        rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
+        show(len(rows), len(found))
+    with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([COLUMNS, *rows])
+    print(f"{options.out}: {len(rows)} masks and predictions.csv. For research: this is not a medical device.")
+    return 0
+
+
+def models() -> list[dict[str, Any]]:
+    """The U-Nets of each size, and that of the talk."""
+    named = {f"unet-{name}": {"filters": size.filters, "levels": size.levels} for name, size in segment.SIZES.items()}
+    return [fit.describe(name, TASK, UNet(**shape)) for name, shape in {**named, "unet-talk": TALK}.items()]
