@@ -153,7 +153,7 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
     grouping = _grouping(table, columns)
     files = _image_files(root / "slices")
     masks, drawn_on = (_image_files(root / name) if (root / name).is_dir() else {} for name in ("masks", "mask_images"))
-    source = source or _stored_source(root)
+    source = source or stored_source(root)
     slices = tuple(
         _slice(table, number, row, grouping=grouping, files=files, source=source)
         for number, row in enumerate(rows, start=2)
@@ -173,10 +173,15 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
 
 def read_site(environ: Mapping[str, str] = os.environ) -> Dataset | None:
     """What the administrator put below SCIENCEBOX_DATA: the figshare slices, else a folder `synthetic`; else None."""
-    root = Path(environ.get("SCIENCEBOX_DATA") or "/data")
+    root = site_folder(environ)
     if (root / FIGSHARE_FOLDER / "labels.csv").is_file():
         return read_folder(root / FIGSHARE_FOLDER)
     return read_folder(root / "synthetic") if (root / "synthetic/labels.csv").is_file() else None
+
+
+def site_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where a site keeps its data."""
+    return Path(environ.get("SCIENCEBOX_DATA") or "/data")
 
 
 def load(
@@ -259,7 +264,7 @@ def write_source(root: Path, source: Source) -> None:
     (root / "source.json").write_text(json.dumps(asdict(source), indent=2) + "\n", encoding="utf-8")
 
 
-def _stored_source(root: Path) -> Source:
+def stored_source(root: Path) -> Source:
     path = root / "source.json"
     if not path.exists():
         unknown = Source(name=f"folder {root.name}", licence="licence not stated")

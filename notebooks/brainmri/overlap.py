@@ -1,4 +1,6 @@
-"""How well a mask fits the true one: overlap, distance of the borders, area. Masks are (height, width), true is tumour.
+"""How well a mask fits the true one: overlap, distance of the borders, area. True is tumour.
+
+Axes and spacing are those of an image (height, width) or of a volume (x, y, z).
 
 The rule for empty masks: if both are empty, they agree (Dice, IoU and sensitivity 1, distance 0). If one is, they do
 not (Dice and IoU 0, distance infinite); the sensitivity where there is nothing to be found is 1.
@@ -34,8 +36,8 @@ class Overlap:
     area_error: float
 
 
-def compare(found: Mask, truth: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> Overlap:
-    """Hold a mask against the true one. `spacing` is the size of a pixel. Raises ValueError for different shapes."""
+def compare(found: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> Overlap:
+    """Hold a mask against the true one. `spacing` is a pixel's size (1). Raises ValueError for other shapes."""
     if found.shape != truth.shape:
         raise ValueError(f"masks of {found.shape} and {truth.shape} pixels cannot be compared")
     both, ours, theirs = (int(mask.sum()) for mask in (found & truth, found, truth))
@@ -53,7 +55,7 @@ def dice(found: Mask, truth: Mask) -> float:
     return _ratio(2 * int((found & truth).sum()), int(found.sum()) + int(truth.sum()))
 
 
-def hausdorff_95(found: Mask, truth: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> float:
+def hausdorff_95(found: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> float:
     """The distance to the other border that 95 % of a border's points do not exceed; the larger of the two ways."""
     if not found.any() or not truth.any():
         return 0.0 if found.any() == truth.any() else inf

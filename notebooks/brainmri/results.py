@@ -49,7 +49,7 @@ class ClassificationResult:
             f"({self.split.how}), size {self.size} on {self.hardware} ({trained}): AUC {self.auc}, accuracy "
             f"{self.counts.accuracy:.3f} at a threshold chosen on validation.",
         ]
-        return [*said, *_caveats(self.split.by, self.source, self.size)]
+        return [*said, *caveats(self.split.by, self.source, self.size)]
 
     def as_json(self) -> dict[str, Any]:
         """The result for files and programs."""
@@ -98,7 +98,7 @@ class SegmentationResult:
             f"saw its {self.by} ({self.split}), {first}, size {self.size} on {self.hardware} (trained in "
             f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of the tumours were missed altogether.",
         ]
-        return [*said, *_caveats(self.by, self.source, self.size)]
+        return [*said, *caveats(self.by, self.source, self.size)]
 
     @property
     def split(self) -> str:
@@ -134,7 +134,7 @@ def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequenc
     }
 
 
-def _caveats(by: Literal["patient", "block"], source: Source, size: str) -> list[str]:
+def caveats(by: Literal["patient", "block"], source: Source, size: str) -> list[str]:
     """What a reader of any result has to be told."""
     said = {
         "The patients are not known: one whose slices reach from one block into the next may lie on two sides.": (

@@ -72,6 +72,33 @@ def split(dataset: Dataset, label: str, *, folds: int = 5, fold: int = 0, seed: 
     return result
 
 
+def split_patients(patients: NDArray[np.str_], *, folds: int, fold: int = 0, seed: int = 0) -> Split:
+    """Divide cases by their patients: one fold of `folds` for the test, the next for validation, the rest to train.
+
+    `patients` has one name a case. Raises DataError for fewer than three patients.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    count = len(np.unique(patients))
+    if count < 3:
+        raise DataError(f"{count} patient(s): training, validation and test need one each. Add cases.")
+    folds = max(3, min(folds, count))
+    divide = GroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    number = np.empty(len(patients), dtype=np.intp)
+    for index, (_, held_out) in enumerate(divide.split(patients, groups=patients)):
+        number[held_out] = index
+    test, validation = fold % folds, (fold + 1) % folds
+    result = Split(
+        train=np.flatnonzero((number != test) & (number != validation)),
+        validation=np.flatnonzero(number == validation),
+        test=np.flatnonzero(number == test),
+        by="patient",
+        how=f"patient split, fold {test + 1} of {folds}, seed {seed}",
+    )
+    assert_no_leakage(result.parts, patients)
+    return result
+
+
 def assert_no_leakage(parts: Mapping[Part, NDArray[np.intp]], groups: NDArray[np.str_]) -> None:
     """Raise LeakageError naming every group that lies in more than one part, and in which.
 

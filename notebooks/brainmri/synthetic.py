@@ -264,7 +264,7 @@ def _write(
     (root / "masks").mkdir()
     firsts = np.cumsum([1, *(len(head.heights_mm) for head in made)])
     jobs = [(root, head, difficulty, source, int(first)) for head, first in zip(made, firsts, strict=False)]
-    with _workers(len(jobs)) as each:
+    with workers(len(jobs)) as each:
         for done, _ in enumerate(each(_write_head, jobs), start=1):
             if on_progress:
                 on_progress(done, len(jobs))
@@ -288,7 +288,7 @@ def _write_head(job: tuple[Path, Head, float, Source, int]) -> None:
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Callable[..., Iterator[None]]]:
+def workers(jobs: int) -> Iterator[Callable[..., Iterator[None]]]:
     """A `map` over all cores of this session; over this process alone where starting others would take longer."""
     cores = len(os.sched_getaffinity(0))
     if cores < 2 or jobs < WORTH_WORKERS:

@@ -1,0 +1,1 @@
+"""Core and oedema of brain tumours in four MRI modalities: cases, made-up cohorts, networks, training, measurement."""

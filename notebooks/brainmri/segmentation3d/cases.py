@@ -1,0 +1,262 @@
+"""Cases of four modalities with their masks, as BraTS and the Medical Segmentation Decathlon lay them out.
+
+=================  ==========================================  ===============================================
+layout             files                                       labels
+=================  ==========================================  ===============================================
+BraTS 2018-2021    CASE/CASE_{t1,t1ce,t2,flair,seg}.nii.gz     1 necrotic, 2 oedema, 4 enhancing
+BraTS 2023         CASE/CASE-{t1n,t1c,t2w,t2f,seg}.nii.gz      1 necrotic, 2 oedema, 3 enhancing
+Decathlon          imagesTr/CASE.nii.gz (four volumes in one),  as dataset.json says
+                   labelsTr/CASE.nii.gz, dataset.json
+=================  ==========================================  ===============================================
+
+Core is the necrotic and the enhancing part together, as in BraTS (Menze et al. 2015, doi 10.1109/TMI.2014.2377694).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmri.data import DataError, Source, stored_source
+from brainmri.volume import ENDINGS, open_nifti, stem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MODALITIES = ("t1", "t1ce", "t2", "flair")
+REGIONS = ("core", "oedema")
+BACKGROUND, CORE, OEDEMA = 0, 1, 2  # what a voxel of a mask is, here and in the files that are written
+SAME_GRID_MM = 1e-2  # how far the places of two volumes' voxels may be apart to be one grid
+NAMES = {
+    **{"t1": "t1", "t1ce": "t1ce", "t1gd": "t1ce", "t2": "t2", "flair": "flair", "seg": "seg"},
+    **{"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"},
+}
+NAMES_OF_2023 = {"t1n", "t1c", "t2w", "t2f"}
+ENDING = re.compile(rf"^(?P<case>.+)[-_](?P<kind>{'|'.join(sorted(NAMES, key=len, reverse=True))})$", re.IGNORECASE)
+PATIENT = re.compile(r"^(?P<patient>BraTS-\w+-\d+)-\d{3}$")  # BraTS 2023 numbers the scans of a patient
+DECATHLON = {  # how dataset.json names modalities and labels, in small letters and without anything but letters
+    **{"t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t1ce": "t1ce", "t2w": "t2", "t2": "t2", "flair": "flair"},
+    **{"background": BACKGROUND, "edema": OEDEMA, "oedema": OEDEMA, "nonenhancingtumor": CORE},
+    **{
+        "enhancingtumour": CORE,
+        "enhancingtumor": CORE,
+        "nonenhancingtumour": CORE,
+        "necrosis": CORE,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan: where each modality is (a file, and which of its volumes), its mask, and what the mask's labels mean.
+
+    `labels` is None where that cannot be known before the mask is read, as between the years of BraTS.
+    """
+
+    name: str
+    patient: str
+    images: Mapping[str, tuple[Path, int | None]]
+    mask: Path | None
+    labels: Mapping[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Cases of one folder. `layout` says in words how they are laid out and what their labels are taken for."""
+
+    root: Path
+    cases: tuple[Case, ...]
+    layout: str
+    source: Source
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[Case]:
+        return iter(self.cases)
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """Patient of each case, shape (n,)."""
+        return np.array([case.patient for case in self.cases])
+
+    @property
+    def masked(self) -> Cohort:
+        """Only the cases with a mask. Raises DataError for none."""
+        kept = tuple(case for case in self.cases if case.mask)
+        if not kept:
+            raise DataError(f"{self.root} has no mask (CASE_seg.nii.gz, or labelsTr) for any of its cases.")
+        return replace(self, cases=kept)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the files of a case hold: images (4, x, y, z) in the order of MODALITIES, mask (x, y, z) of 0, CORE, OEDEMA.
+
+    Axes and `affine`, from voxels to mm, are those of the files.
+    """
+
+    images: NDArray[np.float32]
+    mask: NDArray[np.uint8] | None
+    affine: NDArray[np.float64]
+
+    @property
+    def spacing(self) -> NDArray[np.float64]:
+        """Edges of a voxel in mm."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+
+def read_cohort(root: Path) -> Cohort:
+    """Find the cases below a folder; their images are read later, by `read_scan`.
+
+    Raises DataError for a folder that has none, and for a case that lacks a modality.
+    """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}. Check the path.")
+    if (root / "dataset.json").is_file():
+        return _decathlon(root)
+    files: dict[tuple[Path, str], dict[str, Path]] = {}
+    modern = set()
+    for path in sorted(root.rglob("*")):
+        match = ENDING.match(stem(path)) if path.name.lower().endswith(ENDINGS) else None
+        if match:
+            kind = match["kind"].lower()
+            files.setdefault((path.parent, match["case"]), {})[NAMES[kind]] = path
+            modern.add(kind in NAMES_OF_2023) if kind != "seg" else None
+    found = [_case(folder, name, kinds) for (folder, name), kinds in files.items() if set(kinds) != {"seg"}]
+    if not found:
+        raise DataError(
+            f"{root} holds no case of four modalities. Lay them out as BraTS does, CASE/CASE_t1.nii.gz with t1ce, t2, "
+            "flair and seg, or as the Medical Segmentation Decathlon does, with dataset.json."
+        )
+    _refuse_twice(root, found)
+    year = {(True,): "BraTS 2023 (enhancing = 3)", (False,): "BraTS 2018-2021 (enhancing = 4)"}
+    layout = year.get(tuple(modern), "BraTS, names of several years")
+    return Cohort(root, tuple(found), f"{layout}: core = necrotic + enhancing, oedema = 2", stored_source(root))
+
+
+def read_scan(case: Case) -> Scan:
+    """Read the files of a case. Raises DataError naming the first that cannot be used, and why."""
+    volumes = []
+    shape: tuple[int, ...] | None = None
+    affine = np.eye(4)
+    for modality in MODALITIES:
+        path, number = case.images[modality]
+        stored = open_nifti(path)
+        values = np.asarray(stored.dataobj, dtype=np.float32)
+        values = values if number is None else _volume(values, number, path)
+        if values.ndim != 3 or not np.isfinite(values).all():
+            raise DataError(f"{path} is no single volume of finite numbers. Leave {case.name} out, or repair it.")
+        if shape is None:
+            shape, affine = values.shape, np.asarray(stored.affine, dtype=np.float64)
+        _same_grid(path, values.shape, stored.affine, shape, affine)
+        if not values.any():
+            raise DataError(f"{path} is empty: every voxel is 0. Leave {case.name} out, or export it again.")
+        volumes.append(values)
+    return Scan(np.stack(volumes), _mask(case, shape, affine), affine)
+
+
+def meaning(values: Sequence[int]) -> dict[int, int]:
+    """What BraTS' labels mean here, told by which there are. Raises DataError for labels of no year, or of two."""
+    unknown = sorted(set(values) - {0, 1, 2, 3, 4})
+    if unknown or {3, 4} <= set(values):
+        listed = ", ".join(map(str, sorted(set(values))))
+        raise DataError(
+            f"labels {listed}: BraTS 2018-2021 has 1, 2 and 4, BraTS 2023 has 1, 2 and 3. Map others to these first"
+        )
+    return {0: BACKGROUND, 1: CORE, 2: OEDEMA, 3: CORE, 4: CORE}
+
+
+def _case(folder: Path, name: str, kinds: dict[str, Path]) -> Case:
+    missing = [modality for modality in MODALITIES if modality not in kinds]
+    if missing:
+        raise DataError(
+            f"{name} in {folder} has no {' and no '.join(missing)}. All of {', '.join(MODALITIES)} are needed: add "
+            "the file, or take the case out of the folder."
+        )
+    match = PATIENT.match(name)
+    images = {modality: (kinds[modality], None) for modality in MODALITIES}
+    return Case(name, match["patient"] if match else name, images, kinds.get("seg"))
+
+
+def _refuse_twice(root: Path, found: Sequence[Case]) -> None:
+    names = [case.name for case in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{root} has {', '.join(twice[:5])} in more than one folder. Keep one of each.")
+
+
+def _decathlon(root: Path) -> Cohort:
+    path = root / "dataset.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        order = {_plain(name): int(number) for number, name in described["modality"].items()}
+        labels = {int(number): DECATHLON[_plain(name)] for number, name in described["labels"].items()}
+        images = {modality: number for name, number in order.items() if (modality := DECATHLON.get(name)) in MODALITIES}
+    except (json.JSONDecodeError, KeyError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be used ({error!r}). It gives modality and labels by number, as Task01_BrainTumour does."
+        ) from error
+    missing = [modality for modality in MODALITIES if modality not in images]
+    if missing:
+        raise DataError(f"{path} names no {' and no '.join(missing)}; modalities found: {', '.join(order)}.")
+    found = []
+    for image in sorted((root / "imagesTr").glob("[!.]*.nii*")) + sorted((root / "imagesTs").glob("[!.]*.nii*")):
+        mask = root / "labelsTr" / image.name
+        where = {modality: (image, images[modality]) for modality in MODALITIES}
+        found.append(Case(stem(image), stem(image), where, mask if mask.is_file() else None, labels))
+    if not found:
+        raise DataError(f"{root} has a dataset.json, but imagesTr holds no NIfTI file. Copy the images there.")
+    said = ", ".join(f"{number} = {REGIONS[region - 1]}" for number, region in labels.items() if region)
+    return Cohort(root, tuple(found), f"Medical Segmentation Decathlon: {said}", stored_source(root))
+
+
+def _plain(name: Any) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(name).lower())
+
+
+def _volume(values: NDArray[np.float32], number: int, path: Path) -> NDArray[np.float32]:
+    if values.ndim != 4 or values.shape[3] <= number:
+        raise DataError(f"{path} has the shape {values.shape}, but dataset.json names a modality {number} of it.")
+    return values[..., number]
+
+
+def _same_grid(path: Path, shape: Any, affine: Any, other: Any, placed: NDArray[np.float64]) -> None:
+    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
+    apart = np.abs((np.asarray(affine) - placed) @ corners.T).max()
+    if tuple(shape) != tuple(other) or apart > SAME_GRID_MM:
+        raise DataError(
+            f"{path} lies on another grid than the case's other files: {tuple(shape)} voxels, not {tuple(other)}, or "
+            "of another spacing or place. Register and resample the modalities to one grid first."
+        )
+
+
+def _mask(case: Case, shape: Any, affine: NDArray[np.float64]) -> NDArray[np.uint8] | None:
+    if case.mask is None:
+        return None
+    stored = open_nifti(case.mask)
+    values = np.asarray(stored.dataobj)
+    values = values[..., 0] if values.ndim == 4 and values.shape[3] == 1 else values
+    _same_grid(case.mask, values.shape, stored.affine, shape, affine)
+    present = np.unique(values)
+    if not np.isfinite(present.astype(np.float64)).all() or (present != np.round(present)).any():
+        raise DataError(f"{case.mask} holds values that are no labels. Export it without interpolation.")
+    listed = [int(value) for value in present]
+    try:
+        labels = meaning(listed) if case.labels is None else case.labels
+        table = {value: labels[value] for value in listed}
+    except KeyError as error:
+        raise DataError(f"{case.mask} has a label {error}, which dataset.json does not name.") from error
+    except DataError as error:
+        raise DataError(f"{case.mask} has {error}.") from error
+    mask = np.zeros(shape, dtype=np.uint8)
+    for value, region in table.items():
+        mask[values == value] = region
+    return mask

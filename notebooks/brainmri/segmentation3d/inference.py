@@ -1,0 +1,55 @@
+"""Whole volumes from a network that learnt from patches, and how much its answer depends on the way it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from monai.inferers import sliding_window_inference
+
+from brainmri.fit import best_device
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    Array = NDArray[np.float32]
+    Flip = tuple[int, ...]
+
+PLAIN: tuple[Flip, ...] = ((),)
+FLIPS: tuple[Flip, ...] = ((), (-3,), (-2,), (-1,))  # the image as it is, and mirrored along each axis
+OVERLAP = 0.5  # of neighbouring windows
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Probability of core and of oedema (2, x, y, z), and its standard deviation over the ways of asking."""
+
+    probability: Array
+    spread: Array
+
+
+@torch.inference_mode()
+def answer(network: nn.Module, images: Array, edge: int, flips: Sequence[Flip] = FLIPS, batch: int = 4) -> Answer:
+    """Ask a network about images (4, x, y, z), in windows of `edge` voxels, whose middle counts more than their rim.
+
+    The windows' weights are Gaussian, as in nnU-Net. The mean is over `flips` of the image, each brought back.
+    """
+    device = best_device()
+    network = network.to(device).eval()
+    image = torch.from_numpy(images)[None].to(device)
+    asked = []
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        for axes in flips:
+            logits = sliding_window_inference(
+                image.flip(axes) if axes else image, (edge,) * 3, batch, network, overlap=OVERLAP, mode="gaussian"
+            )
+            shares = torch.softmax(logits.float(), dim=1)[0, 1:]
+            asked.append(shares.flip(axes) if axes else shares)
+    ways = torch.stack(asked)
+    brain = (image[0] != 0).any(dim=0)
+    return Answer((ways.mean(dim=0) * brain).cpu().numpy(), (ways.std(dim=0, correction=0) * brain).cpu().numpy())

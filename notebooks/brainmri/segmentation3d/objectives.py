@@ -1,0 +1,117 @@
+"""What the three families learn from: each takes one batch and takes one step with it.
+
+A family has a `segmenter`, which is what is kept, and optimisers. Only the conditional GAN has a second network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from monai.losses import DiceCELoss, DiceLoss
+from torch import nn
+from torch.nn import functional
+
+from brainmri.segmentation3d.networks import CLASSES, Critic, Regularised
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECONSTRUCTION, DIVERGENCE = 0.1, 0.1  # weights of the autoencoder's terms (Myronenko 2018)
+ADVERSARIAL = 0.2  # against a Dice of 1: Vox2Vox has the Dice at 5
+DRAWN = 0.9  # what the critic is told of a drawn mask: one-sided label smoothing (Salimans et al. 2016)
+SLOWER = 0.25  # learning rate of the critic, in that of the generator, so that it does not run ahead
+CLIP = 5.0  # longest gradient
+# Over the batch, so that a patch without a region asks for nothing that cannot be had.
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "dice": lambda: DiceLoss(softmax=True, include_background=False, batch=True),
+    "ce + dice": lambda: DiceCELoss(softmax=True, include_background=False, batch=True),
+}
+FAMILIES = {"segmentation3d": "U-Net", "vae": "U-Net with VAE", "gan": "conditional GAN"}
+
+
+class Supervised(nn.Module):
+    """A network that learns from masks alone, or with the two terms of its autoencoder."""
+
+    def __init__(self, segmenter: nn.Module, loss: str, *, rate: float, weight_decay: float) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self._loss = LOSSES[loss]()
+        self.optimisers = [torch.optim.AdamW(segmenter.parameters(), rate, weight_decay=weight_decay)]
+
+    def learn(self, images: torch.Tensor, truth: torch.Tensor, mixed: torch.autocast) -> dict[str, torch.Tensor]:
+        """One step; `truth` is (n, 3, x, y, z). Returns what is to be written down."""
+        with mixed:
+            answer = self.segmenter(images)
+        noted = {}
+        if isinstance(answer, Regularised):
+            loss = self._loss(answer.logits.float(), truth)
+            noted = {"reconstruction": answer.reconstruction.detach(), "divergence": answer.divergence.detach()}
+            total = loss + RECONSTRUCTION * answer.reconstruction + DIVERGENCE * answer.divergence
+        elif answer.dim() == truth.dim() + 1:
+            weights = 0.5 ** torch.arange(answer.shape[1])
+            each = torch.stack([self._loss(one.float(), truth) for one in answer.unbind(1)])
+            loss = total = (each * (weights / weights.sum()).to(each)).sum()
+        else:
+            loss = total = self._loss(answer.float(), truth)
+        _step(self.optimisers[0], total, self.segmenter)
+        return {"loss": loss.detach(), **noted}
+
+
+class Adversarial(nn.Module):
+    """A generator that learns from masks and from a critic, which learns to tell its masks from drawn ones.
+
+    The loss is that of Vox2Vox: adversarial and Dice; with `absolute`, pix2pix' L1 as well. Three things keep the
+    critic from being sure too early: a lower learning rate, one-sided label smoothing, and its accuracy is noted.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        critic: Critic,
+        loss: str,
+        *,
+        rate: float,
+        weight_decay: float,
+        absolute: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.segmenter, self.critic = generator, critic
+        self._loss, self._absolute = LOSSES[loss](), absolute
+        self.optimisers = [
+            torch.optim.AdamW(generator.parameters(), rate, weight_decay=weight_decay),
+            torch.optim.Adam(critic.parameters(), SLOWER * rate, betas=(0.5, 0.999)),
+        ]
+
+    def learn(self, images: torch.Tensor, truth: torch.Tensor, mixed: torch.autocast) -> dict[str, torch.Tensor]:
+        """One step of the critic and one of the generator."""
+        with mixed:
+            logits = self.segmenter(images)
+        shares = torch.softmax(logits.float(), dim=1)
+        with mixed:
+            drawn, made = self.critic(images, truth), self.critic(images, shares.detach())
+        judging = (_against(drawn, DRAWN) + _against(made, 0.0)) / 2
+        _step(self.optimisers[1], judging, self.critic)
+        with mixed:
+            fooled = self.critic(images, shares)
+        loss = self._loss(logits.float(), truth)
+        distance = self._absolute * functional.l1_loss(shares, truth) if self._absolute else 0.0
+        _step(self.optimisers[0], loss + ADVERSARIAL * _against(fooled, 1.0) + distance, self.segmenter)
+        right = ((drawn > 0).float().mean() + (made <= 0).float().mean()) / 2
+        return {"loss": loss.detach(), "critic": judging.detach(), "critic_accuracy": right.detach()}
+
+
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    """Labels (n, x, y, z) as shares (n, 3, x, y, z)."""
+    return functional.one_hot(labels.long(), CLASSES).movedim(-1, 1).float()
+
+
+def _against(logits: torch.Tensor, wanted: float) -> torch.Tensor:
+    return functional.binary_cross_entropy_with_logits(logits.float(), torch.full_like(logits.float(), wanted))
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, network: nn.Module) -> None:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
+    optimiser.step()

@@ -1,0 +1,146 @@
+"""From a case's files to what a network takes, and back: one spacing, one orientation, the brain alone, normalised."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from brainmri.segmentation3d.cases import CORE, OEDEMA, read_scan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from brainmri.segmentation3d.cases import Case, Scan
+
+    Array = NDArray[np.float32]
+    Labels = NDArray[np.uint8]
+
+FAINTEST, BRIGHTEST = -5.0, 5.0
+MARGIN_MM = 5.0  # kept around the brain
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A case as a network takes it: images (4, x, y, z) of `spacing` mm, x to the right, y to the front, z up.
+
+    `labels` (x, y, z) are 0, CORE and OEDEMA, None without a mask. `size` is the voxels of the case's own files, which
+    `back` needs; `orientation` says which of their axes is which, `corner` where in them the first voxel lies.
+    """
+
+    case: Case
+    images: Array
+    labels: Labels | None
+    spacing: float
+    scale: NDArray[np.float64]
+    corner: NDArray[np.float64]
+    size: tuple[int, ...]
+    orientation: NDArray[np.float64]
+    affine: NDArray[np.float64]
+
+    @property
+    def digest(self) -> str:
+        """Tells by its voxels whether a case was seen before, whatever its name."""
+        return hashlib.sha256(np.round(self.images, 1).astype(np.float16).tobytes()).hexdigest()[:16]
+
+    def back(self, values: NDArray[Any]) -> Array:
+        """Values (..., x, y, z) of the network's grid on the grid of the case's files; outside the brain 0."""
+        import nibabel.orientations as turns
+
+        straight = _turned_size(self.size, self.orientation)
+        where = zip(straight, self.corner, self.scale, strict=True)
+        places = [(np.arange(edge) - first) / step for edge, first, step in where]
+        lead = values.shape[:-3]
+        flat = np.asarray(values, dtype=np.float32).reshape(-1, *values.shape[-3:])
+        wide = np.stack([_interpolated(one, places) for one in flat])
+        undo = turns.ornt_transform(turns.axcodes2ornt("RAS"), self.orientation)
+        turned = np.stack([turns.apply_orientation(one, undo) for one in wide])
+        return turned.reshape(*lead, *self.size)
+
+
+def load(cases: Sequence[Case], spacing: float, on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
+    """Read cases and bring them to one spacing. Raises DataError for the first that cannot be used."""
+    made = []
+    for case in cases:
+        made.append(prepare(case, read_scan(case), spacing))
+        if on_progress:
+            on_progress(len(made), len(cases))
+    return made
+
+
+def prepare(case: Case, scan: Scan, spacing: float) -> Sample:
+    """A scan as a network takes it. The brain is what is not 0 in every modality."""
+    import nibabel.orientations as turns
+
+    orientation = turns.io_orientation(scan.affine)
+    images = np.stack([turns.apply_orientation(one, orientation) for one in scan.images])
+    mask = None if scan.mask is None else turns.apply_orientation(scan.mask, orientation)
+    own = scan.spacing[np.argsort(orientation[:, 0])]
+    first, last = _box((images != 0).any(axis=0), np.ceil(MARGIN_MM / own).astype(int))
+    scale = spacing / own
+    count = np.maximum(1, np.round((last - first) / scale)).astype(int)
+    places = [start + step * np.arange(edge) for start, step, edge in zip(first, scale, count, strict=True)]
+    blur = np.where(scale > 1.2, 0.4 * scale, 0)  # what is finer than the new voxels would be noise in them
+    seen = np.stack([_interpolated(_smooth(normalise(one), blur), places) for one in images])
+    labels = None if mask is None else _labels(mask, blur, places)
+    corner = np.asarray(first, dtype=np.float64)
+    return Sample(case, seen, labels, spacing, scale, corner, scan.images.shape[1:], orientation, scan.affine)
+
+
+def normalise(image: Array) -> Array:
+    """Grey values, which have no unit in MRI, as deviations from the mean of the brain, in its standard deviations.
+
+    Outside the brain, where the image is 0, it stays 0.
+    """
+    brain = image != 0
+    inside = image[brain]
+    if not inside.size:
+        return np.zeros_like(image)
+    values = np.clip((image - inside.mean()) / max(float(inside.std()), 1e-6), FAINTEST, BRIGHTEST)
+    return np.asarray(values * brain, dtype=np.float32)
+
+
+def _labels(mask: Labels, blur: NDArray[np.float64], places: Sequence[NDArray[np.float64]]) -> Labels:
+    """Labels on another grid: of each voxel the region that fills most of it, if that is half at least."""
+    shares = [_interpolated(_smooth((mask == region).astype(np.float32), blur), places) for region in (CORE, OEDEMA)]
+    core, oedema = shares
+    tumour = core + oedema >= 0.5
+    return np.where(tumour, np.where(core >= oedema, CORE, OEDEMA), 0).astype(np.uint8)
+
+
+def _box(inside: NDArray[np.bool_], margin: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First voxel of the box around what is set, and the one after its last."""
+    sides = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    first = np.array([side[0] for side in sides]) - margin
+    last = np.array([side[-1] + 1 for side in sides]) + margin
+    return np.maximum(first, 0), np.minimum(last, inside.shape)
+
+
+def _smooth(values: Array, blur: NDArray[np.float64]) -> Array:
+    return ndimage.gaussian_filter(values, blur) if blur.any() else values
+
+
+def _interpolated(values: NDArray[Any], places: Sequence[NDArray[np.float64]]) -> Array:
+    """Values at the crossings of `places`, linearly, axis by axis; 0 beyond the volume."""
+    result = np.asarray(values, dtype=np.float32)
+    for axis, at in enumerate(places):
+        edge = result.shape[axis]
+        lower = np.floor(at).astype(int)
+        share = np.reshape(at - lower, [-1 if other == axis else 1 for other in range(3)]).astype(np.float32)
+        inside = np.reshape((at >= -0.5) & (at <= edge - 0.5), share.shape)
+        before = np.take(result, np.clip(lower, 0, edge - 1), axis)
+        after = np.take(result, np.clip(lower + 1, 0, edge - 1), axis)
+        result = (before * (1 - share) + after * share) * inside
+    return result.astype(np.float32)
+
+
+def _turned_size(size: tuple[int, ...], orientation: NDArray[np.float64]) -> tuple[int, ...]:
+    straight = [0, 0, 0]
+    for axis, (target, _) in enumerate(orientation):
+        straight[int(target)] = size[axis]
+    return tuple(straight)

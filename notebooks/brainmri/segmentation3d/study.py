@@ -1,0 +1,265 @@
+"""A study in 3D: one family of networks, trained, and asked about patients that it never saw.
+
+Everything is in one folder, and goes on where it was interrupted:
+
+    epoch-NNNN.pt, history.json     the last checkpoint, and what each epoch came to
+    model.pt, model.json            the network, and what it was trained on (its card)
+    result.json                     the figures of the test, and those of each case
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from brainmri import __version__, data, fit
+from brainmri.runs import HOME, Run, open_run, write_whole
+from brainmri.segmentation3d import cohort as made_up
+from brainmri.segmentation3d import inference, measure, samples, sizes, training
+from brainmri.segmentation3d.cases import Cohort, read_cohort, read_scan
+from brainmri.segmentation3d.objectives import FAMILIES
+from brainmri.segmentation3d.patches import Patches
+from brainmri.segmentation3d.report import Result
+from brainmri.splits import LeakageError, Split, split_patients
+from brainmri.study import hardware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import nn
+
+    from brainmri.segmentation3d.inference import Answer
+    from brainmri.segmentation3d.measure import Found, Labels
+    from brainmri.segmentation3d.samples import Sample
+    from brainmri.segmentation3d.sizes import Size
+
+    Bars = Callable[[str], Callable[..., None]]
+
+RUNS = "segmentation_3d"  # where the notebooks of all families keep their trainings, for the one that compares them
+DEFAULT_LOSS = {"segmentation3d": "ce + dice", "vae": "ce + dice", "gan": "dice"}
+DIFFICULTY = 0.5  # of the made-up cohort
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was stored by a study, with its card."""
+
+    network: nn.Module
+    card: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """From a study's folder. Raises DataError where there is none."""
+        path = folder / "model.json"
+        if not path.is_file():
+            raise data.DataError(f"{folder} has no model.json. Give the folder that `brainmri train` wrote.")
+        card = json.loads(path.read_text(encoding="utf-8"))
+        network = sizes.segmenter(card["task"], sizes.Size(**card["size"]))
+        network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        return cls(network, card)
+
+    def load(self, cohort: Cohort, on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
+        """Cases as the network takes them."""
+        return samples.load(cohort.cases, float(self.card["size"]["spacing"]), on_progress)
+
+    def answer(self, sample: Sample) -> Answer:
+        """Probabilities on the network's grid, the mean over all ways of mirroring, and their spread."""
+        return inference.answer(self.network, sample.images, int(self.card["size"]["edge"]))
+
+    def labels(self, sample: Sample, answer: Answer) -> Labels:
+        """What is most probable in each voxel of the case's own files, small pieces left out."""
+        found = measure.labelled(sample.back(answer.probability))
+        voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
+        return measure.cleaned(found, float(self.card["smallest_ml"]), voxel_ml)
+
+    def refuse_known(self, asked: Sequence[Sample]) -> None:
+        """Raise LeakageError naming cases that the network, or the choice of what small is, learnt from."""
+        known = set(self.card["cases"])
+        seen = [sample.case.name for sample in asked if sample.digest in known]
+        if seen:
+            more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
+            raise LeakageError(
+                f"The network learnt from {', '.join(seen[:5])}{more}: a figure from them would be too good. "
+                "The figures of its test are in result.json."
+            )
+
+    def measure(self, sample: Sample, answer: Answer) -> dict[str, Found]:
+        """The answer held against the case's mask, on the grid of its files."""
+        truth = read_scan(sample.case)
+        if truth.mask is None:
+            raise data.DataError(f"{sample.case.name} has no mask to be held against.")
+        return measure.held_against(self.labels(sample, answer), truth.mask, truth.spacing)
+
+
+@dataclass
+class Study:
+    """One family on one cohort. `bars` makes a progress bar from a title; `size` may be one that was made to fit."""
+
+    cohort: Cohort
+    family: str
+    size_name: str
+    folder: Path
+    seed: int = 0
+    loss: str = ""
+    size: Size | None = None
+    bars: Bars = lambda _: lambda *_: None
+
+    def __post_init__(self) -> None:
+        self.loss = self.loss or DEFAULT_LOSS[self.family]
+        self.numbers = self.size or sizes.named(self.size_name)
+
+    @classmethod
+    def open(cls, cohort: Cohort, family: str, size_name: str, **options: Any) -> Study:
+        """The study with exactly these settings below ~/sciencebox-runs; one that an earlier kernel began goes on."""
+        study = cls(cohort, family, size_name, Path(), **options)
+        study.folder = open_run(RUNS, study.settings).folder
+        return study
+
+    @property
+    def name(self) -> str:
+        """The family in words, with its loss where that is not the usual one."""
+        usual = self.loss == DEFAULT_LOSS[self.family]
+        return FAMILIES[self.family] + ("" if usual else f", {self.loss} loss")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that the result depends on."""
+        data_name = "synthetic" if self.cohort.source.synthetic else self.cohort.root.name
+        return {
+            "name": f"{self.family}-{self.size_name}-{data_name}",
+            "task": self.family,
+            "size": asdict(self.numbers),
+            "seed": self.seed,
+            "loss": self.loss,
+            "data": fingerprint(self.cohort),
+            "version": __version__,
+        }
+
+    def samples(self) -> list[Sample]:
+        """The cases with a mask, on the network's grid."""
+        return samples.load(self.cohort.masked.cases, self.numbers.spacing, self.bars("reading cases"))
+
+    def division(self) -> Split:
+        """Which cases are learnt from, chosen by and asked about: never one patient in two of these."""
+        return split_patients(self.cohort.masked.patients, folds=self.numbers.folds, seed=self.seed)
+
+    def train(self, loaded: Sequence[Sample], division: Split) -> training.Training:
+        """Train, or go on, or find the training complete."""
+        numbers = self.numbers
+        run = Run(self.folder)
+        trained = training.Training(
+            sizes.learner(self.family, numbers, self.loss, self.seed), sizes.plan(numbers, self.seed), run
+        )
+        patches = Patches([loaded[index] for index in division.train], numbers.edge, self.seed)
+        checked = [loaded[index] for index in division.validation[: numbers.checked]]
+
+        def check() -> dict[str, float]:
+            return {"val_dice": float(np.mean([plain_dice(trained.family.segmenter, one, numbers) for one in checked]))}
+
+        trained.fit(patches, check, self.bars(f"training {self.name}"))
+        return trained
+
+    def finish(self, trained: training.Training, loaded: Sequence[Sample], division: Split) -> Trained:
+        """Choose on the validation set what is too small to be a tumour, and store the network with its card."""
+        network = trained.family.segmenter.eval()
+        chosen_by = [loaded[index] for index in division.validation]
+        answers, bar = [], self.bars("choosing on the validation set")
+        for done, sample in enumerate(chosen_by):
+            bar(done, len(chosen_by))
+            found = inference.answer(network, sample.images, self.numbers.edge, inference.PLAIN)
+            answers.append(measure.labelled(found.probability))
+        bar(len(chosen_by), len(chosen_by))
+        truths = [sample.labels for sample in chosen_by if sample.labels is not None]
+        smallest = measure.smallest_worth_keeping(answers, truths, self.numbers.spacing**3 / 1000)
+        learnt_from = [loaded[index].digest for part in (division.train, division.validation) for index in part]
+        card = {
+            **self.settings,
+            "data_name": self.cohort.source.credit,
+            "smallest_ml": smallest,
+            "cases": sorted(learnt_from),
+            "hardware": hardware(),
+            "made": time.strftime("%Y-%m-%d"),
+        }
+        fit.save(network.state_dict(), self.folder / "model.pt")
+        write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
+        return Trained.read(self.folder)
+
+    def ask(self, network: Trained, asked: Sequence[Sample]) -> list[Answer]:
+        """The network's answers about cases, in their order."""
+        answers, bar = [], self.bars(f"asking {self.name}")
+        for done, sample in enumerate(asked):
+            bar(done, len(asked))
+            answers.append(network.answer(sample))
+        bar(len(asked), len(asked))
+        return answers
+
+    def result(self, network: Trained, asked: Sequence[Sample], answers: Sequence[Answer], division: Split) -> Result:
+        """The figures of the test with their circumstances; stored as result.json."""
+        network.refuse_known(asked)
+        found = [network.measure(*pair) for pair in zip(asked, answers, strict=True)]
+        patients = [sample.case.patient for sample in asked]
+        history = Run(self.folder).read_history()
+        result = Result(
+            family=self.name,
+            task=self.family,
+            found={sample.case.name: one for sample, one in zip(asked, found, strict=True)},
+            patients=tuple(patients),
+            split=division.how,
+            source=self.cohort.source,
+            size=self.size_name,
+            hardware=hardware(),
+            steps=len(history) * self.numbers.steps,
+            seconds=sum(epoch["seconds"] for epoch in history),
+            weights=sum(weight.numel() for name, weight in network.network.named_parameters() if "vae_" not in name),
+            seed=self.seed,
+        )
+        Run(self.folder).write_result(result.as_json())
+        return result
+
+
+def plain_dice(network: nn.Module, sample: Sample, size: Size) -> float:
+    """Mean Dice of both regions on the network's own grid, asked once; for the learning curve."""
+    if sample.labels is None:
+        raise ValueError(f"{sample.case.name} has no mask")
+    found = inference.answer(network, sample.images, size.edge, inference.PLAIN)
+    return measure.mean_dice(measure.labelled(found.probability), sample.labels)
+
+
+def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bars: Bars | None = None) -> Cohort:
+    """The cases of a folder, else a site's below SCIENCEBOX_DATA, else a made-up cohort, which is drawn if need be."""
+    if folder:
+        return read_cohort(Path(folder))
+    site = data.site_folder()
+    if site.is_dir() and (found := _of_site(site)):
+        return found
+    size = sizes.named(size_name)
+    home = Path.home() / HOME / "data" / f"synthetic-3d-{size.cases}-cases-{size.spacing:g}-mm-seed-{seed}"
+    show = bars("drawing a synthetic cohort") if bars else None
+    return made_up.make(
+        home, cases=size.cases, spacing=size.spacing, difficulty=DIFFICULTY, seed=seed, on_progress=show
+    )
+
+
+def _of_site(site: Path) -> Cohort | None:
+    """Cases of three patients or more: fewer cannot be learnt from and asked about."""
+    try:
+        found = read_cohort(site).masked
+    except data.DataError:
+        return None
+    return found if len(set(found.patients)) >= 3 else None
+
+
+def fingerprint(cohort: Cohort) -> str:
+    """Changes when a case is added, removed, or replaced by files of another size."""
+    digest = hashlib.sha256()
+    for case in cohort:
+        paths = sorted({path for path, _ in case.images.values()} | ({case.mask} if case.mask else set()))
+        digest.update(repr((case.name, case.patient, [(path.name, path.stat().st_size) for path in paths])).encode())
+    return digest.hexdigest()[:16]

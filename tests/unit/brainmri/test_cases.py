@@ -1,0 +1,154 @@
+"""Four-modality cases in the layouts of BraTS and the Decathlon, and what is refused of them, in words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+from brainmri.data import DataError
+from brainmri.segmentation3d.cases import CORE, OEDEMA, read_cohort, read_scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHAPE = (6, 5, 4)
+OF_2018 = ("_t1", "_t1ce", "_t2", "_flair", "_seg")
+OF_2023 = ("-t1n", "-t1c", "-t2w", "-t2f", "-seg")
+
+
+def volume(values: np.ndarray, spacing: float = 1.0) -> nibabel.Nifti1Image:
+    return nibabel.Nifti1Image(values, np.diag([spacing, spacing, spacing, 1.0]))
+
+
+def labels(*values: int) -> np.ndarray:
+    mask = np.zeros(SHAPE, dtype=np.uint8)
+    mask.flat[: len(values)] = values
+    return mask
+
+
+def write_case(root: Path, name: str, endings: tuple[str, ...] = OF_2018, mask: np.ndarray | None = None) -> Path:
+    """A case whose modalities are filled with 1, 2, 3 and 4."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    for number, ending in enumerate(endings[:4], start=1):
+        nibabel.save(volume(np.full(SHAPE, number, dtype=np.float32)), folder / f"{name}{ending}.nii.gz")
+    nibabel.save(volume(labels(1, 2) if mask is None else mask), folder / f"{name}{endings[4]}.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("endings", "enhancing", "said"), [(OF_2018, 4, "BraTS 2018-2021"), (OF_2023, 3, "BraTS 2023")]
+)
+def test_brats_is_read_whatever_the_year(tmp_path: Path, endings: tuple[str, ...], enhancing: int, said: str) -> None:
+    write_case(tmp_path, "BraTS-GLI-00001-000", endings, labels(1, 2, enhancing))
+    cohort = read_cohort(tmp_path)
+    (case,) = cohort.cases
+    assert cohort.layout.startswith(said)
+    assert f"enhancing = {enhancing}" in cohort.layout
+    scan = read_scan(case)
+    assert [float(image.mean()) for image in scan.images] == [1, 2, 3, 4]
+    assert scan.mask is not None
+    assert scan.mask.flat[:4].tolist() == [CORE, OEDEMA, CORE, 0]
+
+
+def test_two_scans_of_a_patient_are_one_patient(tmp_path: Path) -> None:
+    for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000", "TCGA-DU-7294"):
+        write_case(tmp_path, name)
+    assert read_cohort(tmp_path).patients.tolist() == ["BraTS-GLI-00001"] * 2 + ["BraTS-GLI-00002", "TCGA-DU-7294"]
+
+
+def decathlon(root: Path, mask: np.ndarray, modality: dict[str, str] | None = None) -> Path:
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    described = {
+        "modality": modality or {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2w"},
+        "labels": {"0": "background", "1": "edema", "2": "non-enhancing tumor", "3": "enhancing tumour"},
+    }
+    (root / "dataset.json").write_text(json.dumps(described))
+    four = np.stack([np.full(SHAPE, number, dtype=np.float32) for number in (4, 1, 2, 3)], axis=-1)
+    nibabel.save(volume(four), root / "imagesTr/BRATS_001.nii.gz")
+    nibabel.save(volume(mask), root / "labelsTr/BRATS_001.nii.gz")
+    return root
+
+
+def test_the_decathlon_says_itself_what_its_numbers_mean(tmp_path: Path) -> None:
+    cohort = read_cohort(decathlon(tmp_path, labels(1, 2, 3)))
+    assert cohort.layout == "Medical Segmentation Decathlon: 1 = oedema, 2 = core, 3 = core"
+    scan = read_scan(cohort.cases[0])
+    assert [float(image.mean()) for image in scan.images] == [1, 2, 3, 4]
+    assert scan.mask is not None
+    assert scan.mask.flat[:4].tolist() == [OEDEMA, CORE, CORE, 0]
+
+
+def test_a_decathlon_task_of_other_images_is_refused(tmp_path: Path) -> None:
+    decathlon(tmp_path, labels(1), modality={"0": "CT"})
+    with pytest.raises(DataError, match=r"names no t1 and no t1ce and no t2 and no flair; modalities found: ct"):
+        read_cohort(tmp_path)
+
+
+def test_a_missing_modality_is_named(tmp_path: Path) -> None:
+    (write_case(tmp_path, "one") / "one_t2.nii.gz").unlink()
+    with pytest.raises(DataError, match=r"one in .* has no t2"):
+        read_cohort(tmp_path)
+
+
+def test_a_case_without_a_mask_is_read_but_not_learnt_from(tmp_path: Path) -> None:
+    (write_case(tmp_path, "one") / "one_seg.nii.gz").unlink()
+    cohort = read_cohort(tmp_path)
+    assert read_scan(cohort.cases[0]).mask is None
+    with pytest.raises(DataError, match="has no mask"):
+        _ = cohort.masked
+
+
+def not_finite() -> np.ndarray:
+    values = np.ones(SHAPE, dtype=np.float32)
+    values[0, 0, 0] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("ending", "replacement", "said"),
+    [
+        ("_t2", volume(not_finite()), "finite numbers"),
+        ("_t2", volume(np.ones((6, 5, 3), dtype=np.float32)), "another grid"),
+        ("_flair", volume(np.ones(SHAPE, dtype=np.float32), spacing=2.0), "of another spacing"),
+        ("_flair", volume(np.zeros(SHAPE, dtype=np.float32)), "every voxel is 0"),
+        ("_t1ce", volume(np.ones((*SHAPE, 2), dtype=np.float32)), "no single volume"),
+        ("_seg", volume(labels(1, 9)), "labels 0, 1, 9: BraTS 2018-2021 has 1, 2 and 4"),
+        ("_seg", volume(labels(3, 4)), "Map others to these first"),
+        ("_seg", volume(np.full(SHAPE, 0.5, dtype=np.float32)), "without interpolation"),
+        ("_seg", volume(labels(1), spacing=2.0), "another grid"),
+    ],
+)
+def test_what_cannot_be_used_is_said_with_its_file(
+    tmp_path: Path, ending: str, replacement: nibabel.Nifti1Image, said: str
+) -> None:
+    folder = write_case(tmp_path, "one")
+    nibabel.save(replacement, folder / f"one{ending}.nii.gz")
+    (case,) = read_cohort(tmp_path).cases
+    with pytest.raises(DataError, match=f"one{ending}.nii.gz.*{said}"):
+        read_scan(case)
+
+
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write_case(tmp_path, "one") / "one_t1.nii.gz"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DataError, match="no readable NIfTI file"):
+        read_scan(read_cohort(tmp_path).cases[0])
+
+
+def test_a_folder_of_something_else_is_refused_with_the_layouts(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no case of four modalities. Lay them out as BraTS does"):
+        read_cohort(tmp_path)
+    with pytest.raises(DataError, match="There is no folder"):
+        read_cohort(tmp_path / "nowhere")
+
+
+def test_a_name_in_two_folders_is_refused(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", "one")
+    write_case(tmp_path / "b", "one")
+    with pytest.raises(DataError, match="has one in more than one folder"):
+        read_cohort(tmp_path)
