@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
+import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -23,7 +28,6 @@ from tests.unit.helm.chart import CHART, GOLDEN, ROOT, find_helm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAMESPACE, JOBS = "sciencebox", "sciencebox-jobs"
 HUB = f"system:serviceaccount:{NAMESPACE}:hub"
@@ -122,9 +126,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @contextmanager
 def _deployments(plane: rig.ControlPlane) -> Iterator[None]:
-    """The controllers of Deployments, which the rig has no other use for."""
+    """The controllers of Deployments and Jobs, which the rig has no other use for."""
     command = [plane.program, "kube-controller-manager", f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false"]
-    command += ["--secure-port=0", "--controllers=deployment-controller,replicaset-controller"]
+    command += ["--secure-port=0", "--controllers=deployment-controller,replicaset-controller,job-controller"]
     with (plane.folder / "deployments.log").open("wb") as log:
         controllers = subprocess.Popen(command, stdout=log, stderr=log)
         try:
@@ -271,6 +275,68 @@ def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Site, installe
     done = site.plane.try_kubectl("apply", "--namespace", JOBS, "--filename=-", stdin=json.dumps(pod))
     assert 'violates PodSecurity "restricted' in done.stderr
     assert "runAsNonRoot" in done.stderr
+
+
+def notebook(folder: Path) -> dict[str, Any]:
+    """The cells of the notebook that describe a job and ask the cluster, as a session's kernel has run them."""
+    scope: dict[str, Any] = {"json": json, "os": os, "ssl": ssl, "sys": sys, "Path": Path, "Request": Request}
+    scope |= {"urlopen": urlopen, "time": time, "work": {"STEPS": "1"}, "name": "train"}
+    for cell in json.loads((ROOT / "notebooks/40_beyond_one_server.ipynb").read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and source.startswith(
+            ("def container", "def objects", "ACCOUNT =", "def run_there")
+        ):
+            exec(source, scope)
+    return scope
+
+
+@pytest.fixture
+def session(site: Site, installed: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kubelets put into a session's pod: its account's token, and where the API server is."""
+    account = tmp_path / "account"
+    account.mkdir()
+    (account / "token").write_text(site.plane.kubectl("create", "token", "sciencebox-session", "-n", NAMESPACE).strip())
+    (account / "namespace").write_text(NAMESPACE)
+    (account / "ca.crt").write_bytes(site.plane.authority.read_bytes())
+    monkeypatch.setenv("SCIENCEBOX_JOB_ACCOUNT", str(account))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(site.plane.ports["api"]))
+
+
+def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Site, session: None, tmp_path: Path) -> None:
+    scope = notebook(tmp_path)
+    scope["wanted"] = scope["objects"]("train", "print()", 2)
+    for each in scope["wanted"]:
+        scope["kubernetes"]("POST", scope["PATHS"][each["kind"]], each)
+    plane = site.plane
+    plane.kubectl("wait", "--for=jsonpath={.status.active}=2", "job/train", "--namespace", JOBS, "--timeout=60s")
+    pods = json.loads(plane.kubectl("get", "pods", "--namespace", JOBS, "--output=json"))["items"]
+    assert sorted(pod["spec"]["hostname"] for pod in pods) == ["train-0", "train-1"]
+    assert {pod["spec"]["subdomain"] for pod in pods} == {"train"}
+    told = scope["states"]()
+    assert len(told) == 2
+    assert all(state.startswith("Pending: 0/1 nodes are available") for state in told.values())  # it has no GPU
+
+    for pod in pods:
+        done = json.dumps({"status": {"phase": "Succeeded"}})
+        arguments = ("patch", "pod", pod["metadata"]["name"], "--subresource=status", "--type=merge", f"--patch={done}")
+        plane.kubectl(*arguments, "--namespace", JOBS)
+    plane.kubectl("wait", "--for=condition=complete", "job/train", "--namespace", JOBS, "--timeout=60s")
+    for each in reversed(scope["wanted"]):
+        scope["kubernetes"]("DELETE", f"{scope['PATHS'][each['kind']]}/train?propagationPolicy=Background")
+    assert "train" not in plane.kubectl("get", "jobs,services,configmaps", "--namespace", JOBS, "--output=name")
+
+
+def test_more_gpus_than_jobs_may_have_are_not_given(site: Site, session: None, tmp_path: Path) -> None:
+    scope = notebook(tmp_path)
+    for each in scope["objects"]("large", "print()", 3):
+        scope["kubernetes"]("POST", scope["PATHS"][each["kind"]], each)
+    plane = site.plane
+    plane.kubectl("wait", "--for=jsonpath={.status.active}=2", "job/large", "--namespace", JOBS, "--timeout=60s")
+    used = json.loads(plane.kubectl("get", "resourcequota", "sciencebox-jobs", "--namespace", JOBS, "--output=json"))
+    assert used["status"]["hard"]["requests.nvidia.com/gpu"] == "2"
+    assert len(plane.kubectl("get", "pods", "--namespace", JOBS, "--output=name").split()) == 2
+    plane.kubectl("delete", "job,service,configmap", "--selector=app.kubernetes.io/name=large", "--namespace", JOBS)
 
 
 def test_an_upgrade_keeps_password_and_claims_and_starts_another_hub(

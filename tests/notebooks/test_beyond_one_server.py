@@ -1,0 +1,105 @@
+"""`40_beyond_one_server`: on a single server, and the part of it that sends a job to a cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
+
+import pytest
+
+from tests.notebooks.conftest import NOTEBOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.notebooks.conftest import Executed
+
+NAME = "40_beyond_one_server"
+REPORT = {"workers": 2, "losses": [0.5]}
+
+
+@pytest.mark.notebooks
+def test_two_workers_learn_what_one_does_and_the_job_is_written(
+    execute: Callable[..., Executed], tmp_path: Path
+) -> None:
+    done = execute(NAME, tmp_path)
+    assert done.complaints == []
+    assert done.figures == 1
+    assert "SYNTHETIC heads, drawn by the program" in done.shown
+    assert float(re.search(r"Largest difference of a loss\s+(\S+)", done.shown)[1]) < 1e-4  # type: ignore[index]
+    assert "Nothing was sent." in done.shown
+    manifest = tmp_path / "sciencebox-runs" / NAME / "job.json"
+    config, service, job = json.loads(manifest.read_text())["items"]
+    assert "DistributedDataParallel" in config["data"]["train.py"]
+    assert service["spec"]["clusterIP"] == "None"
+    assert (job["spec"]["completions"], job["spec"]["completionMode"]) == (2, "Indexed")
+    assert job["spec"]["template"]["spec"]["containers"][0]["command"][0].startswith("/cvmfs/")
+
+
+class Cluster:
+    """An API server that answers what a test says, in order, and notes what it was asked."""
+
+    def __init__(self, *ends: dict[str, Any]) -> None:
+        self.ends = list(ends)
+        self.asked: list[tuple[str, str]] = []
+
+    def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        self.asked.append((method, path.split("/", 2)[-1]))
+        if path.endswith("/log"):
+            return f"a warning\n{json.dumps(REPORT)}\n"
+        if "/pods?" in path:
+            return {"items": [{"metadata": {"name": "train-0"}, "status": {"phase": "Running"}}]}
+        return {"status": self.ends.pop(0)} if method == "GET" else {}
+
+
+def sender(cluster: Any) -> Callable[[], dict[str, Any]]:
+    """`run_there` of the notebook, before this cluster."""
+    cells = json.loads((NOTEBOOKS / f"{NAME}.ipynb").read_text())["cells"]
+    scope: dict[str, Any] = {"json": json, "os": __import__("os"), "Path": __import__("pathlib").Path, "name": "train"}
+    scope["time"] = type(
+        "Clock", (), {"strftime": staticmethod(lambda _: "12:00"), "sleep": staticmethod(lambda _: None)}
+    )
+    scope["wanted"] = [{"kind": "ConfigMap"}, {"kind": "Service"}, {"kind": "Job"}]
+    for cell in cells:
+        source = "".join(cell["source"])
+        if "def kubernetes(" in source or "def run_there(" in source:
+            exec(source, scope)
+            scope["kubernetes"] = cluster
+    return scope["run_there"]
+
+
+def over(kind: str) -> dict[str, Any]:
+    return {"conditions": [{"type": kind, "status": "True", "message": "a pod failed"}]}
+
+
+def removed(cluster: Cluster) -> int:
+    return sum(method == "DELETE" for method, _ in cluster.asked)
+
+
+def test_a_job_is_followed_to_its_end_and_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    cluster = Cluster({}, {}, over("Complete"))
+    assert sender(cluster)() == REPORT
+    assert [method for method, _ in cluster.asked[:3]] == ["POST"] * 3
+    assert removed(cluster) == 3
+    assert capsys.readouterr().out.count("Running") == 1  # told once, not at every look
+
+
+def test_a_job_that_fails_says_what_its_workers_said() -> None:
+    cluster = Cluster(over("Failed"))
+    with pytest.raises(RuntimeError, match=r"a pod failed\n(.*\n)*a warning"):
+        sender(cluster)()
+    assert removed(cluster) == 3
+
+
+def test_what_cannot_be_removed_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Gone(Cluster):
+        def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+            if method == "DELETE":
+                raise URLError("no route")
+            return super().__call__(method, path, body)
+
+    assert sender(Gone(over("Complete")))() == REPORT
+    assert "Job train was not removed" in capsys.readouterr().out
