@@ -124,7 +124,10 @@ def _show(page: Page, heading: str) -> None:
     """Go to a part of the notebook by its table of contents."""
     page.get_by_role("tab", name=re.compile("^Table of Contents")).click()
     page.locator(".jp-TableOfContents-tree").get_by_text(heading, exact=True).click()
-    page.locator(".jp-Notebook img:visible").first.wait_for()
+    title = page.locator(".jp-Notebook .jp-Cell").filter(has=page.get_by_role("heading", name=heading))
+    plot = title.locator("xpath=following-sibling::*").locator("img").first
+    plot.scroll_into_view_if_needed()
+    page.wait_for_function("plot => plot.complete && plot.naturalWidth > 0", arg=plot.element_handle())
 
 
 def _is_over(page: Page, service: Service, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sciencebox.host.command import ask
 from sciencebox.host.compose import Places, caller_environment, command_line, env_file, optional, overlay
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose
+from sciencebox.host.firewall import Addresses
 from sciencebox.sessions.attach import DriverFiles
 from sciencebox.settings import Settings
 
@@ -65,6 +67,7 @@ def configuration(
         places,
         socket=Path("/run/docker.sock"),
         hostname="box.example",
+        addresses=Addresses(IPv4Network("172.20.0.0/16")),
         hub_inputs="h",
         caddy_inputs="c",
     )
@@ -83,7 +86,7 @@ def configuration(
 @pytest.mark.parametrize("tls", SERVERS)
 def test_it_is_understood_without_a_word_of_warning(compose: Compose, tmp_path: Path, tls: str) -> None:
     found = configuration(compose, tmp_path, SERVERS[tls], with_overlay=False)
-    assert set(found["services"]) == {"caddy", "proxy", "hub"}
+    assert set(found["services"]) == {"caddy", "proxy", "hub", "firewall"}
     assert found["networks"]["sessions"]["name"] == "box-sessions"
     hub = found["services"]["hub"]
     assert "pid" not in hub
@@ -106,16 +109,30 @@ def test_the_overlay_adds_the_driver_to_the_hub(compose: Compose, tmp_path: Path
 
 def test_monitoring_is_for_this_server_s_own_eyes(compose: Compose, tmp_path: Path) -> None:
     services = configuration(compose, tmp_path, {}, with_overlay=False, monitoring={"enabled": True})["services"]
-    assert set(services) == {"caddy", "proxy", "hub", "prometheus"}
+    assert set(services) == {"caddy", "proxy", "hub", "firewall", "prometheus"}
     (port,) = services["prometheus"]["ports"]
     assert "127.0.0.1" in str(port)
     assert not any("TOKEN" in str(value) for value in services["prometheus"].get("environment", {}))
 
 
+def test_hub_and_proxy_have_addresses_that_no_session_gets(compose: Compose, tmp_path: Path) -> None:
+    services = configuration(compose, tmp_path, {}, with_overlay=False)["services"]
+    fixed = {name: services[name]["networks"]["sessions"]["ipv4_address"] for name in ("hub", "proxy")}
+    assert fixed == {"hub": "172.20.0.2", "proxy": "172.20.0.3"}
+
+
+def test_the_firewall_can_set_rules_and_nothing_else(compose: Compose, tmp_path: Path) -> None:
+    firewall = configuration(compose, tmp_path, {}, with_overlay=False)["services"]["firewall"]
+    assert (firewall["cap_drop"], firewall["cap_add"], firewall["read_only"]) == (["ALL"], ["NET_ADMIN"], True)
+    assert "firewall.nft" in str(firewall["volumes"])
+    without = configuration(compose, tmp_path / "x", {}, with_overlay=False, firewall={"enabled": False})["services"]
+    assert "firewall" not in without
+
+
 def test_the_published_stack_has_a_server_that_can_only_read_it(compose: Compose, tmp_path: Path) -> None:
     stack = {"publish": {"enabled": True, "port": 8100}}
     services = configuration(compose, tmp_path, {}, with_overlay=False, stack=stack)["services"]
-    assert set(services) == {"caddy", "proxy", "hub", "repository"}
+    assert set(services) == {"caddy", "proxy", "hub", "firewall", "repository"}
     server = services["repository"]
     assert server["read_only"] is True
     assert server["cap_drop"] == ["ALL"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -107,6 +108,7 @@ def test_only_the_front_is_reached_from_outside(up: Deployment) -> None:
     server = up.values["server"]
     assert published == {
         "caddy": sorted([str(server["https_port"]), str(server["http_port"])]),
+        "firewall": [],
         "hub": [],
         "proxy": [],
     }
@@ -123,8 +125,11 @@ def test_down_keeps_the_data_and_destroy_asks(up: Deployment) -> None:
     mark = up.data_root / "homes/ada/work.txt"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("results")
+    rules = ["nft", "list", "table", "inet", f"sciencebox-{up.values['name']}"]
+    assert subprocess.run(rules, capture_output=True, check=False).returncode == 0
     assert up.run("down").returncode == 0
     assert up.containers() == {}
+    assert subprocess.run(rules, capture_output=True, check=False).returncode != 0, "the kernel's rules are gone, too"
     assert mark.read_text() == "results"
     assert up.run("status").returncode == 1
     refused = up.run("destroy", answer="\n")
