@@ -256,6 +256,17 @@ class PretendDesk:
     def inventory(self) -> Inventory:
         return self._inventory
 
+    @property
+    def ledger(self) -> tuple[Holding, ...]:
+        return tuple(self._broker.ledger)
+
+    @property
+    def readable(self) -> bool:
+        return self._broker.readable
+
+    def see_use(self, user: str, since: float, until: float) -> None:
+        """Nobody's share is asked for."""
+
     async def refresh_ledger(self) -> None:
         """It is read with everything else."""
 

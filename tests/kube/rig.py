@@ -213,7 +213,7 @@ class ControlPlane:
 @contextmanager
 def running(folder: Path) -> Iterator[ControlPlane]:
     """A control plane that is ready, until the context ends. Raises RigError."""
-    plane = ControlPlane(program(), folder, {name: _free_port() for name in ("etcd", "peer", "api")})
+    plane = ControlPlane(program(), folder, {name: free_port() for name in ("etcd", "peer", "api")})
     folder.joinpath("tokens.csv").write_text(f'{ADMIN_TOKEN},admin,1,"system:masters"\n', encoding="utf-8")
     subprocess.run(
         ["openssl", "genrsa", "-out", folder / "service-accounts.key", "2048"], check=True, capture_output=True
@@ -231,7 +231,7 @@ def running(folder: Path) -> Iterator[ControlPlane]:
             plane.end(part)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     return port

@@ -295,26 +295,16 @@ def queue(claims: Iterable[Claim]) -> tuple[Claim, ...]:
     return tuple(sorted(waiting, key=lambda claim: (-claim.priority, claim.created, claim.session)))
 
 
-def ahead_of(session: str, waiting: Sequence[Claim]) -> tuple[Claim, ...] | None:
-    """Who waits for the same and comes first; None where the session does not wait."""
-    place = next((n for n, claim in enumerate(waiting) if claim.session == session), None)
-    if place is None:
-        return None
-    return tuple(claim for claim in waiting[:place] if claim.competes_with(waiting[place]))
+def ahead_of(mine: Claim, waiting: Sequence[Claim]) -> tuple[Claim, ...]:
+    """Who waits for the same and comes first."""
+    return tuple(claim for claim in waiting[: waiting.index(mine)] if claim.competes_with(mine))
 
 
-def rivals(session: str, waiting: Sequence[Claim]) -> int:
-    """How many wait for the same as this session does, it included."""
-    mine = next((claim for claim in waiting if claim.session == session), None)
-    return sum(claim.competes_with(mine) for claim in waiting) if mine else 0
+def rivals(mine: Claim, waiting: Iterable[Claim]) -> int:
+    """How many wait for the same, this one included."""
+    return sum(claim.competes_with(mine) for claim in waiting)
 
 
-def holders_of_the_same(session: str, claims: Iterable[Claim]) -> tuple[str, ...]:
-    """Who holds what this session waits for."""
-    known = tuple(claims)
-    mine = next((claim for claim in known if claim.session == session), None)
-    if mine is None:
-        return ()
-    # What a holder of any GPU got is of some kind; what is asked for by kind tells who can be waited for.
-    same = {claim.user for claim in known if claim.node and claim.resource == mine.resource}
-    return tuple(sorted(same))
+def holders(mine: Claim, claims: Iterable[Claim]) -> tuple[str, ...]:
+    """Who holds what this one waits for: what somebody got who asked for any GPU may be of its kind."""
+    return tuple(sorted({claim.user for claim in claims if claim.node and claim.competes_with(mine)}))

@@ -60,12 +60,13 @@ def why_waiting(said: str) -> str:
         return reason
     nodes = head.rpartition("/")[2]
     tally: Counter[str] = Counter()
-    for clause in re.split(r", (?=\d+ )", clauses.rstrip(". ")):
+    for clause in re.split(r", (?=\d+ )", clauses.split(". ")[0].rstrip(".")):
         match = _COUNTED.fullmatch(clause)
         tally[_node(match[2] if match else clause)] += int(match[1]) if match else 0
+    if nodes == "1":
+        return f"The cluster's one node has {' and '.join(tally)}."
     parts = [f"{count or nodes} {'has' if count == 1 else 'have'} {words}" for words, count in tally.items()]
-    whole = "Of the cluster's one node" if nodes == "1" else f"Of the cluster's {nodes} nodes"
-    return f"{whole}, {', '.join(parts)}."
+    return f"Of the cluster's {nodes} nodes, {', '.join(parts)}."
 
 
 def _node(clause: str) -> str:

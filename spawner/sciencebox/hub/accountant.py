@@ -21,7 +21,7 @@ from sciencebox.accounting.quota import WEEK_S, BooksError
 if TYPE_CHECKING:
     from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.store import LeaseStore
-    from sciencebox.sessions.desk import Desk
+    from sciencebox.hub.base import AnyDesk
 
 HALF_LIVES = 20  # after which what was used counts less than a millionth
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Accountant:
     """One for the hub."""
 
-    def __init__(self, store: LeaseStore, desk: Desk) -> None:
+    def __init__(self, store: LeaseStore, desk: AnyDesk) -> None:
         self._store = store
         self._desk = desk
         self._meter = Meter()
@@ -43,16 +43,16 @@ class Accountant:
         self._desk.watchers.append(self._meter.see)
         half_life_s = 3600 * self._desk.settings.queue.half_life_hours
         try:
-            await self._desk.engine.run(self._store.migrate)
+            await asyncio.to_thread(self._store.migrate)
             self._is_ready = True
-            lately = await self._desk.engine.run(self._store.since, time.time() - HALF_LIVES * half_life_s)
+            lately = await asyncio.to_thread(self._store.since, time.time() - HALF_LIVES * half_life_s)
         except SQLAlchemyError as error:
             log.error("What was used of the GPUs lately is not known: %s", error)
             return
-        held = {(holding.session, holding.uuid, holding.since) for holding in self._desk.broker.ledger}
+        held = {(holding.session, holding.uuid, holding.since) for holding in self._desk.ledger}
         for lease in lately:
             if lease.key not in held:  # what goes on is counted by the broker, from its beginning
-                self._desk.broker.see_use(lease.user, lease.since, lease.until)
+                self._desk.see_use(lease.user, lease.since, lease.until)
 
     async def run(self) -> None:
         """Write for as long as the hub runs."""
@@ -78,23 +78,23 @@ class Accountant:
         try:
             await self._write()  # what ended a moment ago counts
             if user is None:
-                return await self._desk.engine.run(self._store.since, moment)
-            return await self._desk.engine.run(self._store.of, user, moment)
+                return await asyncio.to_thread(self._store.since, moment)
+            return await asyncio.to_thread(self._store.of, user, moment)
         except SQLAlchemyError as error:
             raise BooksError(str(error)) from error
 
     async def _write(self) -> None:
-        if not self._is_ready or not self._desk.broker.readable:
+        if not self._is_ready or not self._desk.readable:
             return
         async with self._writing:
-            holdings = self._desk.broker.ledger
+            holdings = self._desk.ledger
             kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
             seen = self._meter.take()
             try:
-                going = await self._desk.engine.run(self._store.going)
+                going = await asyncio.to_thread(self._store.going)
                 leases = changes(going, holdings, kinds, time.time(), seen)
                 if leases:
-                    await self._desk.engine.run(self._store.write, leases)
+                    await asyncio.to_thread(self._store.write, leases)
             except BaseException:
                 self._meter.give_back(seen)
                 raise

@@ -7,6 +7,7 @@ whoever signs in with it to the page that changes it, and removes the file once 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,8 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
             return None
         changed: bool | None = super().change_password(username, new_password)
         if changed and username == self.administrator and self.first_password_file:
-            Path(self.first_password_file).unlink(missing_ok=True)
+            with suppress(OSError):  # a secret that a cluster mounts stays; it opens nothing any more
+                Path(self.first_password_file).unlink(missing_ok=True)
         return changed
 
     def get_handlers(self, app: Any) -> list[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The hub: JupyterHub with the desk that grants GPUs, opened before any session is looked at."""
+"""The hub: JupyterHub with the desk where GPUs are asked for, opened before any session is looked at."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from sciencebox.sessions import tasks
 from sciencebox.sessions.faults import Faults
 
 if TYPE_CHECKING:
+    import asyncio
+
+    from sciencebox.hub.base import AnyDesk
     from sciencebox.sessions.desk import Desk
 
 
-class ScienceBoxHub(JupyterHub):
-    """JupyterHub whose spawners share one desk (`user.settings["app"].desk`)."""
+class DeskHub(JupyterHub):
+    """JupyterHub whose spawners share one desk (`user.settings["app"].desk`), with its pages and its accounts."""
 
-    name = "sciencebox-hub"
-    desk: Desk
+    desk: AnyDesk
     live: Live
-    faults: Faults
+    accountant: Accountant
+    caretaker: Caretaker
 
     def init_handlers(self) -> None:
         """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
@@ -45,35 +48,37 @@ class ScienceBoxHub(JupyterHub):
     def init_tornado_settings(self) -> None:
         """The hub's web settings, with the desk for the pages."""
         self.live = Live(self.desk)
-        self.faults = Faults(os.environ.get("SCIENCEBOX_NVML") or LIBRARY, self.desk.mark)
-        self.desk.watchers.append(self.faults.see)
         super().init_tornado_settings()
         self.tornado_settings["sciencebox"] = self.desk
 
-    async def init_spawners(self) -> Any:
-        """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
-        await self.desk.open()
+    async def open_accounts(self) -> None:
+        """Know who had which GPU, and count what is asked for. The desk is open."""
         self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
         await self.accountant.open()
         self.desk.lately = self.accountant.lately
         self.desk.answered = Metrics(self.desk, REGISTRY).answered
-        count = await super().init_spawners()
-        known = {
-            spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
-        }
-        await self.desk.remove_strangers(known)
-        return count
 
     async def start(self) -> None:
-        """Answer; then bring back who waited for a GPU before the restart, and keep the time of sessions."""
+        """Answer; then keep the books, and the time of sessions."""
         await super().start()
-        caretaker = Caretaker(self.hub.api_url, self._service_map[SERVICE].api_token)
-        self._beside = [
-            tasks.start(caretaker.bring_back(self.desk.room), "bringing back who waited"),
+        self.caretaker = Caretaker(self.own_api_url, self._service_map[SERVICE].api_token)
+        self._beside: list[asyncio.Task[None]] = [
             tasks.start(self.accountant.run(), "writing down leases"),
-            tasks.start(self.faults.run(), "hearing of GPUs that fail"),
-            tasks.start(caretaker.keep_time(self._time_is_over_for), "stopping sessions in time"),
+            tasks.start(self.caretaker.keep_time(self._time_is_over_for), "stopping sessions in time"),
         ]
+
+    @property
+    def own_api_url(self) -> str:
+        """Where the hub reaches its own API."""
+        return str(self.hub.api_url)
+
+    def faults_of(self, _spawner: Any) -> list[str]:
+        """What a session's user should know of its GPUs, in sentences."""
+        return []
+
+    def session_of(self, spawner: Any) -> str:
+        """The name that a user's session has where it runs."""
+        raise NotImplementedError
 
     def _time_is_over_for(self) -> list[str]:
         """Users whose session has held its GPUs for as long as it may."""
@@ -83,7 +88,48 @@ class ScienceBoxHub(JupyterHub):
     def _runs(self, user: str, session: str) -> bool:
         """Whether it is this hub's session, and not about to stop. Other deployments look after their own."""
         spawner = self.users[user].spawner if user in self.users else None
-        return spawner is not None and spawner.ready and spawner.object_name == session
+        return spawner is not None and spawner.ready and self.session_of(spawner) == session
+
+
+class ScienceBoxHub(DeskHub):
+    """The hub of one server: sessions are containers of its engine."""
+
+    name = "sciencebox-hub"
+    desk: Desk
+    faults: Faults
+
+    def init_tornado_settings(self) -> None:
+        """With an ear for cards that fail."""
+        self.faults = Faults(os.environ.get("SCIENCEBOX_NVML") or LIBRARY, self.desk.mark)
+        self.desk.watchers.append(self.faults.see)
+        super().init_tornado_settings()
+
+    async def init_spawners(self) -> Any:
+        """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
+        await self.desk.open()
+        await self.open_accounts()
+        count = await super().init_spawners()
+        known = {
+            spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
+        }
+        await self.desk.remove_strangers(known)
+        return count
+
+    async def start(self) -> None:
+        """Then bring back who waited for a GPU before the restart."""
+        await super().start()
+        self._beside += [
+            tasks.start(self.caretaker.bring_back(self.desk.room), "bringing back who waited"),
+            tasks.start(self.faults.run(), "hearing of GPUs that fail"),
+        ]
+
+    def faults_of(self, spawner: Any) -> list[str]:
+        """What its cards' driver told."""
+        return self.faults.told(spawner.container_name)
+
+    def session_of(self, spawner: Any) -> str:
+        """Its container."""
+        return str(spawner.object_name)
 
     async def cleanup(self) -> None:
         """Stop. Who waits keeps the place for when the hub is back."""

@@ -3,14 +3,82 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from jupyterhub.handlers.base import BaseHandler
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+
+    from sciencebox.accounting.leases import Lease
+    from sciencebox.accounting.quota import Budget
+    from sciencebox.gpus.broker import Grant, Place, Refusal
+    from sciencebox.gpus.device import Device, Health, Inventory
+    from sciencebox.gpus.marks import Mark
+    from sciencebox.gpus.pool import Holding
     from sciencebox.hub.accountant import Accountant
     from sciencebox.hub.live import Live
-    from sciencebox.sessions.desk import Desk
+    from sciencebox.sessions.options import Offer
+    from sciencebox.sessions.signal import Signal
+    from sciencebox.sessions.snapshot import Snapshot
+    from sciencebox.sessions.stack import Stacks
+    from sciencebox.settings import Settings
+
+
+class AnyDesk(Protocol):
+    """Where sessions ask for GPUs, as far as pages, metrics and accounts know it: one server's desk or a cluster's."""
+
+    settings: Settings
+    stacks: Stacks
+    answered: Callable[[Grant | Refusal, float], None]
+    lately: Callable[[str], Awaitable[list[Lease]]]
+    watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]]
+
+    @property
+    def changed(self) -> Signal:
+        """Tells when somebody has or wants something else."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """Every GPU."""
+
+    @property
+    def ledger(self) -> tuple[Holding, ...]:
+        """Who holds what, by what runs."""
+
+    @property
+    def readable(self) -> bool:
+        """Whether that is certain."""
+
+    async def refresh(self) -> object:
+        """Look, unless that was done a moment ago."""
+
+    async def refresh_ledger(self) -> object:
+        """Look who holds what."""
+
+    def offer(self, groups: Iterable[str] = ()) -> Offer:
+        """What a member of these groups may choose now."""
+
+    def snapshot(self) -> Snapshot:
+        """Everything that pages show."""
+
+    def queue(self) -> tuple[Place, ...]:
+        """Everybody who waits, the next one first."""
+
+    def over(self) -> tuple[Holding, ...]:
+        """What sessions hold that have held it for as long as they may."""
+
+    def see_use(self, user: str, since: float, until: float) -> None:
+        """Somebody used a GPU before the hub started."""
+
+    async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
+        """What is left of a quota. Raises BooksError."""
+
+    async def mark(self, mark: Mark) -> None:
+        """Let nobody have a GPU. Raises MarksError."""
+
+    async def unmark(self, uuid: str, health: Health, by: str) -> None:
+        """Take that back. Raises MarksError."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +98,9 @@ class DeskHandler(BaseHandler):
     """One that knows the desk and its reader."""
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> AnyDesk:
         """Where GPUs are granted."""
-        desk: Desk = self.settings["sciencebox"]
+        desk: AnyDesk = self.settings["sciencebox"]
         return desk
 
     @property

@@ -44,7 +44,7 @@ def build_config(settings: Settings, place: Place) -> Config:
     """Put the hub together."""
     config = Config()
     _hub(config, settings, place)
-    _accounts(config, settings, place)
+    accounts(config, settings, place.secrets)
     _sessions(config, settings, place)
     return config
 
@@ -57,6 +57,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.template_paths = [str(HERE / "templates")]
     c.JupyterHub.template_vars = {
         "sciencebox_simulated": settings.gpus.simulate > 0,
+        "sciencebox_accounts": True,
         "sciencebox_grace": wording.span(60 * settings.queue.grace_minutes),
     }
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
@@ -81,7 +82,8 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.init_spawners_timeout = 30
 
 
-def _accounts(c: Any, settings: Settings, place: Place) -> None:
+def accounts(c: Any, settings: Settings, secrets: Path) -> None:
+    """Accounts that the hub itself keeps, with first passwords from the folder `secrets`."""
     accounts = settings.accounts
     c.JupyterHub.authenticator_class = ScienceBoxAuthenticator
     c.Authenticator.admin_users = {accounts.administrator}
@@ -92,8 +94,8 @@ def _accounts(c: Any, settings: Settings, place: Place) -> None:
     c.ScienceBoxAuthenticator.allowed_failed_logins = 5
     c.ScienceBoxAuthenticator.seconds_before_next_try = 60
     c.ScienceBoxAuthenticator.administrator = accounts.administrator
-    c.ScienceBoxAuthenticator.first_password_file = str(place.secrets / "first_password")
-    c.ScienceBoxAuthenticator.demo_passwords_file = str(place.secrets / "demo_passwords.json")
+    c.ScienceBoxAuthenticator.first_password_file = str(secrets / "first_password")
+    c.ScienceBoxAuthenticator.demo_passwords_file = str(secrets / "demo_passwords.json")
 
 
 def _sessions(c: Any, settings: Settings, place: Place) -> None:

@@ -29,11 +29,12 @@ def is_over(*, inactive: timedelta | None, inactive_limit: int, server: Mapping[
     return inactive is not None and inactive_limit > 0 and inactive.total_seconds() >= inactive_limit
 
 
-def command(idle: Idle) -> list[str]:
-    """How the hub starts it."""
+def command(idle: Idle, url: str = "") -> list[str]:
+    """How the hub starts it. `url` is the hub's API, where it is not at the address that the hub tells its services."""
     session_s = 3600 * idle.session_hours
     every_s = max(1, min(round(6 * idle.gpu_minutes) or SLOWEST_LOOK_S, SLOWEST_LOOK_S))
-    return [sys.executable, "-m", __name__, f"--timeout={session_s}", f"--cull-every={every_s}"]
+    where = [f"--url={url}"] if url else []
+    return [sys.executable, "-m", __name__, f"--timeout={session_s}", f"--cull-every={every_s}", *where]
 
 
 class Culler(IdleCuller):

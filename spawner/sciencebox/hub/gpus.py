@@ -108,7 +108,7 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
         since=min((h.since for h in holdings if h.since is not None), default=None),
         until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
-        actions=_actions(device) if reader.admin else (),
+        actions=_actions(device) if reader.admin and snapshot.may_mark else (),
     )
 
 
@@ -143,6 +143,7 @@ class View:
     reason: str
     none: str
     about: str  # for administrators: driver, and how cards are attached
+    note: str  # what to know of the figures
 
 
 def view(snapshot: Snapshot, places: Sequence[Place], reader: Reader) -> View:
@@ -155,6 +156,7 @@ def view(snapshot: Snapshot, places: Sequence[Place], reader: Reader) -> View:
         reason=snapshot.offer.reason,
         none=snapshot.inventory.reason,
         about=attached if reader.admin else "",
+        note=snapshot.note,
     )
 
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
-    from sciencebox.sessions.desk import Desk
+    from sciencebox.hub.base import AnyDesk
 
 
 class Live:
     """One for the hub; it sees every look at the driver."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: AnyDesk) -> None:
         self.looked = Signal()
         self.rendered: dict[Any, str] = {}  # parts of the GPUs page, by what is seen there
         self._history = History()

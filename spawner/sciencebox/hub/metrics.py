@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from sciencebox.gpus.broker import Grant
     from sciencebox.gpus.device import Device, Load
-    from sciencebox.sessions.desk import Desk
+    from sciencebox.hub.base import AnyDesk
+    from sciencebox.sessions.snapshot import Snapshot
 
 SERVICE = "sciencebox-metrics"  # whoever has its token may read the metrics, and nothing else
 SCOPES = ["read:metrics"]
@@ -38,7 +39,7 @@ _LOADS: tuple[tuple[str, str, Callable[[Load], float | None]], ...] = (
 class Metrics(Collector):
     """Reads the desk whenever Prometheus asks, and counts its answers."""
 
-    def __init__(self, desk: Desk, registry: CollectorRegistry) -> None:
+    def __init__(self, desk: AnyDesk, registry: CollectorRegistry) -> None:
         self._desk = desk
         self._grants = Counter("sciencebox_gpu_grants", "Sessions that were given GPUs.", registry=registry)
         self._refusals = Counter(
@@ -62,20 +63,20 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """GPUs by model and state (each GPU in one state), and who waits."""
-        held = {holding.uuid for holding in self._desk.broker.holders()}
-        unfit = self._desk.broker.unfit()
-        tally = Tally((device.kind, self._state(device, held, unfit)) for device in self._desk.inventory.devices)
+        seen = self._desk.snapshot()
+        devices, held = seen.inventory.devices, {holding.uuid for holding in seen.holdings}
+        tally = Tally((device.kind, self._state(device, held, seen.unfit)) for device in devices)
         gpus = GaugeMetricFamily("sciencebox_gpus", "GPUs by model and state.", labels=["model", "state"])
-        for kind in {device.kind for device in self._desk.inventory.devices}:
+        for kind in {device.kind for device in devices}:
             for state in ("free", "held", "quarantined", "unavailable"):
                 gpus.add_metric([kind, state], tally[(kind, state)])
         queued = GaugeMetricFamily("sciencebox_gpu_queue_length", "Sessions that wait for GPUs.")
-        queued.add_metric([], len(self._desk.room))
+        queued.add_metric([], seen.waiting)
         readable = GaugeMetricFamily(
-            "sciencebox_gpus_readable", "Whether driver and engine answer; else no GPU is granted."
+            "sciencebox_gpus_readable", "Whether driver and engine, or the cluster, answer; else no GPU is granted."
         )
-        readable.add_metric([], float(self._desk.broker.readable))
-        return [gpus, queued, readable, *self._stack(), *self._loads()]
+        readable.add_metric([], float(seen.readable))
+        return [gpus, queued, readable, *self._stack(), *self._loads(seen)]
 
     def _stack(self) -> Iterable[Metric]:
         """Whether sessions have kernels, and how long others may mount what is published here."""
@@ -88,13 +89,14 @@ class Metrics(Collector):
             whitelist.add_metric([], expires)
             yield whitelist
 
-    def _loads(self) -> Iterable[Metric]:
+    @staticmethod
+    def _loads(seen: Snapshot) -> Iterable[Metric]:
         """What each GPU does and for whom, as far as its driver tells."""
-        users = {holding.uuid: holding.user for holding in self._desk.broker.holders()}
+        users = {holding.uuid: holding.user for holding in seen.holdings}
         for name, about, read in _LOADS:
             family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             metric = family(f"sciencebox_gpu_{name}", about, labels=["gpu", "model", "user"])
-            for device in self._desk.inventory.devices:
+            for device in seen.inventory.devices:
                 if (value := read(device.load)) is not None:
                     metric.add_metric([device.uuid, device.kind, users.get(device.uuid, "")], value)
             yield metric

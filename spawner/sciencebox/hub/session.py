@@ -14,6 +14,7 @@ from sciencebox.sessions.extensions import ExtensionError
 
 if TYPE_CHECKING:
     from sciencebox.sessions.docker import GPUDockerSpawner
+    from sciencebox.sessions.kube import GPUKubeSpawner
 
 
 class SessionHandler(DeskHandler):
@@ -22,11 +23,11 @@ class SessionHandler(DeskHandler):
     _accept_token_auth = True
 
     @property
-    def session(self) -> GPUDockerSpawner:
+    def session(self) -> GPUDockerSpawner | GPUKubeSpawner:
         """Its spawner. Raises 403 and 404."""
         if not self.current_user:
             raise HTTPError(403, "You are signed out.")
-        spawner: GPUDockerSpawner | None = getattr(self.current_user, "spawner", None)
+        spawner: GPUDockerSpawner | GPUKubeSpawner | None = getattr(self.current_user, "spawner", None)
         if spawner is None or not spawner.ready:
             raise HTTPError(404, "You have no running session.")
         return spawner
@@ -46,7 +47,7 @@ class SessionHandler(DeskHandler):
                 "seconds_left": _from(now, until),
                 "idle_seconds_left": _from(now, session.idle_until),
                 "more_seconds": None if until is None else _from(until, later),
-                "faults": self.settings["app"].faults.told(session.container_name),
+                "faults": self.settings["app"].faults_of(session),
             }
         )
 

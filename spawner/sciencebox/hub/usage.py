@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -98,7 +99,7 @@ class UsageHandler(DeskHandler):
         reader = self.reader
         groups = self._groups() if by == "group" and reader.admin else {}
         leases = await self.accountant.leases(start, None if reader.admin else reader.name)
-        found = await self.desk.engine.run(Report(start, end, reader, by, groups).of, leases)
+        found = await asyncio.to_thread(Report(start, end, reader, by, groups).of, leases)
         return {**found, "quota": await self._quota()}
 
     async def _quota(self) -> str:

@@ -260,10 +260,33 @@ class Desk:
         """What the driver said last."""
         return self.cards.inventory
 
+    @property
+    def ledger(self) -> tuple[Holding, ...]:
+        """Who holds what, by the containers that there are."""
+        return tuple(self.broker.ledger)
+
+    @property
+    def readable(self) -> bool:
+        """Whether driver and engine answer."""
+        return self.broker.readable
+
+    def see_use(self, user: str, since: float, until: float) -> None:
+        """Somebody used a GPU before the hub started."""
+        self.broker.see_use(user, since, until)
+
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
-        mode, reason = self.cards.choice.mode or "none", self.cards.choice.reason
-        return Snapshot(self.inventory, self.offer(), self.broker.holders(), self.broker.unfit(), mode, reason)
+        broker, choice = self.broker, self.cards.choice
+        return Snapshot(
+            self.inventory,
+            self.offer(),
+            broker.holders(),
+            broker.unfit(),
+            choice.mode or "none",
+            choice.reason,
+            readable=broker.readable,
+            waiting=len(self.room),
+        )
 
     async def request(
         self,

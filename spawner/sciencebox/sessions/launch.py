@@ -51,11 +51,11 @@ def describe(
     is when its time is over, in seconds since the epoch.
     """
     environment = {
-        **_site_environment(settings),
+        **site_environment(settings),
         **_user_environment(identity),
-        **_stack_environment(view),
+        **stack_environment(view),
         **attachment.environment,
-        "SCIENCEBOX_SESSION": json.dumps(_facts(options, devices, attachment, view, until), sort_keys=True),
+        "SCIENCEBOX_SESSION": facts(options, devices, attachment.mode, view, until),
         "OMP_NUM_THREADS": str(options.cores),
     }
     data = settings.data_root / "data"
@@ -98,17 +98,15 @@ def stack_volume(settings: Settings) -> str:
     return f"{folder_of(settings, settings.stack.repository)}:/cvmfs/{settings.stack.repository}:ro"
 
 
-def _facts(
-    options: SessionOptions, devices: Sequence[Device], attachment: Attachment, view: str | None, until: float | None
-) -> dict[str, Any]:
-    """What the session may know of itself; the notebooks and the welcome page read it."""
-    return {
+def facts(options: SessionOptions, devices: Sequence[Device], mode: str, view: str | None, until: float | None) -> str:
+    """What the session may know of itself, as JSON; the notebooks and the welcome page read it."""
+    known = {
         "release": options.stack,
         "view": view,
         "until": until,
         "cores": options.cores,
         "memory_bytes": options.memory_bytes,
-        "attach": attachment.mode,
+        "attach": mode,
         "simulated": any(device.simulated for device in devices),
         "gpus": [
             {
@@ -121,6 +119,7 @@ def _facts(
             for device in devices
         ],
     }
+    return json.dumps(known, sort_keys=True)
 
 
 def _user_environment(identity: Identity) -> dict[str, str]:
@@ -132,11 +131,12 @@ def _user_environment(identity: Identity) -> dict[str, str]:
     }
 
 
-def _stack_environment(view: str | None) -> dict[str, str]:
+def stack_environment(view: str | None) -> dict[str, str]:
+    """By which Jupyter finds the kernels of a view."""
     return {"JUPYTER_PATH": f"{view}/share/jupyter"} if view else {}
 
 
-def _site_environment(settings: Settings) -> dict[str, str]:
+def site_environment(settings: Settings) -> dict[str, str]:
     """Proxies and indexes of the site, under each of the names that tools read."""
     found = {
         variable: value for variable, key in NETWORK_VARIABLES.items() if (value := getattr(settings.network, key))

@@ -11,6 +11,7 @@ from sciencebox.sessions.progress import Step
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_UNAUTHORIZED, _FORBIDDEN, _INVALID = 401, 403, 422
 _TELL = "tell the administrator."
 # Reasons for which a container waits that nobody will wait out.
 _HOPELESS = {
@@ -80,17 +81,31 @@ def why_ended(pod: Mapping[str, Any] | None) -> str:
     disruption = _condition(status, "DisruptionTarget")
     if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
         return _DISRUPTIONS[disruption["reason"]]
-    if status.get("reason") in _REASONS:
-        return _REASONS[status["reason"]]
+    return _REASONS.get(status.get("reason", "")) or _exit(status) or "its pod was deleted"
+
+
+def _exit(status: Mapping[str, Any]) -> str:
+    """How its server ended, if it did by itself."""
     for container in status.get("containerStatuses") or ():
-        ended = container.get("state", {}).get("terminated")
-        if ended and ended.get("reason") == "OOMKilled":
+        ended = container.get("state", {}).get("terminated") or {}
+        if ended.get("reason") == "OOMKilled":
             return "it needed more memory than it had asked for"
-        if ended and ended.get("exitCode"):
+        if ended.get("exitCode"):
             return f"its server stopped with code {ended['exitCode']}"
-    if status.get("phase") == "Succeeded":
-        return "its server was stopped from inside"
-    return "its pod was deleted"
+    return "its server was stopped from inside" if status.get("phase") == "Succeeded" else ""
+
+
+def explain_api_error(status: int, text: str) -> str:
+    """Why the API server did not take the session's pod or volume, for its user; the log has the rest."""
+    if status == _FORBIDDEN and "exceeded quota" in text:
+        return "The quota of this service on the cluster is used up; try again when others have stopped."
+    if status == _FORBIDDEN and "violates PodSecurity" in text:
+        return f"The cluster's rules for pods forbid this session; {_TELL}"
+    if status in {_FORBIDDEN, _UNAUTHORIZED}:
+        return f"The hub may not do on the cluster what this session needs; {_TELL}"
+    if status == _INVALID:
+        return f"The cluster does not accept the session's description; {_TELL}"
+    return "The cluster could not start the session; try again in a minute."
 
 
 def told(pod: Mapping[str, Any] | None) -> str:

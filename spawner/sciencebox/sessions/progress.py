@@ -65,6 +65,11 @@ class Progress:
         self._waiting = {"progress": step.percent, "message": queue["title"], "step": step.value, "queue": queue}
         self._notify()
 
+    def note(self, step: Step, message: str) -> None:
+        """What a step waits for, as a sentence. It replaces what was shown before."""
+        self._waiting = {"progress": step.percent, "message": message, "step": step.value}
+        self._notify()
+
     def failed(self, message: str) -> None:
         """The start failed, for a reason in words."""
         self._over = True

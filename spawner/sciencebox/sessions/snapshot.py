@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the desk knows at one moment. `unfit` is why a device is not granted, by UUID."""
+    """What the desk knows at one moment. `unfit` is why a device is not granted, by UUID.
+
+    `readable` is whether it is certain who holds what, `waiting` how many wait. `note` is what everybody should know of
+    the figures; `may_mark` is whether an administrator takes devices out of service here.
+    """
 
     inventory: Inventory
     offer: Offer
@@ -23,3 +27,7 @@ class Snapshot:
     unfit: Mapping[str, str]
     attach_mode: str
     attach_reason: str
+    readable: bool = True
+    waiting: int = 0
+    note: str = ""
+    may_mark: bool = True

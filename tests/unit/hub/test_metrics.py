@@ -12,11 +12,13 @@ from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.pool import Holding
 from sciencebox.hub.metrics import Metrics
+from sciencebox.sessions.options import make_offer
+from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import View
 from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
-    from sciencebox.sessions.desk import Desk
+    from sciencebox.hub.base import AnyDesk
 
 CARDS = (
     Device("GPU-0", 0, "A100"),
@@ -31,14 +33,15 @@ def registry() -> CollectorRegistry:
     return CollectorRegistry()
 
 
-def desk(broker: Broker, inventory: Inventory, waiting: int = 0, views: tuple[View, ...] = ()) -> Desk:
+def desk(broker: Broker, inventory: Inventory, waiting: int = 0, views: tuple[View, ...] = ()) -> AnyDesk:
     """What the metrics read of it, with the data root at a place where nothing is published."""
+    offer = make_offer(Settings(), broker.availability(), ())
+    holders, unfit = broker.holders(), broker.unfit()
+    seen = Snapshot(inventory, offer, holders, unfit, "cdi", "", readable=broker.readable, waiting=waiting)
     return cast(
-        "Desk",
+        "AnyDesk",
         SimpleNamespace(
-            broker=broker,
-            inventory=inventory,
-            room=range(waiting),
+            snapshot=lambda: seen,
             stacks=SimpleNamespace(views=views),
             settings=Settings(data_root=Path("/nowhere/at-all")),
         ),

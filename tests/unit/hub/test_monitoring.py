@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
-from sciencebox.gpus.broker import Broker, Grant, Refusal
+from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory, Load
 from sciencebox.hub.metrics import Metrics
+from sciencebox.sessions.options import make_offer
+from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.settings import Settings
 
 FOLDER = Path(__file__).parents[3] / "deploy/monitoring"
@@ -25,10 +27,9 @@ def told(tmp_path: Path) -> set[str]:
     inventory = Inventory((Device("GPU-0", 0, "A100", load=Load(0.5, 1, 61, 250.0, 1000.0)),))
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository/.cvmfswhitelist").write_text("20261126000000\nE20261226120000\nNbox.example\n--\n")
+    seen = Snapshot(inventory, make_offer(Settings(), (), ()), (), {}, "cdi", "")
     desk = SimpleNamespace(
-        broker=Broker(),
-        inventory=inventory,
-        room=(),
+        snapshot=lambda: seen,
         stacks=SimpleNamespace(views=()),
         settings=Settings(data_root=tmp_path),
     )

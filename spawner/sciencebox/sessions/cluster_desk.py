@@ -1,0 +1,318 @@
+"""The desk of a cluster: what its nodes and pods say of GPUs, for the form, the pages and the sessions that start.
+
+It grants nothing: the cluster's scheduler does. It tells beforehand what can never be had, and afterwards who waits
+behind whom. Where the cluster does not answer nothing is given out, and the page says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sciencebox.accounting.quota import BooksError, budget
+from sciencebox.gpus import cluster, wording
+from sciencebox.gpus.broker import Place, Refusal
+from sciencebox.gpus.cluster_wording import STALE, impossible, why_waiting
+from sciencebox.gpus.device import Health
+from sciencebox.gpus.marks import MarksError
+from sciencebox.gpus.pool import GpuRequest
+from sciencebox.gpus.queue import Ticket
+from sciencebox.sessions.options import ANY_GPU, Machine, Nodes, make_offer
+from sciencebox.sessions.pod import OPTIONS_ANNOTATION, wish
+from sciencebox.sessions.policy import policy_for
+from sciencebox.sessions.snapshot import Snapshot
+from sciencebox.sessions.stack import Stacks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+
+    from sciencebox.accounting.leases import Lease
+    from sciencebox.accounting.quota import Budget
+    from sciencebox.gpus.broker import Availability, Grant
+    from sciencebox.gpus.cluster import Claim, Node, Supply, Wish
+    from sciencebox.gpus.device import Device, Inventory
+    from sciencebox.gpus.marks import Mark
+    from sciencebox.gpus.pool import Holding
+    from sciencebox.sessions.cluster_watch import ClusterWatch
+    from sciencebox.sessions.options import Offer, SessionOptions
+    from sciencebox.sessions.signal import Signal
+    from sciencebox.settings import Settings
+
+PATIENCE_S = 20.0  # how long a hub that starts waits for the cluster
+CVMFS = Path("/cvmfs")
+# z2jh lets every session onto nodes that are set aside for sessions.
+FOR_SESSIONS = frozenset({"hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated"})
+_NOTE = "What a GPU computes and how warm it is are not shown: a cluster does not tell the hub."
+_BY_SCHEDULER = "The cluster's scheduler gives them out; `kubectl cordon` takes a node out of service."
+
+log = logging.getLogger(__name__)
+
+
+async def _no_books(_user: str) -> list[Lease]:
+    raise BooksError("nobody keeps books")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the watch's copy comes to."""
+
+    nodes: tuple[Node, ...]
+    claims: tuple[Claim, ...]
+    inventory: Inventory
+    holdings: tuple[Holding, ...]
+    availability: tuple[Availability, ...]
+    waiting: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A session may start. `longest_s` is how long it may hold its GPUs."""
+
+    wished: Wish
+    supplies: tuple[Supply, ...]
+    longest_s: float | None = None
+
+
+class ClusterDesk:
+    """One for the hub. Nothing that it is asked causes a request to the cluster."""
+
+    def __init__(self, settings: Settings, watch: ClusterWatch, namespace: str) -> None:
+        self.settings = settings
+        self.watch = watch
+        self.namespace = namespace
+        self.notices: dict[str, str] = {}  # what users should know of their last sessions
+        self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
+        self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
+        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = []
+        self.closed = False  # the hub stops: from now on whoever waits keeps the place
+        # On a cluster the stack is what is mounted, in the hub as in sessions.
+        mounted = settings.stack.model_copy(update={"source": "client", "mount": CVMFS})
+        self.stacks = Stacks(settings.model_copy(update={"stack": mounted}))
+        self._tolerated = FOR_SESSIONS | set(settings.kubernetes.tolerations)
+        self._nodes: dict[str, tuple[str, Node]] = {}
+        self._claims: dict[str, tuple[str, Claim | None]] = {}
+        self._seen: tuple[int, _Seen] | None = None
+        self._looking = asyncio.Lock()
+
+    async def open(self, api: Any) -> None:
+        """Begin to follow the cluster; one that does not answer now is waited for beside everything else."""
+        await self.stacks.look()
+        try:
+            await asyncio.wait_for(self.watch.open(api, self.namespace), PATIENCE_S)
+        except asyncio.TimeoutError:
+            log.error("The cluster does not answer: %s", self.watch.fault)
+
+    async def close(self) -> None:
+        """Stop following."""
+        await self.watch.close()
+
+    async def refresh(self, max_age_s: float = 0.0) -> tuple[str, ...]:
+        """Look at the stack; the cluster is followed anyway."""
+        async with self._looking:
+            await self.stacks.look()
+        return ()
+
+    async def refresh_ledger(self) -> tuple[str, ...]:
+        """The cluster is followed anyway."""
+        return ()
+
+    @property
+    def changed(self) -> Signal:
+        """Who has or wants what, for pages."""
+        return self.watch.changed
+
+    # What it knows
+
+    def _look(self) -> _Seen:
+        """The state of now, made once for everybody who asks until something changes."""
+        if self._seen is None or self._seen[0] != self.watch.version:
+            self._seen = (self.watch.version, self._read())
+        return self._seen[1]
+
+    def _read(self) -> _Seen:
+        nodes = tuple(_kept(self._nodes, self.watch.nodes, lambda raw: cluster.read_node(raw, self._tolerated)))
+        claims = tuple(claim for claim in _kept(self._claims, self.watch.pods, cluster.read_claim) if claim)
+        inventory, holdings = cluster.devices(nodes, claims)
+        return _Seen(
+            nodes, claims, inventory, holdings, cluster.availability(inventory, holdings), cluster.queue(claims)
+        )
+
+    @property
+    def inventory(self) -> Inventory:
+        """Every GPU of the cluster."""
+        return self._look().inventory
+
+    @property
+    def ledger(self) -> tuple[Holding, ...]:
+        """Who holds what."""
+        return self._look().holdings
+
+    @property
+    def readable(self) -> bool:
+        """Whether that is certain."""
+        return not self.watch.fault
+
+    def see_use(self, user: str, since: float, until: float) -> None:
+        """The scheduler has an order of its own."""
+
+    def offer(self, groups: Iterable[str] = ()) -> Offer:
+        """What a member of these groups may choose now."""
+        seen = self._look()
+        resource = self.settings.kubernetes.gpu_resource
+        any_kinds = frozenset(supply.kind for supply in cluster.supplies_of(None, resource, seen.nodes))
+        largest = Machine(
+            cores=int(max((node.cores for node in seen.nodes), default=0)) or 1,
+            memory_bytes=max((node.memory_bytes for node in seen.nodes), default=0),
+        )
+        offer = make_offer(
+            self.settings,
+            seen.availability,
+            [view.name for view in self.stacks.views],
+            stack_fault=self.stacks.fault,
+            reason=STALE if self.watch.fault else "",
+            machine=largest if seen.nodes else None,
+            nodes=Nodes(cluster.most_on_a_node(seen.nodes), any_kinds),
+        )
+        policy = policy_for(self.settings, tuple(groups))
+        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
+        return replace(offer, max_gpus=most, longest_s=policy.session_s)
+
+    def snapshot(self) -> Snapshot:
+        """Everything that pages show."""
+        seen = self._look()
+        ill = {d.uuid: d.health_reason for d in seen.inventory.devices if d.health is not Health.HEALTHY}
+        return Snapshot(
+            seen.inventory,
+            self.offer(),
+            seen.holdings,
+            ill,
+            "Kubernetes",
+            _BY_SCHEDULER,
+            readable=self.readable,
+            waiting=len(seen.waiting),
+            note=_NOTE,
+            may_mark=False,
+        )
+
+    def queue(self) -> tuple[Place, ...]:
+        """Everybody who waits, in the scheduler's order."""
+        return tuple(
+            Place(Ticket(c.session, GpuRequest(c.user, c.count, c.kind), c.created, c.priority), position, None)
+            for position, c in enumerate(self._look().waiting, start=1)
+        )
+
+    def standing(self, session: str, user: str) -> dict[str, object] | None:
+        """Where a waiting session stands, as its page shows it; None where it does not wait."""
+        seen = self._look()
+        mine = next((claim for claim in seen.waiting if claim.session == session), None)
+        if mine is None:
+            return None
+        ahead = cluster.ahead_of(mine, seen.waiting)
+        rivals = cluster.rivals(mine, seen.waiting)
+        show = self.settings.gpus.show_holders
+        users = tuple(claim.user for claim in ahead) if show else None
+        return {
+            "title": wording.position(len(ahead) + 1, rivals),
+            "ahead": wording.ahead(len(ahead), users),
+            "in_use": wording.in_use(cluster.holders(mine, seen.claims) if show else None, user),
+            "start": None,
+            "basis": STALE if self.watch.fault else why_waiting(mine.said),
+        }
+
+    # What sessions ask
+
+    async def admit(self, user: str, options: SessionOptions, groups: Iterable[str]) -> Admission | Refusal:
+        """Whether a session may be put before the scheduler, or why it would wait in vain."""
+        seen, resource = self._look(), self.settings.kubernetes.gpu_resource
+        supplies: tuple[Supply, ...] = ()
+        if options.gpu_count:
+            supplies = cluster.supplies_of(None if options.gpu == ANY_GPU else options.gpu, resource, seen.nodes)
+            resource = next((supply.resource for supply in supplies), resource)
+        wished = wish(options, resource)
+        supplies = tuple(supply for supply in supplies if wished.fits(supply))
+        refusal = self._hindrance(wished, seen.nodes)
+        longest = refusal or await self._longest(user, tuple(groups), wished)
+        if isinstance(longest, Refusal):
+            self.answered(longest, 0.0)
+            return longest
+        return Admission(wished, supplies, longest)
+
+    def _hindrance(self, wished: Wish, nodes: Sequence[Node]) -> Refusal | None:
+        if self.watch.fault and wished.resource:
+            return Refusal("unreadable", STALE)
+        never = impossible(wished, nodes) if nodes else ""
+        return Refusal("impossible", never) if never else None
+
+    async def _longest(self, user: str, groups: tuple[str, ...], wished: Wish) -> float | Refusal | None:
+        """How long it may hold its GPUs, or why it may not have them."""
+        longest = policy_for(self.settings, groups).session_s
+        try:
+            left = await self.budget(user, groups) if wished.resource else None
+        except BooksError as error:
+            log.error("The GPU hours of %s are not known: %s", user, error)
+            return Refusal("unreadable", wording.quota_unreadable())
+        if left is None:
+            return longest
+        most = left.session_s(wished.count)
+        return (
+            min(most, longest or most) if most else Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
+        )
+
+    async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
+        """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""
+        limit_s = policy_for(self.settings, tuple(groups)).week_s
+        return None if limit_s is None else budget(await self.lately(user), limit_s, time.time())
+
+    def claim(self, session: str) -> Claim | None:
+        """What a session holds or waits for."""
+        return next((claim for claim in self._look().claims if claim.session == session), None)
+
+    def asked(self) -> dict[str, str]:
+        """By user, what the pods of sessions that are there were asked for; see `pod.kept`."""
+        annotations = [
+            pod["metadata"].get("annotations") or {}
+            for pod in self.watch.pods.values()
+            if "deletionTimestamp" not in pod["metadata"]
+        ]
+        return {a[cluster.USER_ANNOTATION]: a[OPTIONS_ANNOTATION] for a in annotations if OPTIONS_ANNOTATION in a}
+
+    def node_answers(self, name: str) -> bool:
+        """Whether a node is there and in touch with the cluster."""
+        return any(node.name == name and node.answers for node in self._look().nodes)
+
+    def over(self) -> tuple[Holding, ...]:
+        """What sessions hold that have held it for as long as they may."""
+        now = time.time()
+        return tuple(h for h in self.ledger if h.ours and h.until is not None and h.until <= now)
+
+    def lease(self, session: str) -> Holding | None:
+        """One of the GPUs that a session holds, for since when and until when it does."""
+        return next((holding for holding in self.ledger if holding.session == session), None)
+
+    async def mark(self, _mark: Mark) -> None:
+        """Nodes are taken out of service by the cluster's own means."""
+        raise MarksError(_BY_SCHEDULER)
+
+    async def unmark(self, _uuid: str, _health: Health, _by: str) -> None:
+        """Nodes are taken out of service by the cluster's own means."""
+        raise MarksError(_BY_SCHEDULER)
+
+
+def _kept(
+    known: dict[str, tuple[str, Any]], objects: dict[str, dict[str, Any]], read: Callable[[Any], Any]
+) -> list[Any]:
+    """What `read` makes of each object; read again is only what has changed since it was last asked."""
+    found = []
+    for key, raw in objects.items():
+        version = raw["metadata"]["resourceVersion"]
+        before = known.get(key)
+        if before is None or before[0] != version:
+            before = known[key] = (version, read(raw))
+        found.append(before[1])
+    for key in known.keys() - objects.keys():
+        del known[key]
+    return found

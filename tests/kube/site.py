@@ -1,0 +1,240 @@
+"""A service on the tests' control plane: a namespace, the hub with the chart's rights, pretended kubelets, people."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tests.fakes.little_hub import LittleHub, Person
+from tests.kube.rig import free_port
+from tests.service import wait_until
+from tests.unit.helm.chart import Chart, alone, find_helm
+
+if TYPE_CHECKING:
+    from tests.fakes.kubelet import Kubelets
+    from tests.kube.rig import ControlPlane
+
+ROOT = Path(__file__).parents[2]
+# What zero-to-jupyterhub's own Role of its hub has (chart 4, templates/hub/rbac.yaml).
+SPAWNER_RULES = [
+    {
+        "apiGroups": [""],
+        "resources": ["pods", "persistentvolumeclaims", "secrets", "services"],
+        "verbs": ["get", "watch", "list", "create", "delete"],
+    },
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["get", "watch", "list"]},
+]
+# As zero-to-jupyterhub configures JupyterHub and KubeSpawner, with volumes of a site; then the file of the image.
+CONFIG = """
+c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
+c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub_port}"
+c.JupyterHub.proxy_class = "tests.fakes.little_proxy.LittleProxy"
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {{"admin"}}
+c.JupyterHub.db_url = "sqlite:///{folder}/hub.sqlite"
+c.JupyterHub.cookie_secret = bytes(32)
+c.JupyterHub.cleanup_servers = False
+c.JupyterHub.tornado_settings = {{"slow_spawn_timeout": 0}}
+c.JupyterHub.services = []
+c.JupyterHub.load_roles = []
+c.KubeSpawner.namespace = "{namespace}"
+c.KubeSpawner.image = "sciencebox/session:tests"
+c.KubeSpawner.start_timeout = 300
+c.KubeSpawner.volumes = {{"site": {{"name": "site", "emptyDir": {{}}}}}}
+c.KubeSpawner.volume_mounts = {{"site": {{"name": "site", "mountPath": "/site"}}}}
+c.Spawner.cmd = ["jupyterhub-singleuser"]
+exec(compile(open("{image}").read(), "sciencebox.py", "exec"))
+"""
+
+
+@dataclass
+class Site:
+    """One service. People sign in with any password."""
+
+    plane: ControlPlane
+    kubelets: Kubelets
+    namespace: str
+    folder: Path
+    port: int = field(default_factory=free_port)
+    hub_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    def __post_init__(self) -> None:
+        self.people = LittleHub(f"http://127.0.0.1:{self.port}", self.folder)
+
+    @property
+    def log(self) -> str:
+        """What the hub said."""
+        return (self.folder / "hub.log").read_text(encoding="utf-8", errors="replace")
+
+    def install(self) -> None:
+        """The namespace, and the hub's account with the rights that the chart gives it."""
+        named = {"namespace": self.namespace}
+        account = {"kind": "ServiceAccount", "name": "hub", **named}
+        self.plane.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hub", **named}},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role",
+                "metadata": {"name": "hub", **named},
+                "rules": SPAWNER_RULES,
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": "hub", **named},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
+                "subjects": [account],
+            },
+            *(_at(each, self.namespace) for each in chart_rights(self.folder)),
+        )
+        wait_until(
+            lambda: not self.plane.try_kubectl("-n", self.namespace, "get", "serviceaccount", "default").returncode,
+            "pods may be made in the namespace",
+        )
+
+    def kubeconfig(self) -> Path:
+        """The hub's own credentials."""
+        token = self.plane.kubectl("-n", self.namespace, "create", "token", "hub").strip()
+        return self.plane.write_kubeconfig(f"hub-{self.namespace}", token, self.namespace)
+
+    def start_hub(self, settings: str = "") -> None:
+        """Start the hub, and wait until it answers."""
+        (self.folder / "sciencebox.yaml").write_text(settings, encoding="utf-8")
+        (self.folder / "config.py").write_text(
+            CONFIG.format(
+                port=self.port,
+                hub_port=self.hub_port,
+                namespace=self.namespace,
+                folder=self.folder,
+                image=ROOT / "images/hub/sciencebox.py",
+            ),
+            encoding="utf-8",
+        )
+        own = {
+            "KUBECONFIG": str(self.kubeconfig()),
+            "SCIENCEBOX_SETTINGS": str(self.folder / "sciencebox.yaml"),
+            "PYTHONPATH": str(ROOT),
+        }
+        with (self.folder / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sciencebox.hub.cluster", "-f", self.folder / "config.py"],
+                env={**os.environ, **own},
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self._answers, "the hub answers")
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log[-3000:]
+        try:
+            return requests.get(f"{self.people.url}/hub/health", timeout=5).ok
+        except requests.RequestException:
+            return False
+
+    def end_hub(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End the hub."""
+        if self.process:
+            self.process.send_signal(how)
+            self.process.wait(30)
+            self.process = None
+
+    def pods(self) -> dict[str, dict[str, Any]]:
+        """The namespace's pods, by user."""
+        found = json.loads(self.plane.kubectl("-n", self.namespace, "get", "pods", "-o", "json"))
+        return {pod["metadata"]["annotations"]["hub.jupyter.org/username"]: pod for pod in found["items"]}
+
+    def phase(self, user: str) -> str:
+        """The phase of a user's pod; empty where there is none."""
+        pod = self.pods().get(user)
+        return str(pod["status"]["phase"]) if pod else ""
+
+    def person(self, name: str) -> Person:
+        """Somebody who is signed in."""
+        return self.people.sign_in(name)
+
+    def ask(self, name: str, **choices: str) -> Person:
+        """Somebody sends the form. What was chosen may be refused, which the answer tells."""
+        person = self.person(name)
+        answer = person.send_form(**{"gpu": "any", "gpu_count": "1", **choices})
+        assert answer.status_code == 302, answer.text
+        return person
+
+    def waits(self, name: str) -> dict[str, Any]:
+        """Where somebody stands, by the page that waits."""
+        return next(event["queue"] for event in self.events(name) if "queue" in event)
+
+    def events(self, name: str) -> Any:
+        """What a waiting page is told, until the start is over."""
+        # From the hub itself, for the little proxy keeps nothing open.
+        url = f"http://127.0.0.1:{self.hub_port}/hub/api/users/{name}/server/progress"
+        headers = {"Accept": "text/event-stream"}
+        with self.person(name).http.get(url, stream=True, headers=headers, timeout=30) as answer:
+            for line in answer.iter_lines():
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
+    def waiting(self, name: str) -> str:
+        """The title of the page that waits, once it does."""
+        return str(self.waits(name)["title"])
+
+    def failure(self, name: str) -> str:
+        """Why a start failed, by the page that waits."""
+        return next(event["message"] for event in self.events(name) if event.get("failed"))
+
+    def stop(self, name: str) -> None:
+        """Somebody presses Stop, Cancel or Leave the queue."""
+        person = self.person(name)
+        xsrf = person.http.cookies.get("_xsrf", path="/hub/")
+        url = f"{self.people.url}/hub/api/users/{name}/server"
+        answer = person.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=60)
+        assert answer.ok, answer.text
+
+    def runs(self, name: str) -> None:
+        """Wait until somebody's session runs."""
+        wait_until(lambda: self.is_ready(name), f"{name}'s session runs")
+
+    def is_ready(self, name: str) -> bool:
+        """Whether somebody's session runs."""
+        model = self.person(name).get("api/user").json()
+        return bool(model.get("servers", {}).get("", {}).get("ready")) or model.get("server") is not None
+
+    def reaches_session(self, name: str) -> bool:
+        """Whether somebody's own server answers them, through the proxy."""
+        person = self.person(name)
+        person.http.get(f"{self.people.url}/user/{name}/tree", timeout=30)  # signs in to the session
+        answer = person.http.get(f"{self.people.url}/user/{name}/api/status", timeout=30)
+        return answer.ok and "kernels" in answer.json()
+
+    def close(self) -> None:
+        """Everything ends."""
+        self.end_hub()
+        self.people.close()
+        self.plane.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        self.plane.kubectl("-n", self.namespace, "delete", "pods", "--all", "--force", "--grace-period=0")
+
+
+def chart_rights(folder: Path) -> list[dict[str, Any]]:
+    """What the chart lets the hub do beyond zero-to-jupyterhub's own Role."""
+    helm = find_helm()
+    assert helm, "no helm"
+    (folder / "chart").mkdir(exist_ok=True)
+    objects = Chart(helm, alone(folder / "chart")).objects()
+    return [each for each in objects if each["apiVersion"] == "rbac.authorization.k8s.io/v1"]
+
+
+def _at(each: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The same object for a release in another namespace."""
+    return json.loads(json.dumps(each).replace('"namespace": "sciencebox"', f'"namespace": "{namespace}"'))
