@@ -59,6 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     synthetic.set_defaults(run=_synthetic)
 
+    cohort = commands.add_parser("synthetic3d", help="make a synthetic cohort in 3D", description=_synthetic3d.__doc__)
+    cohort.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must not exist")
+    cohort.add_argument("--cases", type=int, default=40, help="made-up brains, each with a tumour (default 40)")
+    cohort.add_argument("--spacing", type=float, default=2.5, help="edge of a voxel in mm, 1 to 8 (default 2.5)")
+    cohort.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
+    cohort.add_argument("--seed", type=int, default=0, help="the same seed makes the same voxels (default 0)")
+    cohort.set_defaults(run=_synthetic3d)
+
     convert = commands.add_parser("convert", help="read a public data set as downloaded", description=_convert.__doc__)
     convert.add_argument(
         "set", choices=["figshare", "nifti"], metavar="SET", help="figshare (the set of J. Cheng) or nifti (volumes)"
@@ -101,6 +109,25 @@ def _synthetic(options: argparse.Namespace) -> int:
         on_progress=counter("drawing"),
     )
     print(f"{options.folder}: {len(dataset)} SYNTHETIC slices of {options.patients} made-up heads")
+    return 0
+
+
+def _synthetic3d(options: argparse.Namespace) -> int:
+    """Write synthetic cases of four modalities with core and oedema, as BraTS lays them out. None shows a patient."""
+    from brainmri.segmentation3d.cohort import make
+
+    if options.folder.exists():
+        raise DataError(f"{options.folder} exists. Name a new folder: nothing is overwritten.")
+    cohort = make(
+        options.folder,
+        cases=options.cases,
+        spacing=options.spacing,
+        difficulty=options.difficulty,
+        seed=options.seed,
+        on_progress=counter("drawing"),
+    )
+    print(f"{options.folder}: {len(cohort)} SYNTHETIC cases of four modalities with masks")
+    print(cohort.layout)
     return 0
 
 

@@ -22,10 +22,14 @@ from brainmri import data
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator, Mapping
 
 TASKS = {
     "classification": "brainmri.classification.commands",
     "segmentation2d": "brainmri.segment_commands",
+    "segmentation3d": "brainmri.segmentation3d.commands",
+    "vae": "brainmri.segmentation3d.commands",
+    "gan": "brainmri.segmentation3d.commands",
 }
 
 
@@ -38,7 +42,7 @@ def add_to(commands: Any) -> None:
     train.add_argument("--size", default="quick", help="smoke, quick (the default) or full, which wants a GPU")
     train.add_argument("--seed", type=int, default=0, help="the same seed gives the same network (default 0)")
     train.add_argument("--label", default="glioma", help="classification: what is told from the rest (glioma)")
-    train.add_argument("--loss", default="bce + dice", help="segmentation2d: which loss (default bce + dice)")
+    train.add_argument("--loss", help="segmentation: which loss (2D: bce + dice; 3D: ce + dice, the GAN dice)")
     train.add_argument("--no-pretraining", action="store_true", help="segmentation2d: no synthetic heads first")
     train.add_argument("--force", action="store_true", help="throw away what another training left in RUN")
     train.set_defaults(run=train_)
@@ -73,7 +77,7 @@ def evaluate_(options: argparse.Namespace) -> int:
     """Say how good a network is: on what its training kept apart, or on other data."""
     figures = _task(task_of(options.run_folder)).evaluate(options.run_folder, options.data)
     shown = json.dumps(figures, indent=2)
-    print(shown if options.json else "\n".join(f"{name}: {_short(value)}" for name, value in figures.items()))
+    print(shown if options.json else "\n".join(_lines(figures)))
     return 0
 
 
@@ -84,7 +88,7 @@ def predict_(options: argparse.Namespace) -> int:
 
 def models_(options: argparse.Namespace) -> int:
     """List every network with its task, framework, and how many parameters it has and learns."""
-    listed = [model for name in TASKS for model in _task(name).models()]
+    listed = [model for module in dict.fromkeys(TASKS.values()) for model in import_module(module).models()]
     if options.json:
         print(json.dumps(listed, indent=2))
         return 0
@@ -146,6 +150,15 @@ def images(folder: Path) -> list[data.Slice]:
 
 def _task(name: str) -> Any:
     return import_module(TASKS[name])
+
+
+def _lines(figures: Mapping[str, Any], of: str = "") -> Iterator[str]:
+    """A line a figure; those of single cases are for programs."""
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            yield from () if name == "cases" else _lines(value, f"{name} ")
+        else:
+            yield f"{of}{name}: {_short(value)}"
 
 
 def _short(value: object) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TASK = "segmentation2d"
+LOSS = "bce + dice"
 COLUMNS = ("slice", "probability", "area_pixels", "mask")
 TALK = {"filters": 64, "levels": 5}  # the network of CERN's talk
 
@@ -31,7 +32,7 @@ TALK = {"filters": 64, "levels": 5}  # the network of CERN's talk
 def train(options: argparse.Namespace) -> int:
     """Learn from synthetic heads, then from drawn masks; measured by cross-validation over patients or blocks."""
     study = Study(
-        data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss,
+        data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
         pretrain=not options.no_pretraining, bars=lambda title: Progress(title, line=TerminalLine()),
     )  # fmt: skip
     claim(options.out, settings_text(study.settings), force=options.force)

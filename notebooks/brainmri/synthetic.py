@@ -288,10 +288,10 @@ def _write_head(job: tuple[Path, Head, float, Source, int]) -> None:
 
 
 @contextmanager
-def workers(jobs: int) -> Iterator[Callable[..., Iterator[None]]]:
+def workers(jobs: int, worth: int | None = None) -> Iterator[Callable[..., Iterator[None]]]:
     """A `map` over all cores of this session; over this process alone where starting others would take longer."""
     cores = len(os.sched_getaffinity(0))
-    if cores < 2 or jobs < WORTH_WORKERS:
+    if cores < 2 or jobs < (WORTH_WORKERS if worth is None else worth):
         yield map
         return
     # Not forked: the notebook's process has threads of its own.

@@ -7,4 +7,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+if find_spec("torch"):
+    import torch
+
+    torch.set_num_threads(1)  # networks of tests are small: threads would cost more than they bring where others work
+
 collect_ignore_glob = [] if find_spec("torch") else ["test_[!i]*.py"]

@@ -41,6 +41,7 @@ GROWN_MM = 2.5  # grid on which tumours grow
 REACH_MM = 60.0  # from a tumour's seed to the end of that grid
 STEPS, STEP, RATE = 45, 1 / 7, 0.35  # of the growth; explicit Euler is stable below 1 / 6
 LOW_MM, HIGH_MM = np.array([-80.0, -114.0, -72.0]), np.array([80.0, 82.0, 90.0])  # the field of view
+WORTH_WORKERS = 12  # cases
 ENHANCES = 0.75  # of the tumours have a rim that takes up contrast agent
 
 
@@ -74,7 +75,7 @@ def make(
         source = Source(f"made-up brains in 3D, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
         with new_folder(root) as unfinished:
             jobs = [(unfinished, number, spacing, difficulty, seed) for number in range(1, cases + 1)]
-            with workers(len(jobs)) as each:
+            with workers(len(jobs), WORTH_WORKERS) as each:
                 for done, _ in enumerate(each(_write, jobs), start=1):
                     if on_progress:
                         on_progress(done, len(jobs))

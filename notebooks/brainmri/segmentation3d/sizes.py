@@ -105,6 +105,14 @@ def need(family: str, size: Size) -> Need:
     )
 
 
+def for_this_session(family: str, name: str) -> tuple[Size, str]:
+    """The numbers behind a size's name, made to fit the GPU where there is one; and what was done, in words."""
+    size = named(name)
+    if not torch.cuda.is_available():
+        return size, ""
+    return fitting(family, size, torch.cuda.mem_get_info()[1])
+
+
 def fitting(family: str, size: Size, memory: int) -> tuple[Size, str]:
     """The size with smaller batches, then smaller patches, until a step fits into so many bytes; and what was done.
 

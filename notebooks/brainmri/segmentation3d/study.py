@@ -200,6 +200,13 @@ class Study:
         bar(len(asked), len(asked))
         return answers
 
+    def run(self) -> Result:
+        """Train, choose, ask, and store the figures."""
+        loaded, division = self.samples(), self.division()
+        network = self.finish(self.train(loaded, division), loaded, division)
+        asked = [loaded[index] for index in division.test]
+        return self.result(network, asked, self.ask(network, asked), division)
+
     def result(self, network: Trained, asked: Sequence[Sample], answers: Sequence[Answer], division: Split) -> Result:
         """The figures of the test with their circumstances; stored as result.json."""
         network.refuse_known(asked)

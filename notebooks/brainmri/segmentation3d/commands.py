@@ -1,0 +1,112 @@
+"""`brainmri train segmentation3d`, `vae` and `gan`, and what the other commands do for their networks."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmri import fit
+from brainmri.commands import claim, claim_output, stored_figures
+from brainmri.progress import Progress, TerminalLine, counter
+from brainmri.runs import Run, settings_text
+from brainmri.segmentation3d import measure, sizes
+from brainmri.segmentation3d.cases import CORE, OEDEMA, Cohort, read_cohort
+from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
+from brainmri.segmentation3d.study import Study, Trained
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from brainmri.segmentation3d.measure import Labels
+    from brainmri.segmentation3d.samples import Sample
+
+COLUMNS = ("case", "core_ml", "oedema_ml", "uncertain_ml", "mask")
+UNCERTAIN = 0.2  # deviation of a probability over the ways of asking, from which on a voxel is called uncertain
+
+
+def train(options: argparse.Namespace) -> int:
+    """Learn core and oedema from cases of four modalities; measured on patients that are kept apart."""
+    loss = options.loss or ""
+    if loss and loss not in LOSSES:
+        raise ValueError(f"there is no loss {loss!r} in 3D; choose {', '.join(LOSSES)}")
+    if options.no_pretraining:
+        raise ValueError(f"--no-pretraining is for segmentation2d: {options.task} learns from the cases alone")
+    cohort = read_cohort(options.data)
+    size, adapted = sizes.for_this_session(options.task, options.size)
+    study = Study(
+        cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
+        bars=lambda title: Progress(title, line=TerminalLine()),
+    )  # fmt: skip
+    claim(options.out, settings_text(study.settings), force=options.force)
+    Run(options.out).write_settings(study.settings)
+    print("\n".join(filter(None, [cohort.layout, adapted])))
+    result = study.run()
+    print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
+    return 0
+
+
+def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
+    """The figures of the training's own test cases, or those on other cases with masks."""
+    if folder is None:
+        return stored_figures(run)
+    trained, cohort = Trained.read(run), read_cohort(folder).masked
+    loaded = trained.load(cohort, counter("reading"))
+    trained.refuse_known(loaded)
+    show, found = counter("asking"), {}
+    for sample in loaded:
+        found[sample.case.name] = trained.measure(sample, trained.answer(sample))
+        show(len(found), len(loaded))
+    patients = [str(patient) for patient in cohort.patients]
+    return {
+        "task": trained.card["task"],
+        "regions": measure.summary(list(found.values()), patients),
+        "n": len(found),
+        "patients": len(set(patients)),
+        "split": "other cases than those of the training",
+        "data": cohort.source.credit,
+        "layout": cohort.layout,
+        "cases": {name: measure.as_json(one) for name, one in found.items()},
+    }
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Write a mask for each case on the grid of its files (1 core, 2 oedema), and a table of volumes in ml."""
+    trained, cohort = Trained.read(options.run_folder), read_cohort(options.input)
+    claim_output(options.out, force=options.force)
+    show, rows = counter("marking"), []
+    for case in cohort:
+        (sample,) = trained.load(Cohort(cohort.root, (case,), cohort.layout, cohort.source))
+        answer = trained.answer(sample)
+        labels = trained.labels(sample, answer)
+        name = f"{case.name}_seg.nii.gz"
+        _write(labels, sample, options.out / name, synthetic=cohort.source.synthetic)
+        voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
+        volumes = [float((labels == region).sum()) * voxel_ml for region in (CORE, OEDEMA)]
+        uncertain = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
+        rows.append((case.name, *(f"{volume:.2f}" for volume in (*volumes, uncertain)), name))
+        show(len(rows), len(cohort))
+    with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([COLUMNS, *rows])
+    print(f"{options.out}: {len(rows)} masks and predictions.csv. For research: this is not a medical device.")
+    return 0
+
+
+def models() -> list[dict[str, Any]]:
+    """The networks of each family and size; of the VAE and the GAN also what only helps them to learn."""
+    return [
+        fit.describe(f"{family}-{name}", family, sizes.learner(family, size, "dice", seed=0))
+        for family in FAMILIES
+        for name, size in sizes.SIZES.items()
+    ]
+
+
+def _write(labels: Labels, sample: Sample, path: Path, *, synthetic: bool) -> None:
+    import nibabel
+
+    volume = nibabel.Nifti1Image(labels, sample.affine)
+    stamp = "SYNTHETIC, " if synthetic else ""
+    volume.header["descrip"] = f"{stamp}brainmri: 1 core, 2 oedema; no medical device".encode()
+    nibabel.save(volume, path)

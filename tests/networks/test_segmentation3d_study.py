@@ -1,0 +1,200 @@
+"""Studies in 3D: killed and gone on with, a full disk, and the command line from a cohort to masks in ml."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from brainmri import fit
+from brainmri.cli import main
+from brainmri.data import DataError
+from brainmri.runs import Run
+from brainmri.segmentation3d import cohort, samples, sizes, study
+from brainmri.segmentation3d.cases import read_cohort
+from brainmri.segmentation3d.patches import Patches
+from brainmri.segmentation3d.training import Plan, Training
+from brainmri.splits import LeakageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SMOKE = sizes.SIZES["smoke"]
+SMALL = replace(SMOKE, edge=16)
+PLAN = Plan(epochs=3, steps=3, batch=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "data"
+    cohort.make(folder, cases=3, spacing=8.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(data: Path) -> list[samples.Sample]:
+    return samples.load(read_cohort(data).cases, 8.0)
+
+
+def train(
+    folder: Path, loaded: list[samples.Sample], family: str, on_progress: Callable[..., None] | None = None
+) -> dict[str, torch.Tensor]:
+    folder.mkdir(exist_ok=True)
+    trained = Training(sizes.learner(family, SMALL, "dice", seed=0), PLAN, Run(folder))
+    trained.fit(Patches(loaded[:2], SMALL.edge, 0), on_progress=on_progress)
+    return trained.family.state_dict()
+
+
+@pytest.mark.parametrize("family", ["segmentation3d", "vae", "gan"])
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
+    tmp_path: Path, loaded: list[samples.Sample], family: str
+) -> None:
+    whole = train(tmp_path / "whole", loaded, family)
+    for moment in (1, 4, 4, 8):  # of 9 steps: in the first epoch, twice in the second, in the last
+
+        def die(done: int, _total: int, _words: str, moment: int = moment) -> None:
+            if done == moment:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "parts", loaded, family, die)
+    parts = train(tmp_path / "parts", loaded, family)
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["epoch-0003.pt", "history.json"]
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_training_goes_on_from_it(
+    tmp_path: Path, loaded: list[samples.Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(tmp_path / "whole", loaded, "segmentation3d")
+    written, save = [], torch.save
+
+    def full(state: object, file: object) -> None:
+        written.append(state)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(fit.torch, "save", full)
+        train(tmp_path / "parts", loaded, "segmentation3d")
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["epoch-0001.pt", "history.json"]
+    parts = train(tmp_path / "parts", loaded, "segmentation3d")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_training_that_diverges_is_stopped(tmp_path: Path, loaded: list[samples.Sample]) -> None:
+    trained = Training(sizes.learner("segmentation3d", SMALL, "dice", seed=0), PLAN, Run(tmp_path))
+    with torch.no_grad():
+        next(trained.family.segmenter.parameters()).fill_(float("nan"))
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        trained.fit(Patches(loaded[:2], SMALL.edge, 0))
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    arguments = ["train", "gan", "--data", str(data), "--out", str(folder), "--size", "smoke"]
+    assert main(arguments) == 0
+    assert main(arguments) == 0  # complete: nothing is done again
+    assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
+    return folder
+
+
+def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["task"], figures["n"], figures["patients"]) == ("gan", 1, 1)
+    assert "SYNTHETIC" in figures["data"]
+    assert figures["steps"] == SMOKE.epochs * SMOKE.steps
+    for region in ("core", "oedema", "whole"):
+        assert 0 <= figures["regions"][region]["dice"] <= 1
+    assert main(["evaluate", str(run)]) == 0
+    assert "core dice: " in capsys.readouterr().out
+
+
+def test_cases_that_were_learnt_from_are_no_test_and_others_are(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(run), "--data", str(data)]) == 2
+    assert "learnt from SYNTHETIC-00" in capsys.readouterr().err
+    assert main(["synthetic3d", str(tmp_path / "others"), "--cases", "1", "--spacing", "8", "--seed", "5"]) == 0
+    assert "core = necrotic + enhancing" in capsys.readouterr().out
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "others"), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["n"], figures["split"]) == (1, "other cases than those of the training")
+
+
+def test_a_renamed_case_is_known_again(run: Path, data: Path, tmp_path: Path) -> None:
+    trained = study.Trained.read(run)
+    for name in ("SYNTHETIC-001", "SYNTHETIC-002", "SYNTHETIC-003"):
+        for path in (data / name).iterdir():
+            target = tmp_path / "new" / f"other-{name[-1]}" / path.name.replace(name, f"other-{name[-1]}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    with pytest.raises(LeakageError, match="learnt from other-"):
+        trained.refuse_known(trained.load(read_cohort(tmp_path / "new")))
+
+
+def test_every_new_case_gets_a_mask_on_its_own_grid_and_volumes(run: Path, data: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(run), "--input", str(data), "--out", str(tmp_path / "found")]
+    assert main(arguments) == 0
+    mask = nibabel.load(tmp_path / "found/SYNTHETIC-001_seg.nii.gz")
+    image = nibabel.load(data / "SYNTHETIC-001/SYNTHETIC-001_t1.nii.gz")
+    assert mask.shape == image.shape
+    assert np.array_equal(mask.affine, image.affine)
+    assert bytes(mask.header["descrip"]).startswith(b"SYNTHETIC")
+    values = np.asarray(mask.dataobj)
+    assert set(np.unique(values)) <= {0, 1, 2}
+    with (tmp_path / "found/predictions.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert float(rows[0]["core_ml"]) == pytest.approx((values == 1).sum() * 0.512, abs=0.01)
+    assert main(arguments) == 2  # nothing is overwritten
+    assert main([*arguments, "--force"]) == 0
+
+
+def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--json"]) == 0
+    listed = {model["name"]: model["parameters"] for model in json.loads(capsys.readouterr().out)}
+    assert {"segmentation3d-quick", "vae-quick", "gan-quick", "vae-full"} <= set(listed)
+    assert listed["gan-quick"] > listed["segmentation3d-quick"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "large"], "use one of smoke, quick, full"),
+        (["--loss", "focal"], "there is no loss 'focal' in 3D; choose dice, ce + dice"),
+        (["--no-pretraining"], "--no-pretraining is for segmentation2d"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["train", "vae", "--data", str(data), "--out", str(tmp_path / "run"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_few_patients_are_said(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "SYNTHETIC-001", tmp_path / "few/SYNTHETIC-001")
+    with pytest.raises(DataError, match="need one each"):
+        study.Study(read_cohort(tmp_path / "few"), "vae", "smoke", tmp_path).division()
+
+
+def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cohort, "make", lambda root, **_: root.name)
+    monkeypatch.setenv("SCIENCEBOX_DATA", str(data))
+    assert study.find_cohort("smoke", 0).root == data
+    monkeypatch.setenv("SCIENCEBOX_DATA", str(data / "SYNTHETIC-001"))
+    assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
