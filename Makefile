@@ -63,9 +63,12 @@ repository: ## Look after the published stack: ARGS="tags", "rollback TAG", "gc"
 
 ##### The service on Kubernetes
 
-.PHONY: deploy-k8s k8s-images
+.PHONY: deploy-k8s k8s-images images
 deploy-k8s: ## Set up the service on a Kubernetes cluster: VALUES=FILE; ARGS=--check only looks at it.
 	@deploy/host/run.sh deploy-k8s --values $(VALUES) --namespace $(NAMESPACE) $(if $(CHARTS),--charts $(CHARTS)) $(ARGS)
+
+images: ## Build the images alone, with this machine's container engine, to push them to a registry.
+	@deploy/host/run.sh images $(ARGS)
 
 k8s-images: ## List the images that a cluster needs: VALUES=FILE.
 	@deploy/host/run.sh k8s-images --values $(VALUES) $(if $(CHARTS),--charts $(CHARTS))

@@ -81,6 +81,15 @@ def stack(settings: File = EXAMPLE) -> None:
     _do([step for step in deployment.steps() if step.run in wanted])
 
 
+@commands.command()
+def images(settings: File = EXAMPLE, rebuild: Rebuild = False) -> None:
+    """Build the images alone, to push them to a registry or import them into a cluster."""
+    deployment = _deployment(settings)
+    deployment.rebuild = rebuild
+    wanted = {deployment.check_host, deployment.provide_engine, deployment.build_images}
+    _do([step for step in deployment.steps() if step.run in wanted])
+
+
 @commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def repository(
     context: typer.Context,
