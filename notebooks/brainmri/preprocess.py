@@ -147,9 +147,10 @@ def histogram_landmarks(volumes: Sequence[tuple[Volume, Mask]]) -> list[float]:
 
 
 def match_histogram(volume: Volume, brain: Mask, *, landmarks: Sequence[float]) -> Volume:
-    """The brain's percentiles moved to `landmarks`, linearly between them (Nyul and Udupa 1999, 10.1002/mrm.1910).
+    """The brain's percentiles moved to `landmarks`, linearly between them (Nyul and Udupa 1999).
 
-    Afterwards a tissue has about the same grey value in every scan. Raises ValueError where the landmarks do not rise.
+    Magnetic Resonance in Medicine 42, 1072. Afterwards a tissue has about the same grey value in every scan. Raises
+    ValueError where the landmarks do not rise.
     """
     if len(landmarks) != len(LANDMARKS) or (np.diff(landmarks) <= 0).any():
         raise ValueError(f"landmarks are {len(LANDMARKS)} rising numbers, from `histogram_landmarks`")

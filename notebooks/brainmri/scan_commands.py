@@ -1,14 +1,18 @@
-"""`brainmri preprocess`: what is done to whole scans, not to slices. Libraries are imported when a command runs."""
+"""Commands for whole scans rather than slices. Libraries are imported when a command runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from brainmri.data import DataError, Source
 
 if TYPE_CHECKING:
     import argparse
 
 SHOWN = 20  # faults
+METHODS = ("rigid", "affine", "none")
 
 
 def add_to(commands: Any) -> None:
@@ -22,6 +26,23 @@ def add_to(commands: Any) -> None:
     )
     preprocess.add_argument("--force", action="store_true", help="write into a folder of another recipe")
     preprocess.set_defaults(run=preprocess_)
+
+    follow = commands.add_parser("follow-up", help="what changed between two scans", description=follow_up_.__doc__)
+    follow.add_argument("baseline", type=Path, metavar="BASELINE", help="NIfTI file of the first scan")
+    follow.add_argument("follow_up", type=Path, metavar="FOLLOWUP", help="NIfTI file of the later one")
+    follow.add_argument("--masks", type=Path, nargs=2, required=True, metavar="MASK", help="of the first, the later")
+    follow.add_argument(
+        "--spacing", type=float, nargs=3, metavar="MM", help="edges of a voxel, where the files' own are wrong"
+    )
+    follow.add_argument("--days", type=float, default=0.0, help="between the two scans")
+    follow.add_argument("--method", default="rigid", choices=METHODS, help="how they are laid over each other (rigid)")
+    follow.add_argument("--patient", default="", help="name for the report; a pseudonym (the file's name)")
+    follow.add_argument("--source", default="", help="whose data it is, for the foot of the report")
+    follow.add_argument("--licence", default="licence not stated", help="its licence")
+    follow.add_argument("--out", type=Path, metavar="FILE.pdf", help="a report of one page")
+    follow.add_argument("--json", action="store_true", help="for programs")
+    follow.add_argument("--force", action="store_true", help="write over a report that is there")
+    follow.set_defaults(run=follow_up_)
 
 
 def preprocess_(options: argparse.Namespace) -> int:
@@ -40,3 +61,31 @@ def preprocess_(options: argparse.Namespace) -> int:
     found = f", {done.found} were there" if done.found else ""
     print(f"{options.to}: {done.made} scans prepared{found}, {len(done.faults)} faults. The recipe is {NAME} there.")
     return 1 if done.faults else 0
+
+
+def follow_up_(options: argparse.Namespace) -> int:
+    """How the volume of a tumour changed, in ml, what is new and what has vanished; with --out, a report of one page.
+
+    The scans are laid over each other. Volumes are those of the masks, each on its own scan.
+    """
+    from brainmri import followup, followup_view
+
+    if options.out and options.out.suffix.lower() != ".pdf":
+        raise DataError(f"{options.out} is no PDF file. Give a name that ends in .pdf.")
+    if options.out and options.out.exists() and not options.force:
+        raise DataError(f"{options.out} exists. Give another name, or add --force to write over it.")
+    files = zip((options.baseline, options.follow_up), options.masks, (0.0, options.days), strict=True)
+    baseline, later = (followup.read(image, mask, day, options.spacing) for image, mask, day in files)
+    change = followup.compare(baseline, later, method=options.method)
+    if options.json:
+        print(json.dumps(change.as_json(), indent=2))
+    else:
+        print("\n".join([*change.sentences(), followup.WARNING]))
+    if options.out:
+        source = Source(options.source or f"{options.baseline.name} and {options.follow_up.name}", options.licence)
+        page = followup_view.report(baseline, change, source, options.patient or options.baseline.parent.resolve().name)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        followup_view.write_pdf(page, options.out)
+        if not options.json:
+            print(f"Report: {options.out}")
+    return 0

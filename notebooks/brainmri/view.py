@@ -64,7 +64,7 @@ def montage(
         for index, (axis, image) in enumerate(zip(axes.flat, pixels, strict=False)):
             axis.imshow(image, cmap="gray", vmin=0, vmax=max(float(np.percentile(image, 99.7)), 1e-6))
             axis.set_title(captions[index], fontsize=9, loc="center", color=colours[index] if colours else "black")
-        return _finished(figure, source, title)
+        return finished(figure, source, title)
 
 
 def outlines(
@@ -104,7 +104,50 @@ def dice_by_group(rows: Mapping[str, Mapping[str, Sequence[float]]], source: Sou
         axis.set(ylim=(-0.03, 1.03), ylabel="Dice", title="One dot a slice, the line is their mean")
         axis.grid(axis="y", color="#dddddd")
         axis.legend()
-        return _finished(figure, source)
+        return finished(figure, source)
+
+
+def trials(
+    rows: Mapping[str, Mapping[str, Sequence[float]]],
+    source: Source,
+    *,
+    ylabel: str,
+    title: str,
+    guessing: float | None = None,
+) -> Figure:
+    """The figure of each training as a dot and their mean as a line; `rows` has a series of questions for each way."""
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7.2, 3.8))
+        questions = list(next(iter(rows.values())))
+        for number, ((name, series), colour) in enumerate(zip(rows.items(), (ORANGE, BLUE, GREEN), strict=False)):
+            for place, question in enumerate(questions):
+                middle = place + 0.3 * (number - (len(rows) - 1) / 2)
+                values = np.asarray(series[question], dtype=np.float64)
+                spread = middle + np.linspace(-0.06, 0.06, len(values))
+                axis.plot(spread, values, "o", color=colour, alpha=0.7, label=name if place == 0 else None)
+                axis.plot([middle - 0.11, middle + 0.11], [values.mean()] * 2, color=colour, lw=2.5)
+                axis.annotate(f"{values.mean():.2f}", (middle + 0.12, values.mean()), va="center", color=colour)
+        if guessing is not None:
+            axis.axhline(guessing, color=GREY, linestyle=":", label="guessing")
+        axis.set_xticks(range(len(questions)), questions)
+        axis.set(ylabel=ylabel, title=title, xlim=(-0.5, len(questions) - 0.5), ylim=(0, 1.05))
+        axis.legend(loc="lower left")
+        return finished(figure, source)
+
+
+def histograms(panels: Mapping[str, Mapping[str, NDArray[np.float32]]], source: Source, *, unit: str) -> Figure:
+    """How often each grey value is there: a panel for each state, in it a line for each scan. Tails are left out."""
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 3.2), squeeze=False)
+        for axis, (title, lines) in zip(axes.flat, panels.items(), strict=True):
+            everything = np.concatenate([values.ravel() for values in lines.values()])
+            bins = np.linspace(*np.percentile(everything, [0.2, 99.8]), 80).tolist()
+            for (name, values), colour in zip(lines.items(), (BLUE, ORANGE, GREEN), strict=False):
+                axis.hist(values.ravel(), bins, density=True, histtype="step", linewidth=1.6, color=colour, label=name)
+            axis.set(xlabel=unit, yticks=[], title=title)
+            axis.margins(y=0.35)
+            axis.legend(loc="upper left")
+        return finished(figure, source)
 
 
 def learning_curves(history: Sequence[dict[str, float]], source: Source) -> Figure:
@@ -122,7 +165,7 @@ def learning_curves(history: Sequence[dict[str, float]], source: Source) -> Figu
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.set(xlabel="epoch", title=TITLES[name])
             axis.legend()
-        return _finished(figure, source)
+        return finished(figure, source)
 
 
 def roc(
@@ -158,7 +201,7 @@ def roc(
             ylim=(-0.01, 1.01),
         )
         axis.legend(loc="lower right")
-        return _finished(figure, source)
+        return finished(figure, source)
 
 
 def scores(truth: ArrayLike, score: ArrayLike, names: tuple[str, str], source: Source, *, threshold: float) -> Figure:
@@ -172,7 +215,7 @@ def scores(truth: ArrayLike, score: ArrayLike, names: tuple[str, str], source: S
         axis.axvline(threshold, color="black", linestyle="--", linewidth=1, label=f"threshold {threshold:.2f}")
         axis.set(xlabel=f"score for {names[1]}", ylabel="slices", title="Scores of the test slices")
         axis.legend(loc="upper center")
-        return _finished(figure, source)
+        return finished(figure, source)
 
 
 def confusion(counts: Confusion, names: tuple[str, str], source: Source) -> Figure:
@@ -193,7 +236,7 @@ def confusion(counts: Confusion, names: tuple[str, str], source: Source) -> Figu
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
         axis.set_title(f"Accuracy {counts.accuracy:.1%}", loc="center")
-        return _finished(figure, source)
+        return finished(figure, source)
 
 
 def mistakes(
@@ -263,7 +306,7 @@ def paragraph(sentences: Sequence[str]) -> HTML:
     return HTML(f'<p style="{style}">{text}</p>')  # type: ignore[no-untyped-call]
 
 
-def _finished(figure: Figure, source: Source, title: str = "") -> Figure:
+def finished(figure: Figure, source: Source, title: str = "") -> Figure:
     """Name the data at the foot, and say SYNTHETIC at the head where it is."""
     width, height = figure.get_size_inches()
     head = 0.0

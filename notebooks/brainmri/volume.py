@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from brainmri.data import Plane
+
     Array = NDArray[np.float32]
     Mask = NDArray[np.bool_]
     Spacing = tuple[float, float, float]
 
 ENDINGS = (".nii", ".nii.gz")
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to the right and front, ITK and DICOM to the left and back
+HEAD_MM = 100  # no head is smaller than this in any direction
 SHEAR = 1e-3  # how far axes may be from right angles, as a cosine
 
 
@@ -46,6 +49,11 @@ class Volume:
     def voxel_ml(self) -> float:
         """What a voxel holds."""
         return float(np.prod(self.spacing)) / 1000
+
+    @property
+    def spacing_lost(self) -> bool:
+        """Whether the edges of a voxel are all 1 mm in a head that would then be smaller than any."""
+        return bool(np.allclose(self.spacing, 1)) and min(self.values.shape) < HEAD_MM
 
     def holding(self, values: ArrayLike) -> Volume:
         """Other values on the same grid. Raises ValueError for another shape."""
@@ -119,6 +127,21 @@ def open_nifti(path: Path) -> Any:
     except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{path} is no readable NIfTI file ({error}). Copy it again, or leave it out.") from error
     return image
+
+
+def canonical(volume: Volume) -> Volume:
+    """The same voxels with axes that run right, front, up as nearly as they can."""
+    import nibabel
+
+    turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume.values, volume.affine))
+    return Volume(np.asarray(turned.dataobj, dtype=np.float32), np.asarray(turned.affine, dtype=np.float64))
+
+
+def cut(values: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
+    """A slice of a canonical volume as a radiologist looks at it: the patient's right (or face) on the left."""
+    if plane == "axial":
+        return values[::-1, ::-1, index].T
+    return values[::-1, index, ::-1].T if plane == "coronal" else values[index, ::-1, ::-1].T
 
 
 def to_itk(volume: Volume) -> Any:
