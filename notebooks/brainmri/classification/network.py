@@ -42,7 +42,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(pixels=64, filters=8, blocks=1, epochs=2),
-    "quick": Size(pixels=128, filters=16, blocks=2, epochs=40),
+    "quick": Size(pixels=160, filters=24, blocks=2, epochs=30),
     "full": Size(pixels=224, filters=48, blocks=2, epochs=100),
 }
 
@@ -57,7 +57,10 @@ class Classifier(nn.Module):
     def __init__(self, classes: int, filters: int, blocks: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(1, filters, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(filters), nn.ReLU()
+            nn.Conv2d(1, filters, 5, stride=2, padding=2, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, padding=1),
         )
         widths = [filters * 2**stage for stage in range(4)]
         first = [Block(filters, filters, stride=1)]
@@ -88,7 +91,7 @@ class Block(nn.Module):
         self.beside: nn.Module = nn.Identity()
         if stride > 1:
             self.beside = nn.Sequential(
-                nn.AvgPool2d(stride), nn.Conv2d(channels, wider, 1, bias=False), nn.BatchNorm2d(wider)
+                nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(channels, wider, 1, bias=False), nn.BatchNorm2d(wider)
             )
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -132,7 +132,8 @@ class Study:
             "made": time.strftime("%Y-%m-%d"),
         }
         write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
-        Run(self.folder).write_result({**result.as_json(), "seconds": round(seconds), "seed": self.seed})
+        figures = {"task": TASK, "label": self.label, **result.as_json()}
+        Run(self.folder).write_result({**figures, "seconds": round(seconds), "seed": self.seed})
 
 
 @dataclass(frozen=True)
