@@ -214,7 +214,7 @@ class Site:
     def reaches_session(self, name: str) -> bool:
         """Whether somebody's own server answers them, through the proxy."""
         person = self.person(name)
-        person.http.get(f"{self.people.url}/user/{name}/tree", timeout=30)  # signs in to the session
+        person.http.get(f"{self.people.url}/user/{name}/files/any", timeout=30)  # signs in to the session
         answer = person.http.get(f"{self.people.url}/user/{name}/api/status", timeout=30)
         return answer.ok and "kernels" in answer.json()
 
@@ -236,5 +236,10 @@ def chart_rights(folder: Path) -> list[dict[str, Any]]:
 
 
 def _at(each: dict[str, Any], namespace: str) -> dict[str, Any]:
-    """The same object for a release in another namespace."""
-    return json.loads(json.dumps(each).replace('"namespace": "sciencebox"', f'"namespace": "{namespace}"'))
+    """The same object for a release in another namespace, as helm would install it there."""
+    moved: dict[str, Any] = json.loads(
+        json.dumps(each).replace('"namespace": "sciencebox"', f'"namespace": "{namespace}"')
+    )
+    if not each["kind"].startswith("Cluster"):
+        moved["metadata"]["namespace"] = namespace
+    return moved

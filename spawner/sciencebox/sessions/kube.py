@@ -269,7 +269,7 @@ class GPUKubeSpawner(KubeSpawner):
         if pod is None and self.desk.watch.fault:
             return None  # nobody knows; the session may well go on
         code = await super().poll()
-        if code is not None and not self._start_pending and self.server:
+        if code is not None and self.server and self.server.ip:  # it did run; a start that failed has said why
             self._note(pod or self.desk.watch.gone.get(self._pod_key))
         return code
 
