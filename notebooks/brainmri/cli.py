@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser("convert", help="read a public data set as downloaded", description=_convert.__doc__)
     convert.add_argument(
-        "set", choices=["figshare", "nifti"], metavar="SET", help="figshare (the set of J. Cheng) or nifti (volumes)"
+        "set",
+        choices=["figshare", "nifti", "dicom"],
+        metavar="SET",
+        help="figshare (the set of J. Cheng), nifti (volumes with masks), or dicom (series, which become NIfTI)",
     )
     convert.add_argument("--from", dest="download", type=Path, required=True, metavar="DIR", help="its files")
     convert.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
@@ -132,12 +135,17 @@ def _synthetic3d(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    """Make slices, masks and labels.csv, with the patient of each slice, of what figshare has or of NIfTI volumes."""
+    """Make slices, masks and labels.csv, with the patient of each slice, of what figshare has or of NIfTI volumes.
+
+    DICOM series become NIfTI volumes.
+    """
     from brainmri import figshare, nifti
 
     if options.to.exists():
         raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
     show = counter("converting")
+    if options.set == "dicom":
+        return scan_commands.convert_dicom(options.download, options.to, show)
     if options.set == "figshare":
         dataset = figshare.convert(figshare.originals(options.download), options.to, show)
     else:

@@ -10,6 +10,7 @@ from brainmri.data import DataError, Source
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 SHOWN = 20  # faults
 METHODS = ("rigid", "affine", "none")
@@ -26,6 +27,12 @@ def add_to(commands: Any) -> None:
     )
     preprocess.add_argument("--force", action="store_true", help="write into a folder of another recipe")
     preprocess.set_defaults(run=preprocess_)
+
+    deidentify = commands.add_parser("deidentify", help="take names out of DICOM", description=deidentify_.__doc__)
+    deidentify.add_argument("--from", dest="scans", type=Path, required=True, metavar="DIR", help="DICOM files")
+    deidentify.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
+    deidentify.add_argument("--patient", default="", help="new name, if all files are of one patient")
+    deidentify.set_defaults(run=deidentify_)
 
     follow = commands.add_parser("follow-up", help="what changed between two scans", description=follow_up_.__doc__)
     follow.add_argument("baseline", type=Path, metavar="BASELINE", help="NIfTI file of the first scan")
@@ -88,4 +95,36 @@ def follow_up_(options: argparse.Namespace) -> int:
         followup_view.write_pdf(page, options.out)
         if not options.json:
             print(f"Report: {options.out}")
+    return 0
+
+
+def convert_dicom(folder: Path, target: Path, on_progress: Callable[[int, int], None]) -> int:
+    """The part of `brainmri convert` for DICOM."""
+    from brainmri import dicom
+
+    made, faults = dicom.convert(folder, target, on_progress)
+    for fault in faults[:SHOWN]:
+        print(f"FAULT: {fault}")
+    print(f"{target}: {made} volume{'s' if made != 1 else ''}. Headers name nobody; pixels may show a face.")
+    return 1 if faults else 0
+
+
+def deidentify_(options: argparse.Namespace) -> int:
+    """Take out of DICOM files what says whose they are, and look afterwards whether it is gone.
+
+    After the Basic Application Level Confidentiality Profile (DICOM PS3.15): its main attributes, every person's name,
+    date, time and private element; UIDs are replaced, so that files that belong together still do.
+    """
+    from brainmri.deidentify import deidentify
+    from brainmri.progress import counter
+
+    if options.to.exists():
+        raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
+    report = deidentify(options.scans, options.to, patient=options.patient, on_progress=counter("looking through"))
+    print(f"{options.to}: {report.files} files, looked through again: nothing found that says whose they are.")
+    print(f"  removed: {', '.join(sorted(report.removed)) or 'nothing'}")
+    print(f"  emptied: {', '.join(sorted(report.emptied)) or 'nothing'}")
+    print(f"  private elements and overlays removed: {report.private}; UIDs replaced: {report.uids}")
+    for warning in report.warnings[:SHOWN]:
+        print(f"  WARNING: {warning}")
     return 0

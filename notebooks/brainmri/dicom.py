@@ -1,0 +1,207 @@
+"""DICOM series become volumes: sorted by where their slices are, with spacing and orientation from the headers.
+
+Nothing is guessed: a series that does not say where its slices are, or lacks one of them, is refused with the reason.
+Geometry is that of the Image Plane Module (DICOM PS3.3, C.7.6.2).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from brainmri import volume
+from brainmri.data import DataError
+from brainmri.runs import write_whole
+from brainmri.store import new_folder
+from brainmri.volume import RAS_TO_LPS, Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+UNEVEN = 0.02  # of the distance of two slices: how much it may vary
+TURNED = 1e-3  # how much the directions of two slices may differ
+ABOUT = (
+    "Modality",
+    "MagneticFieldStrength",
+    "EchoTime",
+    "RepetitionTime",
+    "InversionTime",
+    "FlipAngle",
+    "SliceThickness",
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The files of one series, in no order, and what is told of it without opening its pixels."""
+
+    uid: str
+    number: int
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return f"series {self.number} ({len(self.files)} files)"
+
+
+def files(folder: Path) -> Iterator[tuple[Path, Any]]:
+    """Each DICOM file below a folder with its header; others are passed over. Raises DataError for no folder."""
+    import pydicom
+
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Check the path.")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "DICOMDIR"):
+        try:
+            yield path, pydicom.dcmread(path, stop_before_pixels=True)
+        except (pydicom.errors.InvalidDicomError, OSError, EOFError):
+            continue
+
+
+def series(folder: Path) -> list[Series]:
+    """The series of images below a folder, by their number. Raises DataError where there is none."""
+    members: dict[str, list[Path]] = defaultdict(list)
+    numbers: dict[str, int] = {}
+    for path, header in files(folder):
+        if "Rows" not in header:
+            continue  # a report or a presentation state
+        uid = str(header.get("SeriesInstanceUID", "") or "")
+        if not uid:
+            raise DataError(f"{path} does not say which series it belongs to. Export the series again.")
+        members[uid].append(path)
+        numbers[uid] = int(header.get("SeriesNumber", 0) or 0)
+    if not members:
+        raise DataError(f"{folder} holds no DICOM image. Give the folder that the scanner or the archive exported.")
+    found = [Series(uid, numbers[uid], tuple(paths)) for uid, paths in members.items()]
+    return sorted(found, key=lambda one: (one.number, one.uid))
+
+
+def read(one: Series) -> Volume:
+    """The volume of a series. Raises DataError where slices are missing, doubled, or not placed in space."""
+    slices = [opened(path) for path in one.files]
+    _refuse_unlike(one, slices)
+    row, column = _directions(slices[0])
+    normal = np.cross(row, column)
+    order = np.argsort([_position(item) @ normal for item in slices], kind="stable")
+    slices, paths = [slices[index] for index in order], [one.files[index] for index in order]
+    step = _step(one, np.array([_position(item) for item in slices]), paths, normal)
+    between_rows, between_columns = (float(edge) for edge in slices[0].PixelSpacing)
+    affine = np.eye(4)
+    affine[:3, :3] = np.column_stack([row * between_columns, column * between_rows, step])
+    affine[:3, 3] = _position(slices[0])
+    affine[:3] = RAS_TO_LPS @ affine[:3]
+    return Volume(np.stack([_pixels(item, path) for item, path in zip(slices, paths, strict=True)], axis=-1), affine)
+
+
+def convert(folder: Path, target: Path, on_progress: Callable[[int, int], None] | None = None) -> tuple[int, list[str]]:
+    """Write each series as series-N.nii.gz, with a JSON file of how it was scanned; nothing in them names a patient.
+
+    Returns how many, and a sentence for each series that was left out. The folder appears when it is complete. Raises
+    DataError where no series can be used.
+    """
+    found, faults, made = series(folder), [], 0
+    with new_folder(target) as unfinished:
+        for done, one in enumerate(found, start=1):
+            try:
+                scan = read(one)
+            except DataError as error:
+                faults.append(str(error))
+            else:
+                made += 1
+                volume.write(scan, unfinished / f"series-{done:03d}.nii.gz")
+                write_whole(unfinished / f"series-{done:03d}.json", json.dumps(_about(one, scan), indent=2) + "\n")
+            if on_progress:
+                on_progress(done, len(found))
+        if not made:
+            raise DataError(" ".join(["No series can be used.", *faults]))
+    return made, faults
+
+
+def _about(one: Series, scan: Volume) -> dict[str, Any]:
+    header = opened(one.files[0])
+    told = {name: header.get(name) for name in ABOUT if header.get(name) not in (None, "")}
+    numbers = {name: value if isinstance(value, str) else float(value) for name, value in told.items()}
+    return {"series_number": one.number, "voxels": scan.values.shape, "spacing_mm": scan.spacing, **numbers}
+
+
+def opened(path: Path) -> Any:
+    """One file with its pixels. Raises DataError for what is no DICOM file."""
+    import pydicom
+
+    try:
+        return pydicom.dcmread(path)
+    except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no readable DICOM file ({error}). Export it again.") from error
+
+
+def _refuse_unlike(one: Series, slices: Sequence[Any]) -> None:
+    """Slices that cannot be stacked."""
+    first = slices[0]
+    for path, item in zip(one.files, slices, strict=True):
+        missing = [name for name in PLACED if name not in item]
+        if missing:
+            raise DataError(f"{path} has no {' and '.join(missing)}: where it lies is not known, and not guessed.")
+        if int(item.get("NumberOfFrames", 1) or 1) > 1 or int(item.get("SamplesPerPixel", 1)) != 1:
+            raise DataError(f"{path} holds several frames or colours. Export the series as single slices in grey.")
+        if (item.Rows, item.Columns) != (first.Rows, first.Columns):
+            raise DataError(
+                f"{path} has {item.Columns} x {item.Rows} pixels, but {one.files[0].name} {first.Columns} x "
+                f"{first.Rows}. Put different images into different folders."
+            )
+        turned = np.abs(np.subtract(_directions(item), _directions(first))).max() > TURNED
+        if turned or not np.allclose(item.PixelSpacing, first.PixelSpacing, rtol=1e-3):
+            raise DataError(
+                f"{path} lies otherwise, or has pixels of another size, than {one.files[0].name}: this {one} is no "
+                "stack of slices (a localiser?). Leave it out."
+            )
+
+
+def _step(one: Series, positions: Any, paths: Sequence[Path], normal: Any) -> Any:
+    """From one slice to the next, in mm."""
+    if len(paths) < 2:
+        raise DataError(f"{paths[0]} is the only slice of its series: how far apart slices are is not known.")
+    gaps = np.diff(positions @ normal)
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    for index in np.flatnonzero(gaps < UNEVEN * max(usual, 1e-3)):
+        raise DataError(
+            f"{paths[index].name} and {paths[index + 1].name} lie at the same place: the series holds a slice twice, "
+            "or several volumes (echoes, times). Keep one of each."
+        )
+    for index in np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual):
+        lacking = round(gaps[index] / usual) - 1
+        what = (
+            f"{lacking} slice{'s are' if lacking > 1 else ' is'} missing" if lacking > 0 else "the distance is uneven"
+        )
+        raise DataError(
+            f"Between {paths[index].name} and {paths[index + 1].name} of {one} {what}: {gaps[index]:.2f} mm, elsewhere "
+            f"{usual:.2f} mm. Export the whole series again."
+        )
+    step = (positions[-1] - positions[0]) / (len(paths) - 1)
+    straight = positions[0] + np.arange(len(paths))[:, None] * step
+    if np.abs(positions - straight).max() > UNEVEN * usual + 0.01:
+        raise DataError(f"The slices of {one} do not lie in a straight row. Export the series again.")
+    return step
+
+
+def _position(item: Any) -> Any:
+    return np.array([float(value) for value in item.ImagePositionPatient])
+
+
+def _directions(item: Any) -> tuple[Any, Any]:
+    """Along a row and down a column, in the patient's left, back, up."""
+    values = np.array([float(value) for value in item.ImageOrientationPatient])
+    return values[:3], values[3:]
+
+
+def _pixels(item: Any, path: Path) -> Any:
+    """Grey values (column, row) as the scanner meant them."""
+    try:
+        stored = item.pixel_array.astype(np.float32)
+    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DataError(f"The pixels of {path} cannot be read ({error}). Export the series uncompressed.") from error
+    slope, intercept = (float(item.get(name, usual)) for name, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    return (stored * slope + intercept).T
