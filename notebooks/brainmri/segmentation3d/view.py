@@ -1,0 +1,204 @@
+"""Figures of volumes: three planes with core and oedema over them, surfaces, curves, and families side by side.
+
+A plane is shown as radiologists look at it: the patient's right on the left, front or top up.
+"""
+
+from __future__ import annotations
+
+import html
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib import rc_context
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from brainmri.segmentation3d.cases import CORE, MODALITIES, OEDEMA, REGIONS
+from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from IPython.display import HTML
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from brainmri.data import Source
+    from brainmri.segmentation3d.report import Result
+    from brainmri.segmentation3d.samples import Sample
+
+    Place = tuple[int, int, int]
+
+PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+COLOURS = {CORE: ORANGE, OEDEMA: BLUE}
+FAMILY_COLOURS = (BLUE, GREEN, ORANGE, "#cc79a7", GREY)
+NAMES = {"t1": "T1", "t1ce": "T1 after contrast", "t2": "T2", "flair": "FLAIR"}
+
+
+def middle(labels: NDArray[np.uint8]) -> Place:
+    """The voxel through which planes show most tumour; the volume's middle where there is none."""
+    tumour = labels > 0
+    if not tumour.any():
+        return tuple(edge // 2 for edge in labels.shape)  # type: ignore[return-value]
+    counts = (tumour.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3))
+    return tuple(int(count.argmax()) for count in counts)  # type: ignore[return-value]
+
+
+def modalities(sample: Sample, source: Source, *, title: str = "") -> Figure:
+    """The four modalities of a case in an axial plane through its tumour, and its mask over the last."""
+    at = middle(_labels(sample))
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(1, 5, figsize=(11, 3.1))
+        for axis, image, name in zip(axes, sample.images, MODALITIES, strict=False):
+            _show(axis, image, at, "axial")
+            axis.set_title(NAMES[name], fontsize=9, loc="center")
+        _show(axes[4], sample.images[-1], at, "axial")
+        _cover(axes[4], _labels(sample), at, "axial")
+        axes[4].set_title("its mask", fontsize=9, loc="center")
+        _legend(axes[4])
+        return finished(figure, source, title)
+
+
+def planes(
+    sample: Sample, rows: Mapping[str, NDArray[Any]], source: Source, *, modality: str = "flair", title: str = ""
+) -> Figure:
+    """A row for each entry, in three planes: labels (integers) as colours, other values as heat, over one modality."""
+    at = middle(_labels(sample) if sample.labels is not None else next(iter(rows.values())))
+    image = sample.images[MODALITIES.index(modality)]
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(len(rows), 3, figsize=(8.4, 2.75 * len(rows) + 0.9), squeeze=False)
+        for line, (name, values) in zip(axes, rows.items(), strict=True):
+            for axis, plane in zip(line, PLANES, strict=True):
+                _show(axis, image, at, plane)
+                (_cover if np.issubdtype(values.dtype, np.integer) else _heat)(axis, values, at, plane)
+                axis.set_title(f"{name}, {plane}", fontsize=9, loc="center")
+        if any(np.issubdtype(values.dtype, np.integer) for values in rows.values()):
+            _legend(axes[0, 2])
+        return finished(figure, source, title)
+
+
+def surfaces(labels: Mapping[str, NDArray[np.uint8]], spacing: float, source: Source) -> Figure:
+    """Core and oedema as surfaces in space, a panel for each entry; oedema is transparent."""
+    from skimage.measure import marching_cubes
+
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(labels), figsize=(4.6 * len(labels), 4.4), subplot_kw={"projection": "3d"}, squeeze=False
+        )
+        box = np.any([one > 0 for one in labels.values()], axis=0)
+        ends = [
+            np.flatnonzero(box.any(axis=tuple({0, 1, 2} - {axis})))[[0, -1]] if box.any() else (0, 1)
+            for axis in range(3)
+        ]
+        for axis, (name, values) in zip(axes.flat, labels.items(), strict=True):
+            for region, alpha in ((OEDEMA, 0.15), (CORE, 0.7)):
+                inside = np.pad(values >= CORE if region == OEDEMA else values == CORE, 1).astype(np.float32)
+                if inside.any():
+                    points, faces, _, _ = marching_cubes(inside, 0.5)
+                    x, y, z = (points - 1).T * spacing
+                    axis.plot_trisurf(x, y, faces, z, color=COLOURS[region], alpha=alpha, linewidth=0)
+            for set_range, (first, last) in zip((axis.set_xlim, axis.set_ylim, axis.set_zlim), ends, strict=True):
+                set_range(first * spacing, (last + 1) * spacing)
+            axis.set_box_aspect([last - first + 1 for first, last in ends])
+            axis.set(xlabel="right, mm", ylabel="front, mm", zlabel="up, mm", title=name)
+        return finished(figure, source)
+
+
+def curves(
+    series: Mapping[str, Mapping[str, Sequence[float]]], source: Source, *, guess: float | None = None
+) -> Figure:
+    """A panel for each entry, in it a line for each series of values, by epoch; `guess` is a level worth a line."""
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(series), figsize=(4.2 * len(series), 3.3), squeeze=False)
+        for axis, (title, lines) in zip(axes.flat, series.items(), strict=True):
+            for (name, values), colour in zip(lines.items(), cycle(FAMILY_COLOURS), strict=False):
+                axis.plot(np.arange(1, len(values) + 1), values, marker=".", color=colour, label=name)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.set(xlabel="epoch", title=title)
+            axis.legend(fontsize=8)
+        if guess is not None:
+            axes.flat[-1].axhline(guess, color=GREY, linestyle=":")
+        return finished(figure, source)
+
+
+def families(results: Mapping[str, Result], source: Source) -> Figure:
+    """Dice of each case as a dot, by region and way of training, with the mean and its interval."""
+    with rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(REGIONS), figsize=(4.6 * len(REGIONS), 3.9), sharey=True)
+        for axis, region in zip(axes, REGIONS, strict=True):
+            for place, (result, colour) in enumerate(zip(results.values(), cycle(FAMILY_COLOURS), strict=False)):
+                values, summed = result.dice(region), result.regions[region]
+                spread = place + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [place]
+                axis.plot(spread, values, "o", color=colour, alpha=0.4, markersize=4)
+                error = [[summed["dice"] - summed["dice_low"]], [summed["dice_high"] - summed["dice"]]]
+                axis.errorbar(place, summed["dice"], error, fmt="_", color=colour, lw=2, ms=16, mew=2, capsize=4)
+            axis.set_xticks(range(len(results)), list(results), rotation=18, fontsize=8)
+            axis.set(ylim=(-0.03, 1.03), title=region.capitalize())
+            axis.grid(axis="y", color="#dddddd")
+        axes[0].set_ylabel("Dice")
+        return finished(figure, source, "A dot a case; the bar is the mean with its 95 % interval")
+
+
+def reliability(rows: Sequence[Mapping[str, float]], source: Source, *, error: float) -> Figure:
+    """How often there was tumour where it was said to be so probable; `error` is the expected calibration error."""
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.6, 4.2))
+        axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as it should be")
+        said, there = ([row[name] for row in rows] for name in ("said", "there"))
+        axis.plot(said, there, "o-", color=BLUE, label=f"calibration error {error:.3f}")
+        axis.set(xlabel="probability of tumour as said", ylabel="share of voxels with tumour", aspect="equal")
+        axis.legend(loc="upper left")
+        return finished(figure, source)
+
+
+def table(rows: Sequence[Mapping[str, str]]) -> HTML:
+    """Rows with the same names as a table, a column for each row: few ways of training, many figures."""
+    from IPython.display import HTML
+
+    lines = []
+    for number, name in enumerate(rows[0]):
+        tag = "th" if number == 0 else "td"
+        cells = "".join(f'<{tag} style="text-align:left">{html.escape(row[name])}</{tag}>' for row in rows)
+        lines.append(f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th>{cells}</tr>')
+    return HTML(f"<table>{''.join(lines)}</table>")  # type: ignore[no-untyped-call]
+
+
+def _labels(sample: Sample) -> NDArray[np.uint8]:
+    if sample.labels is None:
+        raise ValueError(f"{sample.case.name} has no mask to be shown")
+    return sample.labels
+
+
+def _cut(values: NDArray[Any], at: Place, plane: str) -> NDArray[Any]:
+    axis = PLANES[plane]
+    cut = np.take(values, at[axis], axis=axis).T[::-1]
+    return cut if plane == "sagittal" else cut[:, ::-1]
+
+
+def _show(axis: Axes, image: NDArray[np.float32], at: Place, plane: str) -> None:
+    low, high = np.percentile(image[image != 0], [1, 99.5]) if image.any() else (0.0, 1.0)
+    shown = np.where(image == 0, low, image)
+    axis.imshow(_cut(shown, at, plane), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axis.set_axis_off()
+
+
+def _cover(axis: Axes, labels: NDArray[np.uint8], at: Place, plane: str) -> None:
+    cut = _cut(labels, at, plane)
+    colours = np.zeros((*cut.shape, 4))
+    for region, colour in COLOURS.items():
+        colours[cut == region] = to_rgba(colour, 0.55)
+    axis.imshow(colours, interpolation="nearest")
+
+
+def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: str) -> None:
+    cut = np.clip(_cut(values, at, plane) / max(float(values.max()), 1e-6), 0, 1)
+    axis.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=np.sqrt(cut), interpolation="nearest")
+
+
+def _legend(axis: Axes) -> None:
+    patches = [Patch(color=COLOURS[number], label=name) for number, name in enumerate(REGIONS, start=1)]
+    axis.legend(handles=patches, fontsize=7, loc="lower right")

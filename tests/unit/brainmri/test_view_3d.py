@@ -1,0 +1,78 @@
+"""Figures of volumes lie as radiologists look at them, name their data, and say SYNTHETIC."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from brainmri.data import Source
+from brainmri.segmentation3d import view
+from brainmri.segmentation3d.cases import CORE, OEDEMA, Case
+from brainmri.segmentation3d.measure import Found
+from brainmri.segmentation3d.report import Result, table
+from brainmri.segmentation3d.samples import Sample
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MADE_UP = Source("made-up brains", "licence", synthetic=True)
+
+
+@pytest.fixture
+def sample() -> Sample:
+    labels = np.zeros((12, 10, 8), dtype=np.uint8)
+    labels[7:11, 6:9, 5:7] = OEDEMA  # right, front, up
+    labels[8:10, 7:8, 5:7] = CORE
+    images = np.ones((4, 12, 10, 8), dtype=np.float32)
+    images[:, 0] = 0
+    images[3] += labels
+    case = Case("one", "one", {modality: (Path("x"), None) for modality in ("t1", "t1ce", "t2", "flair")}, None)
+    straight = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
+    return Sample(case, images, labels, 1.0, np.ones(3), np.zeros(3), labels.shape, straight, np.eye(4))
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.texts)
+
+
+def test_the_patients_right_is_on_the_left_and_the_front_up(sample: Sample) -> None:
+    figure = view.planes(sample, {"mask": sample.labels}, MADE_UP)
+    axial = figure.axes[0]
+    cover = np.asarray(axial.images[1].get_array())[..., 3] > 0
+    rows, columns = np.nonzero(cover)
+    assert rows.mean() < cover.shape[0] / 2  # the front is up
+    assert columns.mean() < cover.shape[1] / 2  # the patient's right is on the left
+    assert not axial.xaxis_inverted()
+    sagittal = np.asarray(figure.axes[2].images[1].get_array())[..., 3] > 0
+    assert np.nonzero(sagittal)[1].mean() > sagittal.shape[1] / 2  # the front is on the right
+
+
+def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) -> None:
+    found = {
+        f"case-{number}": {region: Found(value, 3.0, value, 0.1, 10.0, 10.0) for region in ("core", "oedema", "whole")}
+        for number, value in enumerate((0.8, 0.6))
+    }
+    result = Result("U-Net", "vae", found, ("a", "b"), "split", MADE_UP, "quick", "2 cores", 480, 60.0, 1000, 0)
+    assert sample.labels is not None
+    figures = [
+        view.modalities(sample, MADE_UP),
+        view.planes(sample, {"found": sample.labels, "uncertainty": sample.images[3]}, MADE_UP, title="title"),
+        view.surfaces({"drawn": sample.labels, "nothing": np.zeros_like(sample.labels)}, 2.5, MADE_UP),
+        view.curves({"Loss": {"U-Net": [2.0, 1.0]}}, MADE_UP, guess=0.5),
+        view.families({"U-Net": result, "other": result}, MADE_UP),
+        view.reliability([{"said": 0.1, "there": 0.2, "voxels": 5.0}], MADE_UP, error=0.1),
+    ]
+    for figure in figures:
+        assert "SYNTHETIC" in texts(figure)
+        assert "made-up brains" in texts(figure)
+    shown = view.table(table({"U-Net": result, "<other>": result}, "U-Net"))
+    assert "&lt;other&gt;" in shown.data
+    assert "core: Dice" in shown.data
+
+
+def test_planes_go_through_the_most_tumour(sample: Sample) -> None:
+    assert sample.labels is not None
+    assert sample.labels[view.middle(sample.labels)] > 0
+    assert view.middle(np.zeros((4, 6, 8), dtype=np.uint8)) == (2, 3, 4)
