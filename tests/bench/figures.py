@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.bench import figures3d
+
 HERE = Path(__file__).parent
 FILE, DOCUMENT = HERE / "figures.json", HERE.parents[1] / "docs/results.md"
 TALK_DICE = 0.905
@@ -45,9 +47,16 @@ def row(result: dict[str, Any]) -> tuple[str, ...]:
 
 def render(results: list[dict[str, Any]]) -> str:
     """The document."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(row, results)]
+    flat, volumes = ([one for one in results if in_3d(one) == wanted] for wanted in (False, True))
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *map(row, flat)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{HEAD}\n\n## Segmentation in 2D\n\n{table}\n{repeats(results)}"
+    parts = [f"{HEAD}\n\n## Segmentation in 2D\n\n{table}\n{repeats(flat)}", figures3d.section(volumes)]
+    return "\n".join(filter(None, parts))
+
+
+def in_3d(result: dict[str, Any]) -> bool:
+    """Whether a result is about regions of volumes rather than about slices."""
+    return "regions" in result
 
 
 def repeats(results: list[dict[str, Any]]) -> str:
@@ -71,6 +80,8 @@ def record(known: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, A
     """With a new result, which replaces the one of the same circumstances."""
 
     def circumstances(result: dict[str, Any]) -> tuple[Any, ...]:
+        if in_3d(result):
+            return figures3d.circumstances(result)
         return tuple(result[name] for name in ("data", "split", "size", "pretrained", "seed", "hardware"))
 
     return [one for one in known if circumstances(one) != circumstances(new)] + [new]

@@ -14,7 +14,7 @@ from brainmri.runs import Run, settings_text
 from brainmri.segmentation3d import measure, sizes
 from brainmri.segmentation3d.cases import CORE, OEDEMA, Cohort, read_cohort
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
-from brainmri.segmentation3d.study import Study, Trained
+from brainmri.segmentation3d.study import Study, Trained, family_name
 
 if TYPE_CHECKING:
     import argparse
@@ -62,6 +62,10 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
     patients = [str(patient) for patient in cohort.patients]
     return {
         "task": trained.card["task"],
+        "family": family_name(trained.card["task"], trained.card["loss"]),
+        "size": trained.card["size_name"],
+        "seed": trained.card["seed"],
+        "trained_on": trained.card["data_name"],
         "regions": measure.summary(list(found.values()), patients),
         "n": len(found),
         "patients": len(set(patients)),

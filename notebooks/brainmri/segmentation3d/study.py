@@ -125,8 +125,7 @@ class Study:
     @property
     def name(self) -> str:
         """The family in words, with its loss where that is not the usual one."""
-        usual = self.loss == DEFAULT_LOSS[self.family]
-        return FAMILIES[self.family] + ("" if usual else f", {self.loss} loss")
+        return family_name(self.family, self.loss)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -181,6 +180,7 @@ class Study:
         learnt_from = [loaded[index].digest for part in (division.train, division.validation) for index in part]
         card = {
             **self.settings,
+            "size_name": self.size_name,
             "data_name": self.cohort.source.credit,
             "smallest_ml": smallest,
             "cases": sorted(learnt_from),
@@ -229,6 +229,11 @@ class Study:
         )
         Run(self.folder).write_result(result.as_json())
         return result
+
+
+def family_name(family: str, loss: str) -> str:
+    """A family in words, with its loss where that is not the usual one."""
+    return FAMILIES[family] + ("" if loss == DEFAULT_LOSS[family] else f", {loss} loss")
 
 
 def plain_dice(network: nn.Module, sample: Sample, size: Size) -> float:

@@ -39,6 +39,47 @@ def test_how_far_repeated_trainings_are_apart_is_said() -> None:
     assert "was trained 2 times: Dice 0.50 to 0.61, mean 0.56" in said
 
 
+REGION = {"dice": 0.8, "dice_low": 0.7, "dice_high": 0.9, "hausdorff_95_median": 4.0}
+IN_3D = {
+    "family": "U-Net",
+    "regions": {"core": REGION, "oedema": REGION, "whole": REGION},
+    "data": "SYNTHETIC DATA: made-up brains",
+    "split": "patient split, fold 1 of 4",
+    "size": "quick",
+    "n": 6,
+    "patients": 6,
+    "weights": 1234567,
+    "steps": 480,
+    "seed": 0,
+    "hardware": "2 cores",
+    "seconds": 600,
+    "cases": {f"case-{n}": {region: {"dice": 0.8} for region in ("core", "oedema")} for n in range(6)},
+}
+
+
+def test_families_in_3d_are_held_against_the_u_net_on_the_same_patients() -> None:
+    better = {f"case-{n}": {region: {"dice": 0.9} for region in ("core", "oedema")} for n in range(6)}
+    said = render([RESULT, IN_3D, {**IN_3D, "family": "conditional GAN", "cases": better}])
+    (unet,) = (line for line in said.splitlines() if line.startswith("| U-Net"))
+    (gan,) = (line for line in said.splitlines() if line.startswith("| conditional GAN"))
+    for words in ("0.80 (0.70 to 0.90)", "4.0 mm", "1,234,567", "480", "2 cores", "10 min"):
+        assert words in unet
+    assert "p =" not in unet
+    assert gan.count("+0.100 (+0.100 to +0.100), p = 0.03") == 2
+    assert "SYNTHETIC DATA: made-up brains. Size quick; 6 cases" in said
+    assert "other data" not in said
+
+
+def test_a_network_on_other_data_is_told_apart_from_its_test() -> None:
+    elsewhere = {name: IN_3D[name] for name in ("family", "regions", "n", "size")}
+    elsewhere |= {"data": "Data: a real case, CC BY 3.0", "trained_on": "SYNTHETIC DATA: made-up brains"}
+    said = render([RESULT, IN_3D, elsewhere])
+    (line,) = (one for one in said.splitlines() if one.startswith("| U-Net, quick"))
+    assert "SYNTHETIC DATA: made-up brains | a real case, CC BY 3.0 | 1" not in line
+    assert "| SYNTHETIC DATA: made-up brains | a real case, CC BY 3.0 | 6 | 0.80 | 0.80 | 0.80 |" in line
+    assert record([IN_3D, elsewhere], {**elsewhere, "n": 7}) == [IN_3D, {**elsewhere, "n": 7}]
+
+
 def test_the_same_study_again_takes_the_place_of_the_first() -> None:
     again, other = {**RESULT, "dice": 0.7}, {**RESULT, "hardware": "a GPU"}
     assert record([RESULT, other], again) == [other, again]
