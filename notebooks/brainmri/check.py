@@ -5,14 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
 
 from brainmri.data import DataError, Dataset, open_image, open_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from brainmri.data import Slice
+
+
+SMALL = (32, 32)  # pixels at which slices are compared
+NEARLY = 0.98  # correlation from which on two slices are looked at as perhaps one
+CHUNK = 512  # slices that are held against all others at once
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Findings:
     remarks: list[str] = field(default_factory=list)
     masks: int = 0
     empty_masks: int = 0
+    look_alikes: list[tuple[int, int, float]] = field(default_factory=list)  # positions of slices, correlation
 
     @property
     def groups(self) -> dict[str, int]:
@@ -42,6 +54,7 @@ def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     """Decode every slice and compare them all. Never raises for a bad file: it becomes a fault."""
     findings = Findings(dataset)
     same_pixels: dict[bytes, list[int]] = defaultdict(list)
+    small: dict[int, NDArray[np.float32]] = {}
     for index, item in enumerate(dataset):
         try:
             image = open_image(item.image)
@@ -51,10 +64,13 @@ def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
             findings.sizes[image.size] += 1
             digest = hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
             same_pixels[digest].append(index)
+            small[index] = np.asarray(image.resize(SMALL, Image.Resampling.BOX), dtype=np.float32).ravel()
             _judge_mask(findings, item)
         if on_progress:
             on_progress(index + 1, len(dataset))
-    _judge_copies(findings, [copies for copies in same_pixels.values() if len(copies) > 1])
+    copies = [indices for indices in same_pixels.values() if len(indices) > 1]
+    _judge_copies(findings, copies)
+    _judge_look_alikes(findings, small, {pair for indices in copies for pair in combinations(indices, 2)})
     _judge_sides(findings)
     _judge_sizes(findings)
     if dataset.grouping == "block":
@@ -92,6 +108,44 @@ def _judge_copies(findings: Findings, copies: list[list[int]]) -> None:
             )
         else:
             findings.remarks.append(f"{names} are the same image. Keep one.")
+
+
+def _judge_look_alikes(findings: Findings, small: dict[int, NDArray[np.float32]], copies: set[tuple[int, int]]) -> None:
+    """Nearly the same picture in two groups: a remark, and a fault where the two are on two sides of a split."""
+    slices, grouping = findings.dataset.slices, findings.dataset.grouping
+    pairs = [pair for pair in _alike(small, findings.dataset.groups) if pair[:2] not in copies]
+    findings.look_alikes = sorted(pairs, key=lambda pair: -pair[2])
+    named = [(f"{slices[a].image.name} and {slices[b].image.name} ({alike:.3f})", slices[a].part, slices[b].part)
+             for a, b, alike in findings.look_alikes]  # fmt: skip
+    for names, one, other in named:
+        if one != other:
+            findings.faults.append(
+                f"{names} are nearly the same image, in two {grouping}s and two parts of the split ({one}, {other}). Find "
+                "out whether they are of one patient, and put them on one side."
+            )
+    if named:
+        some = "; ".join(names for names, _, _ in named[:3])
+        more = f"; and {len(named) - 3} more" if len(named) > 3 else ""
+        findings.remarks.append(
+            f"{len(named)} pair{'s' if len(named) > 1 else ''} of slices in different {grouping}s look nearly the same: {some}{more}. Are these of "
+            f"one patient? Then give them one {grouping}."
+        )
+
+
+def _alike(small: dict[int, NDArray[np.float32]], groups: NDArray[np.str_]) -> Iterator[tuple[int, int, float]]:
+    """Positions and correlation of pairs of slices in different groups that are as alike as copies."""
+    index = np.array(list(small), dtype=np.intp)
+    if not len(index):
+        return
+    pixels = np.stack(list(small.values()))
+    pixels = pixels - pixels.mean(axis=1, keepdims=True)
+    pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1e-6)
+    for start in range(0, len(index), CHUNK):
+        alike = pixels[start : start + CHUNK] @ pixels.T
+        for row, column in np.argwhere(alike > NEARLY):
+            one, other = int(index[start + row]), int(index[column])
+            if one < other and groups[one] != groups[other]:
+                yield one, other, float(alike[row, column])
 
 
 def _judge_sides(findings: Findings) -> None:

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="examine a folder of slices", description=_check.__doc__)
     check.add_argument("folder", type=Path, metavar="DIR", help="folder with labels.csv and slices/")
+    check.add_argument("--html", type=Path, metavar="FILE", help="a page with pictures, to be opened in a browser")
     check.set_defaults(run=_check)
 
     synthetic = commands.add_parser("synthetic", help="make a synthetic data set", description=_synthetic.__doc__)
@@ -93,6 +94,11 @@ def _check(options: argparse.Namespace) -> int:
 
     findings = examine(read_folder(options.folder, allow_missing=True), counter("reading"))
     print(_report(findings))
+    if options.html:
+        from brainmri import check_page
+
+        check_page.write(findings, options.html)
+        print(f"With pictures: {options.html}")
     return FAULTY if findings.faults else 0
 
 

@@ -104,3 +104,77 @@ def test_masks_are_counted_and_one_that_does_not_fit_is_a_fault(
     shown = capsys.readouterr().out
     assert "masks: 2, 1 of them empty" in shown
     assert "3.png is 9 x 9 pixels, but its image 3.png is 12 x 12" in shown
+
+
+def blob(middle: int) -> Image.Image:
+    """A bright spot somewhere; two that are near each other look alike."""
+    ring = Image.new("L", (64, 64), 10)
+    ring.paste(200, (middle - 12, 20, middle + 12, 44))
+    return ring
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "words"),
+    [
+        (("", ""), 0, "note: 1 pair of slices in different patients look nearly the same: 1.png and 2.png"),
+        (("train", "test"), 1, "FAULT: 1.png and 2.png"),
+        (("train", "train"), 0, "look nearly the same: 1.png"),
+    ],
+)
+def test_look_alikes_of_two_patients_are_named(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str], parts: tuple[str, str], code: int, words: str
+) -> None:
+    rows = [("1", "glioma", "anna"), ("2", "glioma", "bert"), ("3", "none", "carl"), ("4", "none", "carl")]
+    if parts[0]:
+        rows = [(*row, part) for row, part in zip(rows, (*parts, "test", "test"), strict=True)]
+    folder = make_folder(rows, columns=("slice", "tumour", "patient", "split")[: len(rows[0])])
+    for name, middle in (("1", 30), ("2", 30), ("3", 50), ("4", 50)):
+        image = blob(middle)
+        image.putpixel((0, 0), int(name))  # no copies, and those of one patient may look alike
+        image.save(folder / "slices" / f"{name}.png")
+    assert cli.main(["check", str(folder)]) == code
+    shown = capsys.readouterr().out
+    assert words in shown
+    assert "3.png and 4.png" not in shown
+
+
+def test_the_page_needs_nothing_and_runs_nothing_of_the_data(
+    make_folder: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "<script>alert(1)</script>"
+    folder = make_folder([*ROWS, ("4", evil, evil), ("5", "none", "emil")])
+    (folder / "slices/5.png").write_bytes(b"no image")
+    shutil.copy(folder / "slices/1.png", folder / "slices/2.png")
+    page = tmp_path / "reports/page.html"
+    assert cli.main(["check", str(folder), "--html", str(page)]) == 1
+    assert f"With pictures: {page}" in capsys.readouterr().out
+    text = page.read_text()
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert not [address for address in ("http://", "https://", "//cdn", "@import", "url(") if address in text]
+    for words in (
+        "2 faults found",
+        "5 of 4 patients",
+        "5.png is not a readable image",
+        "same image with different labels",
+    ):
+        assert words in text
+    assert text.count("data:image/png;base64,") == 4
+
+
+def test_a_page_replaces_only_a_page(make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_folder(ROWS)
+    page, other = folder / "page.html", folder / "labels.csv"
+    before = other.read_text()
+    for _ in range(2):
+        assert cli.main(["check", str(folder), "--html", str(page)]) == 0
+    assert cli.main(["check", str(folder), "--html", str(other)]) == 2
+    assert "is no report of this command" in capsys.readouterr().err
+    assert other.read_text() == before
+
+
+def test_a_made_up_set_says_so_on_its_page(tmp_path: Path) -> None:
+    folder, page = tmp_path / "made", tmp_path / "page.html"
+    assert cli.main(["synthetic", str(folder), "--patients", "2", "--slices", "1"]) == 0
+    assert cli.main(["check", str(folder), "--html", str(page)]) == 0
+    assert "SYNTHETIC: none of this shows a patient." in page.read_text()
