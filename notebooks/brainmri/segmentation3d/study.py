@@ -248,8 +248,7 @@ def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bar
     """The cases of a folder, else a site's below SCIENCEBOX_DATA, else a made-up cohort, which is drawn if need be."""
     if folder:
         return read_cohort(Path(folder))
-    site = data.site_folder()
-    if site.is_dir() and (found := _of_site(site)):
+    if found := _of_site(data.site_folder()):
         return found
     size = sizes.named(size_name)
     home = Path.home() / HOME / "data" / f"synthetic-3d-{size.cases}-cases-{size.spacing:g}-mm-seed-{seed}"
@@ -260,12 +259,16 @@ def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bar
 
 
 def _of_site(site: Path) -> Cohort | None:
-    """Cases of three patients or more: fewer cannot be learnt from and asked about."""
-    try:
-        found = read_cohort(site).masked
-    except data.DataError:
-        return None
-    return found if len(set(found.patients)) >= 3 else None
+    """The first folder, or all of them, with cases of three patients or more: fewer cannot be learnt from and asked."""
+    folders = sorted(path for path in site.iterdir() if path.is_dir()) if site.is_dir() else []
+    for folder in (*folders, site):
+        try:
+            found = read_cohort(folder).masked
+        except (data.DataError, OSError):  # other data, which a site may well have
+            continue
+        if len(set(found.patients)) >= 3:
+            return found
+    return None
 
 
 def fingerprint(cohort: Cohort) -> str:
