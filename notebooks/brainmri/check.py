@@ -120,15 +120,16 @@ def _judge_look_alikes(findings: Findings, small: dict[int, NDArray[np.float32]]
     for names, one, other in named:
         if one != other:
             findings.faults.append(
-                f"{names} are nearly the same image, in two {grouping}s and two parts of the split ({one}, {other}). Find "
-                "out whether they are of one patient, and put them on one side."
+                f"{names} are nearly the same image, in two {grouping}s and two parts of the split ({one}, {other}). "
+                "Find out whether they are of one patient, and put them on one side."
             )
     if named:
         some = "; ".join(names for names, _, _ in named[:3])
+        plural = "s" if len(named) > 1 else ""
         more = f"; and {len(named) - 3} more" if len(named) > 3 else ""
         findings.remarks.append(
-            f"{len(named)} pair{'s' if len(named) > 1 else ''} of slices in different {grouping}s look nearly the same: {some}{more}. Are these of "
-            f"one patient? Then give them one {grouping}."
+            f"{len(named)} pair{plural} of slices in different {grouping}s look nearly the same: "
+            f"{some}{more}. Are these of one patient? Then give them one {grouping}."
         )
 
 
