@@ -30,6 +30,7 @@ ORDER = (
     "stack",
     "notebooks",
     "networks",
+    "kube",
     "engine",
     "gpu",
     "images",

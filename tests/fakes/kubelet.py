@@ -7,6 +7,7 @@ are to be deleted. A pod of the single-user server becomes a process, so that a 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -99,7 +100,8 @@ class Kubelets:
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._look, self._renew)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._servers: dict[str, ThreadingHTTPServer] = {}
-        self._addresses = 0
+        self._network = f"{random.randint(64, 250)}"  # others may pretend on this machine, too
+        self._addresses = random.randint(0, 60_000)
         self._run = self._new_session()
 
     def __enter__(self) -> Self:
@@ -174,8 +176,8 @@ class Kubelets:
                         self._see(pod)
                 for uid in {*self._processes, *self._servers} - {pod["metadata"]["uid"] for pod in pods}:
                     self._kill(uid)
-            except (requests.RequestException, KeyError):
-                continue
+            except (requests.RequestException, KeyError, OSError):
+                continue  # the API server is away, or an address is taken: at the next look it is another one
 
     def _see(self, pod: dict[str, Any]) -> None:
         metadata, status = pod["metadata"], pod["status"]
@@ -200,7 +202,7 @@ class Kubelets:
                 "containerStatuses": _containers(pod, False, {"waiting": {"reason": reason, "message": "pretended"}})
             }
         self._addresses += 1
-        address = f"127.77.{self._addresses // 250}.{self._addresses % 250 + 1}"
+        address = f"127.{self._network}.{self._addresses // 250}.{self._addresses % 250 + 1}"
         uid = pod["metadata"]["uid"]
         if self.serve:
             self._processes[uid] = self._start(pod, address)
