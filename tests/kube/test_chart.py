@@ -339,21 +339,31 @@ def test_more_gpus_than_jobs_may_have_are_not_given(site: Site, session: None, t
     plane.kubectl("delete", "job,service,configmap", "--selector=app.kubernetes.io/name=large", "--namespace", JOBS)
 
 
-def test_an_upgrade_keeps_password_and_claims_and_starts_another_hub(
+def kept(site: Site) -> list[str]:
+    """What no upgrade may take away: the first password, data, and a session, by what makes each the same one."""
+    objects = [site.get("pvc", "sciencebox-data"), site.get("pod", "jupyter-anna")]
+    return [password(site), *(each["metadata"]["uid"] for each in objects)]
+
+
+def test_an_upgrade_and_a_rollback_keep_sessions_and_data_and_start_another_hub(
     site: Site, installed: Release, tmp_path: Path
 ) -> None:
-    before, claim = password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]
+    labels = {"app": "jupyterhub", "component": "singleuser-server", "release": "sciencebox"}
+    session = {"metadata": {"name": "jupyter-anna", "namespace": NAMESPACE, "labels": labels}}
+    spec = {"containers": [{"name": "notebook", "image": "none"}]}
+    site.plane.apply({"apiVersion": "v1", "kind": "Pod", **session, "spec": spec})
+    before = kept(site)
     hub = site.get("deployment", "hub")["spec"]["template"]
     release = site.release(tmp_path, {**JOBS_VALUES, "sciencebox": {"limits": {"gpus": 3}}})
     assert run_steps(release.steps(), screen())
     assert settings(site)["limits"] == {"gpus": 3}
     assert site.get("deployment", "hub")["spec"]["template"] != hub
-    assert (password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]) == (before, claim)
+    assert kept(site) == before
 
     assert site.tools.helm("rollback", "sciencebox").returncode == 0
     assert "limits" not in settings(site)
     assert site.get("deployment", "hub")["spec"]["template"] == hub
-    assert (password(site), site.get("pvc", "sciencebox-data")["metadata"]["uid"]) == (before, claim)
+    assert kept(site) == before
 
 
 def test_what_does_not_come_up_is_told_why_and_the_release_before_is_put_back(
@@ -383,4 +393,5 @@ def test_a_bad_value_changes_nothing(site: Site, installed: Release, tmp_path: P
 def test_data_stays_when_the_service_is_removed(site: Site, installed: Release) -> None:
     assert site.tools.helm("uninstall", "sciencebox").returncode == 0
     assert site.get("pvc", "sciencebox-data")["metadata"]["name"] == "sciencebox-data"
+    assert password(site)
     assert not site.may(SESSION, "create", "jobs", "--namespace", JOBS)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,15 @@ from sciencebox.host.steps import Screen, Step, StepError
 from sciencebox.settings import SettingsError
 
 if TYPE_CHECKING:
-    from sciencebox.host.kubectl import Tools
+    from collections.abc import Sequence
+
+    from sciencebox.host.kubectl import Said, Tools
     from sciencebox.host.values import Values
 
 CHART = Path("deploy/helm/sciencebox")
 DEPLOYMENTS = ("hub", "proxy")
 READY_S = 600
+LOOK_S = 10
 WITHOUT_CLUSTER = ("--kube-version", "1.34.0", "--api-versions", "monitoring.coreos.com/v1")
 # The hub reads its settings when it starts: what changes its pod's annotation starts another one.
 ANNOTATION = "jupyterhub.hub.annotations.sciencebox/settings"
@@ -114,12 +118,18 @@ class Release:
 
     def wait(self, screen: Screen) -> str:
         """Wait for hub and proxy. Where an upgrade does not come up, the release before is put back."""
+        until = time.monotonic() + self.ready_s
         for name in DEPLOYMENTS:
             screen.now(f"waiting for {name}")
-            said = self.tools.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={self.ready_s}s")
-            if said.returncode:
-                raise self._gave_up(name)
+            while self._rollout(name).returncode:
+                reasons = kubernetes.troubles(self.tools.items("pods"))
+                if time.monotonic() > until:
+                    raise self._gave_up(name, reasons)
+                screen.now(f"waiting for {name}. {' '.join(reasons[:1])}")
         return "hub and proxy run"
+
+    def _rollout(self, name: str) -> Said:
+        return self.tools.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={min(LOOK_S, self.ready_s)}s")
 
     def summary(self) -> list[tuple[str, str]]:
         """Where the service is, and who signs in first."""
@@ -146,8 +156,7 @@ class Release:
         """Every image that the release needs. No cluster is asked."""
         return values.images(self.render())
 
-    def _gave_up(self, name: str) -> StepError:
-        reasons = kubernetes.troubles(self.tools.items("pods"))
+    def _gave_up(self, name: str, reasons: Sequence[str]) -> StepError:
         why = " ".join(reasons) or f"See `kubectl -n {self.tools.namespace} describe deployment {name}`."
         ending = "Mend it and run this again."
         if self.cluster.status == "deployed" and self.tools.helm("rollback", self.name).returncode == 0:

@@ -81,8 +81,9 @@ def in_words(said: str) -> str:
         return found[1].split("\n\nUse --debug")[0].strip()
     if faults := _SCHEMA.findall(said):
         return " ".join(f"`{place.strip('/').replace('/', '.')}`: {what}." for place, what in faults)
-    lines = [line for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("Error: ") if lines else "helm gave no reason."
+    lines = [line.strip().removeprefix("Error: ") for line in said.splitlines() if line.strip()]
+    several = [line.removeprefix("* ") for line in lines if line.startswith("* ")]
+    return " ".join(several or lines[-1:]) or "helm gave no reason."
 
 
 def images(rendered: str) -> list[str]:
