@@ -1,0 +1,169 @@
+"""What a cluster offers, whom it admits and where somebody stands, with a copy of the cluster that does not change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sciencebox import settings as settings_file
+from sciencebox.accounting.leases import Lease
+from sciencebox.gpus.broker import Refusal
+from sciencebox.sessions.cluster_desk import Admission, ClusterDesk
+from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options
+from sciencebox.sessions.pod import OPTIONS_ANNOTATION
+from sciencebox.sessions.signal import Signal
+
+from tests.fakes.kubelet import A100, node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GIB = 1024**3
+T4 = "Tesla-T4"
+
+
+class StillWatch:
+    """A live copy in which nothing happens but what a test does."""
+
+    def __init__(self, nodes: Iterable[dict[str, Any]], pods: Iterable[dict[str, Any]] = ()) -> None:
+        self.changed = Signal()
+        self.version = 1
+        self.fault = ""
+        self.gone: dict[str, Any] = {}
+        self.nodes = {one["metadata"]["name"]: one for one in nodes}
+        self.pods = {f"hub/{one['metadata']['name']}": one for one in pods}
+        for number, one in enumerate([*self.nodes.values(), *self.pods.values()]):
+            one["metadata"]["resourceVersion"] = str(number)
+
+
+def pod(user: str, at: int, on: str | None = None, count: int = 1, kind: str = "", said: str = "") -> dict[str, Any]:
+    annotations = {"hub.jupyter.org/username": user, OPTIONS_ANNOTATION: "gpu=any"}
+    if kind:
+        annotations["sciencebox.org/gpu"] = kind
+    when = f"2026-11-26T10:00:{at:02}Z"
+    bound = {"type": "PodScheduled", "status": str(bool(on)), "lastTransitionTime": when, "message": said}
+    limits = {"nvidia.com/gpu": str(count)}
+    return {
+        "metadata": {"name": f"jupyter-{user}", "creationTimestamp": when, "annotations": annotations},
+        "spec": {"containers": [{"resources": {"limits": limits}}], **({"nodeName": on} if on else {})},
+        "status": {"phase": "Running" if on else "Pending", "conditions": [bound]},
+    }
+
+
+def desk(watch: StillWatch, settings: str = "") -> ClusterDesk:
+    return ClusterDesk(settings_file.parse(settings, "test"), watch, "hub")  # type: ignore[arg-type]
+
+
+NODES = (node("a", 2), node("b", 4, product=T4, memory_mib=15360))
+
+
+def test_the_form_counts_by_kind_and_offers_no_more_than_a_node_has() -> None:
+    offer = desk(StillWatch(NODES, [pod("ada", 1, "a"), pod("bob", 2, "b", 3, T4)])).offer()
+    assert [(c.kind, c.free, c.total, c.holders) for c in offer.gpu_choices] == [
+        ("any", 2, 6, ("ada", "bob")),
+        (A100, 1, 2, ("ada",)),
+        (T4, 1, 4, ("bob",)),
+    ]
+    assert offer.most_gpus(A100) == 2
+    assert offer.most_gpus("any") == 4
+    with pytest.raises(OptionsError, match=f"the largest node has 2 x {A100}"):
+        parse_options({"gpu": A100, "gpu_count": 3}, offer)
+
+
+def test_who_asks_for_any_gpu_does_not_get_a_part_of_one() -> None:
+    mig = node("m", resources={"nvidia.com/mig-1g.10gb": 7})
+    offer = desk(StillWatch([mig])).offer()
+    assert offer.any_gpu is None
+    assert [choice.kind for choice in offer.gpu_choices] == [f"{A100} MIG 1g.10gb"]
+    both = desk(StillWatch([mig, node("a", 2)])).offer()
+    assert both.any_gpu is not None
+    assert both.any_gpu.total == 2
+
+
+def test_a_cluster_without_gpus_says_so_and_still_starts_sessions() -> None:
+    offer = desk(StillWatch([node("a", 0)])).offer()
+    assert offer.reason == "No GPU was found on this cluster."
+    assert parse_options({}, offer).gpu_count == 0
+
+
+async def test_a_cluster_that_does_not_answer_gives_out_nothing_but_what_needs_no_gpu() -> None:
+    watch = StillWatch(NODES)
+    watch.fault = "Connection refused"
+    there = desk(watch)
+    assert there.offer().reason.startswith("The cluster does not answer")
+    refused = await there.admit("ada", SessionOptions("", 1, GIB, "any", 1), ())
+    assert isinstance(refused, Refusal)
+    assert refused.code == "unreadable"
+    assert isinstance(await there.admit("ada", SessionOptions("", 1, GIB), ()), Admission)
+
+
+async def test_what_fits_no_node_is_refused_before_it_waits() -> None:
+    refused = await desk(StillWatch(NODES)).admit("ada", SessionOptions("", 2, 128 * GIB, T4, 1), ())
+    assert isinstance(refused, Refusal)
+    assert refused.message.startswith(f"No node with 1 x {T4} can give 2 cores and 128 GiB")
+
+
+async def test_a_quota_bounds_a_session_and_then_refuses_it() -> None:
+    there = desk(StillWatch(NODES), "limits: {gpu_hours_week: 10}")
+    used: list[Lease] = []
+
+    async def lately(_user: str) -> list[Lease]:
+        return used
+
+    there.lately = lately
+    asked = SessionOptions("", 2, GIB, "any", 2)
+    admitted = await there.admit("ada", asked, ())
+    assert isinstance(admitted, Admission)
+    assert admitted.longest_s == pytest.approx(5 * 3600)  # two GPUs use two hours an hour
+    import time
+
+    now = time.time()
+    used.append(Lease("ada", "s", "a/s/0", A100, now - 11 * 3600, now, ended=True))
+    refused = await there.admit("ada", asked, ())
+    assert isinstance(refused, Refusal)
+    assert refused.code == "quota"
+
+
+def test_who_waits_reads_the_place_among_rivals_and_why() -> None:
+    said = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2"
+    watch = StillWatch(
+        NODES,
+        [
+            pod("ada", 1, "a", 2, A100),
+            pod("bob", 2, "b", 4, T4),
+            pod("eva", 3, kind=A100, said=said),
+            pod("max", 4, kind=T4, said=said),
+            pod("zoe", 5, kind=A100, said=said),
+        ],
+    )
+    assert desk(watch).standing("jupyter-zoe", "zoe") == {
+        "title": "You are number 2 of 2 in the queue",
+        "ahead": "Ahead of you: eva.",
+        "in_use": "The GPUs are in use by ada.",
+        "start": None,
+        "basis": "Of the cluster's 2 nodes, 2 have no free GPU of this kind.",
+    }
+    assert desk(watch).standing("jupyter-ada", "ada") is None
+    hidden = desk(watch, "gpus: {show_holders: false}").standing("jupyter-zoe", "zoe")
+    assert hidden is not None
+    assert "eva" not in str(hidden)
+    assert [place.ticket.request.user for place in desk(watch).queue()] == ["eva", "max", "zoe"]
+
+
+def test_what_changed_is_read_again_and_only_that() -> None:
+    watch = StillWatch(NODES)
+    there = desk(watch)
+    assert there.snapshot().waiting == 0
+    watch.pods["hub/jupyter-ada"] = {**pod("ada", 1)}
+    watch.pods["hub/jupyter-ada"]["metadata"]["resourceVersion"] = "9"
+    assert there.snapshot().waiting == 0  # nobody told of a change
+    watch.version += 1
+    assert there.snapshot().waiting == 1
+
+
+def test_a_session_is_over_when_it_has_held_its_gpus_for_as_long_as_it_may() -> None:
+    held = pod("ada", 1, "a")
+    held["metadata"]["annotations"]["sciencebox.org/longest-seconds"] = "60"
+    there = desk(StillWatch(NODES, [held, pod("bob", 2, "a")]))
+    assert {holding.user for holding in there.over()} == {"ada"}
+    assert there.asked() == {"ada": "gpu=any", "bob": "gpu=any"}
