@@ -34,14 +34,16 @@ class Answer:
 
 
 @torch.inference_mode()
-def answer(network: nn.Module, images: Array, edge: int, flips: Sequence[Flip] = FLIPS, batch: int = 4) -> Answer:
+def answer(
+    network: nn.Module, images: NDArray[np.floating], edge: int, flips: Sequence[Flip] = FLIPS, batch: int = 4
+) -> Answer:
     """Ask a network about images (4, x, y, z), in windows of `edge` voxels, whose middle counts more than their rim.
 
     The windows' weights are Gaussian, as in nnU-Net. The mean is over `flips` of the image, each brought back.
     """
     device = best_device()
     network = network.to(device).eval()
-    image = torch.from_numpy(images)[None].to(device)
+    image = torch.from_numpy(images)[None].to(device).float()
     asked = []
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
         for axes in flips:

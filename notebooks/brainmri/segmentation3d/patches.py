@@ -37,12 +37,12 @@ class Change:
 
 
 class Patches:
-    """Cuts batches out of samples, which are kept in memory with half precision."""
+    """Cuts batches out of samples, which stay in memory."""
 
     def __init__(self, samples: Sequence[Sample], edge: int, seed: int) -> None:
         random = np.random.default_rng(seed)
         self._edge, self._seed = edge, seed
-        self._images = [torch.from_numpy(sample.images.astype(np.float16)) for sample in samples]
+        self._images = [torch.from_numpy(sample.images.astype(np.float16, copy=False)) for sample in samples]
         self._labels = [torch.from_numpy(_known(sample)) for sample in samples]
         self._middles = [
             [_some(random, _known(sample) == region) for region in (CORE, OEDEMA)] + [_some(random, _brain(sample))]

@@ -54,7 +54,7 @@ SIZES = {
         spacing=2.5, edge=48, filters=8, levels=4, blocks=(1, 2, 2, 4), critic=8, cases=48, epochs=12, steps=40,
         batch=2, rate=2e-3,
     ),
-    # After Myronenko 2018: 1 mm, 32 filters, 300 epochs, and for the VAE his blocks and dropout; his patches are larger.
+    # After Myronenko 2018: 1 mm, 32 filters, 300 epochs, the VAE with his blocks and dropout; his patches are larger.
     "full": Size(
         spacing=1.0, edge=128, filters=32, levels=5, blocks=(1, 2, 2, 4), critic=32, cases=200, epochs=300, steps=250,
         batch=2, rate=3e-4, folds=5, checked=8, deep_supervision=True,

@@ -180,6 +180,7 @@ def _cut(values: NDArray[Any], at: Place, plane: str) -> NDArray[Any]:
 
 
 def _show(axis: Axes, image: NDArray[np.float32], at: Place, plane: str) -> None:
+    image = image.astype(np.float32)
     low, high = np.percentile(image[image != 0], [1, 99.5]) if image.any() else (0.0, 1.0)
     shown = np.where(image == 0, low, image)
     axis.imshow(_cut(shown, at, plane), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
