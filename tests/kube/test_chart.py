@@ -280,7 +280,7 @@ def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Site, installe
 def notebook(folder: Path) -> dict[str, Any]:
     """The cells of the notebook that describe a job and ask the cluster, as a session's kernel has run them."""
     scope: dict[str, Any] = {"json": json, "os": os, "ssl": ssl, "sys": sys, "Path": Path, "Request": Request}
-    scope |= {"urlopen": urlopen, "time": time, "work": {"STEPS": "1"}, "name": "train"}
+    scope |= {"urlopen": urlopen, "time": time, "work": {"STEPS": "1"}, "name": "train", "runtime_class": None}
     for cell in json.loads((ROOT / "notebooks/40_beyond_one_server.ipynb").read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and source.startswith(
@@ -390,8 +390,13 @@ def test_a_bad_value_changes_nothing(site: Site, installed: Release, tmp_path: P
     assert settings(site) == before
 
 
-def test_data_stays_when_the_service_is_removed(site: Site, installed: Release) -> None:
+def test_a_service_that_was_removed_comes_back_with_its_data_and_password(
+    site: Site, installed: Release, tmp_path: Path
+) -> None:
+    before = kept(site)
     assert site.tools.helm("uninstall", "sciencebox").returncode == 0
-    assert site.get("pvc", "sciencebox-data")["metadata"]["name"] == "sciencebox-data"
-    assert password(site)
+    assert kept(site) == before
     assert not site.may(SESSION, "create", "jobs", "--namespace", JOBS)
+    site.plane.kubectl("wait", "--for=delete", f"namespace/{JOBS}", "--timeout=60s")
+    assert run_steps(site.release(tmp_path, JOBS_VALUES).steps(), screen())
+    assert kept(site) == before

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+from subprocess import PIPE
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
@@ -15,28 +18,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.notebooks.conftest import Executed
+    from tests.notebooks.conftest import Executed, Kernels
 
 NAME = "40_beyond_one_server"
 REPORT = {"workers": 2, "losses": [0.5]}
 
 
 @pytest.mark.notebooks
-def test_two_workers_learn_what_one_does_and_the_job_is_written(
-    execute: Callable[..., Executed], tmp_path: Path
-) -> None:
-    done = execute(NAME, tmp_path)
+def test_two_workers_learn_what_one_does_and_the_job_is_written(synthetic: Executed) -> None:
+    done = synthetic
     assert done.complaints == []
     assert done.figures == 1
     assert "SYNTHETIC heads, drawn by the program" in done.shown
     assert float(re.search(r"Largest difference of a loss\s+(\S+)", done.shown)[1]) < 1e-4  # type: ignore[index]
     assert "Nothing was sent." in done.shown
-    manifest = tmp_path / "sciencebox-runs" / NAME / "job.json"
+    manifest = done.home / "sciencebox-runs" / NAME / "job.json"
     config, service, job = json.loads(manifest.read_text())["items"]
     assert "DistributedDataParallel" in config["data"]["train.py"]
     assert service["spec"]["clusterIP"] == "None"
     assert (job["spec"]["completions"], job["spec"]["completionMode"]) == (2, "Indexed")
     assert job["spec"]["template"]["spec"]["containers"][0]["command"][0].startswith("/cvmfs/")
+
+
+@pytest.mark.notebooks
+def test_what_the_jobs_pods_run_is_one_training(synthetic: Executed, kernels: Kernels, tmp_path: Path) -> None:
+    folder = synthetic.home / "sciencebox-runs" / NAME
+    worker = json.loads((folder / "job.json").read_text())["items"][-1]["spec"]["template"]["spec"]["containers"][0]
+    environment = {**os.environ, **{each["name"]: each["value"] for each in worker["env"]}}
+    name = worker["command"][4].removeprefix("--node-rank=")
+    assert name == "$(JOB_COMPLETION_INDEX)"
+    found = []
+    for index in ("0", "1"):
+        words = [word.replace(name, index).replace("/program/", f"{folder}/") for word in worker["command"]]
+        words = ["--master-addr=127.0.0.1" if word.startswith("--master-addr=") else word for word in words]
+        command = [*kernels.enter, *words]
+        found.append(subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True, cwd=tmp_path))
+    said = [process.communicate() for process in found]
+    assert [process.returncode for process in found] == [0, 0], said
+    report = json.loads(said[0][0].splitlines()[-1])
+    assert (report["workers"], len(report["losses"])) == (2, 20)
+    assert said[1][0] == ""  # only rank 0 reports
 
 
 class Cluster:

@@ -67,6 +67,7 @@ def rows(cluster: Cluster, values: Values, namespace: str) -> list[Row]:
         *_runtime(cluster, values),
         *_storage(cluster, values),
         _stack(cluster, values),
+        _encryption(values),
         *_prometheus(cluster, values),
     ]
 
@@ -206,6 +207,14 @@ def _stack(cluster: Cluster, values: Values) -> Row:
         return Row("Stack", State.OK, f"/cvmfs/{repository}, from the storage class {name}")
     advice = "Set `cvmfs-csi.enabled: true`, or name an existing class in `cvmfs.storageClass`."
     return Row("Stack", State.FAILED, f"no storage class {name}, and cvmfs-csi is switched off", advice)
+
+
+def _encryption(values: Values) -> Row:
+    by_ingress = values.get("jupyterhub", "ingress", "enabled") and values.get("jupyterhub", "ingress", "tls")
+    if by_ingress or values.get("jupyterhub", "proxy", "https", "enabled"):
+        return Row("TLS", State.OK, "at the ingress" if by_ingress else "at the proxy")
+    advice = "Set `jupyterhub.proxy.https`, or an ingress with `tls`; see docs/kubernetes.md."
+    return Row("TLS", State.WARNING, "none: passwords and data cross the network unencrypted", advice)
 
 
 def _prometheus(cluster: Cluster, values: Values) -> Iterator[Row]:

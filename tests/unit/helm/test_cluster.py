@@ -48,6 +48,9 @@ GOOD = Cluster(
 )
 
 
+ENCRYPTED = "jupyterhub: {proxy: {https: {enabled: true, type: secret, secret: {name: tls}}}}"
+
+
 def read(text: str = "") -> values.Values:
     return values.read(text, "site.yaml", DEFAULTS, SCHEMA)
 
@@ -60,7 +63,7 @@ def row(cluster: Cluster, what: str, text: str = "", namespace: str = "sciencebo
 
 
 def test_a_good_cluster_has_nothing_to_do() -> None:
-    table = rows(GOOD, read(), "sciencebox")
+    table = rows(GOOD, read(ENCRYPTED), "sciencebox")
     assert [each for each in table if each.state is not State.OK] == []
     assert "4 x NVIDIA-L4" in [each.found for each in table]
     assert "Homes: local-path" in [each.found for each in table]
@@ -132,6 +135,7 @@ def test_what_would_not_work_is_told_with_what_to_do(
         ({"nodes": (node("a"), node("b", ready=False))}, "Nodes", "1 of 2 ready"),
         ({"nodes": (node("a"),)}, "GPUs", "no node offers one; sessions run without"),
         ({"nodes": (node("a"),), "status": ""}, "GPUs", "the device plugin comes with the chart"),
+        ({}, "TLS", "passwords and data cross the network unencrypted"),
     ],
 )
 def test_what_works_with_less_is_a_warning(change: dict[str, Any], what: str, found: str) -> None:
@@ -159,6 +163,10 @@ def test_mig_instances_are_counted_by_profile() -> None:
 def test_a_runtime_class_that_the_chart_makes_is_not_missed() -> None:
     text = "nvidia-device-plugin: {runtimeClassName: nvidia}\nruntimeClass: {create: true}"
     assert row(GOOD, "Runtime class", text).state is State.OK
+
+
+def test_tls_at_the_ingress_is_enough() -> None:
+    assert row(GOOD, "TLS", MIG) == Row("TLS", State.OK, "at the ingress")
 
 
 def test_why_pods_do_not_run_is_told_in_sentences() -> None:

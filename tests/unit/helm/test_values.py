@@ -112,7 +112,9 @@ def test_what_helm_says_is_told_without_its_template() -> None:
     )
     assert values.in_words(said) == "Do this."
     assert values.in_words("Error: INSTALLATION FAILED: no route") == "INSTALLATION FAILED: no route"
-    assert values.in_words("Error: 2 errors occurred:\n\t* one is wrong\n\t* another is\n\n") == "one is wrong another is"
+    assert (
+        values.in_words("Error: 2 errors occurred:\n\t* one is wrong\n\t* another is\n\n") == "one is wrong another is"
+    )
     assert values.in_words("") == "helm gave no reason."
 
 
