@@ -80,7 +80,8 @@ def in_words(said: str) -> str:
     if found := _EXECUTION.search(said):
         return found[1].split("\n\nUse --debug")[0].strip()
     if faults := _SCHEMA.findall(said):
-        return " ".join(f"`{place.strip('/').replace('/', '.')}`: {what}." for place, what in faults)
+        places = (place.strip("/").replace("/", ".") for place, _ in faults)
+        return " ".join(f"`{place or 'values'}`: {what}." for place, (_, what) in zip(places, faults, strict=True))
     lines = [line.strip().removeprefix("Error: ") for line in said.splitlines() if line.strip()]
     several = [line.removeprefix("* ") for line in lines if line.startswith("* ")]
     return " ".join(several or lines[-1:]) or "helm gave no reason."

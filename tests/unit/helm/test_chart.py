@@ -84,6 +84,9 @@ def test_large_numbers_stay_whole(chart: Chart) -> None:
         ({"sciencebox.sessions": {"pids": "many"}}, "`sciencebox.sessions.pids`: got string, want null or integer."),
         ({"cvmfs": {"sorce": "host"}}, "`cvmfs`: additional properties 'sorce' not allowed."),
         ({"cvmfs": {"source": "nfs"}}, "`cvmfs.source`: value must be one of 'csi', 'host'."),
+        ({"sciencebox": None}, "`values`: missing property 'sciencebox'."),
+        ({"cvmfs.source": None}, "`cvmfs`: missing property 'source'."),
+        ({"sessionNetwork.dns.namespace": None}, "`sessionNetwork.dns`: missing property 'namespace'."),
         ({"surprise": 1}, "additional properties 'surprise' not allowed"),
     ],
 )
