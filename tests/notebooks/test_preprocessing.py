@@ -1,37 +1,42 @@
-"""`10_mri_and_preprocessing` on its made-up head, and on a scan of the user's own."""
+"""`10_mri_and_preprocessing` on its made-up head, and on a scan that the site provides."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from brainmri import phantom, volume
 
-from tests.notebooks.conftest import results
+from tests.notebooks.conftest import Executed, results
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = pytest.mark.notebooks
 
 NAME = "10_mri_and_preprocessing"
 
 
-def test_each_step_is_worth_something_and_the_head_is_called_made_up(synthetic) -> None:
-    assert synthetic.complaints == []
-    assert synthetic.figures == 9
-    assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
-    assert "do not quote these figures" in synthetic.shown
-    assert "holds no NIfTI file" in synthetic.text
-    (stored,) = results(synthetic.home, NAME)
+@pytest.fixture(scope="module")
+def done(execute: Callable[..., Executed], tmp_path_factory: pytest.TempPathFactory) -> Executed:
+    """The notebook, run where the site has one scan."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "site").mkdir()
+    volume.write(phantom.make(spacing_mm=(4, 4, 4), bias=0.1).raw, home / "site/anna_t1.nii.gz")
+    return execute(NAME, home, SCIENCEBOX_DATA=str(home / "site"))
+
+
+def test_each_step_is_worth_something_and_the_head_is_called_made_up(done: Executed) -> None:
+    assert done.complaints == []
+    assert "SYNTHETIC: this says nothing about patients" in done.shown
+    assert "do not quote these figures" in done.shown
+    (stored,) = results(done.home, NAME)
     assert abs(stored["sigma_error"]) < 0.05
     assert stored["error_after"] < 0.9 * stored["error_before"]
     assert stored["unevenness_after"] < 0.5 * stored["unevenness_before"]
     assert stored["dice"]["morphology, evenly lit"] > max(0.95, stored["dice"]["morphology, raw scan"])
 
 
-@pytest.mark.data
-def test_a_scan_whose_spacing_was_lost_is_not_prepared(execute: Callable, tmp_path: Path, real_data: Path) -> None:
-    done = execute(NAME, tmp_path, SCIENCEBOX_DATA=str(real_data / "progression"))
-    assert done.complaints == []
-    assert "its spacing was lost. Set `spacing`" in done.text
+def test_the_scan_of_the_site_is_prepared_too(done: Executed) -> None:
+    assert done.figures == 10
+    assert "preparing anna_t1.nii.gz · done" in done.shown
