@@ -65,7 +65,14 @@ VerifyingOrganization VisitComments
 NAMES, DATES = {"PN"}, {"DA", "TM", "DT"}
 PATIENT = ("PatientName", "PatientID")
 # Whose values are looked for everywhere else.
-TELLING = {"AccessionNumber", "PatientAddress", "PatientTelephoneNumbers", "OtherPatientIDs", "MedicalRecordLocator"}
+TELLING = {
+    "AccessionNumber",
+    "MedicalRecordLocator",
+    "OtherPatientIDs",
+    "PatientAddress",
+    "PatientBirthDate",
+    "PatientTelephoneNumbers",
+}
 TEXT = {"AE", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"}
 SHORTEST = 3  # letters of a name or number that is looked for
 EMPTY, GONE = frozenset(EMPTIED.split()), frozenset(REMOVED.split())
@@ -139,6 +146,8 @@ def deidentify(
     with new_folder(target) as unfinished:
         for done, (number, path) in enumerate(paths, start=1):
             data = dicom.opened(path)
+            if not data.get("SOPClassUID") or not data.get("SOPInstanceUID"):
+                raise DataError(f"{path} does not say which kind of object it is (SOP class). Leave it out.")
             told = clean(data, pseudonyms, report)
             report.warnings += [said for said in _warnings(data, number) if said not in report.warnings]
             out = unfinished / f"series-{number:03d}" / f"{done:05d}.dcm"
@@ -150,6 +159,9 @@ def deidentify(
             report.files += 1
             if on_progress:
                 on_progress(done, len(paths))
+        others = sum(path.is_file() for path in folder.rglob("*")) - len(paths)
+        if others:
+            report.warnings.append(f"{others} other files are no DICOM images and were left out.")
         report.warnings.append(FACE)
         write_whole(unfinished / "deidentified.json", json.dumps(report.as_json(), indent=2) + "\n")
     return report
@@ -159,12 +171,12 @@ def clean(data: Any, pseudonyms: Pseudonyms, report: Report) -> set[str]:
     """Change a data set in place; returns the values that were taken out, to be looked for."""
     from pydicom.dataset import FileMetaDataset
 
-    name = pseudonyms.name(str(data.get("PatientID", "")))
+    name = pseudonyms.name(str(data.get("PatientID", "") or data.get("PatientName", "")))
     told = {word for keyword in PATIENT for word in _words(data.get(keyword, ""))}
-    _clean_level(data, pseudonyms, report, told)
-    for keyword in PATIENT:
+    for keyword in PATIENT:  # at the top: they get the pseudonym
         if keyword in data:
             del data[keyword]
+    _clean_level(data, pseudonyms, report, told)
     _take_out(data, found_again(data, told), report)
     data.PatientID = data.PatientName = name
     data.PatientIdentityRemoved, data.DeidentificationMethod = "YES", _method()
@@ -184,8 +196,6 @@ def _clean_level(data: Any, pseudonyms: Pseudonyms, report: Report, told: set[st
         if tag.is_private or tag.group & 0xFF00 in (0x5000, 0x6000):
             report.private += 1
             del data[tag]
-        elif keyword in PATIENT and "SOPClassUID" in data:
-            continue  # at the top: they get the pseudonym
         elif keyword in EMPTY:
             report.emptied[keyword] += 1
             element.value = None

@@ -145,6 +145,9 @@ def identified() -> list[Dataset]:
         item.ReferencedImageSequence[0].ReferencedSOPClassUID = MRImageStorage
         item.ReferencedImageSequence[0].ReferencedSOPInstanceUID = items[0].SOPInstanceUID
         item.ReferencedImageSequence[0].PatientID = "H12345"
+        item.SourceImageSequence = [Dataset()]
+        item.SourceImageSequence[0].SOPClassUID = MRImageStorage
+        item.SourceImageSequence[0].PatientName = "Muster^Erika"
         item.SequenceName = "t1 muster"  # not an attribute of the profile, but it repeats the name
         item.AcquisitionDateTime = "20240102101112"
         item.add_new(0x00291010, "LO", "Erika Muster")
@@ -216,6 +219,21 @@ def test_one_name_for_two_patients_is_refused(tmp_path: Path) -> None:
     deidentify.deidentify(tmp_path / "in", tmp_path / "out")
     names = {str(pydicom.dcmread(path).PatientID) for path in (tmp_path / "out").rglob("*.dcm")}
     assert len(names) == 2
+
+
+def test_patients_without_a_number_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    for name in ("Li^A", "Ng^B"):
+        store(tmp_path / "in" / name, scan(PatientID="", PatientName=name, SeriesInstanceUID=generate_uid()))
+    (tmp_path / "in/notes.txt").write_text("no image")
+    report = deidentify.deidentify(tmp_path / "in", tmp_path / "out")
+    assert len({str(pydicom.dcmread(path).PatientID) for path in (tmp_path / "out").rglob("*.dcm")}) == 2
+    assert "1 other files are no DICOM images and were left out." in report.warnings
+
+
+def test_an_object_of_no_kind_is_refused(tmp_path: Path) -> None:
+    folder = store(tmp_path / "in", scan(SOPClassUID=""))
+    with pytest.raises(DataError, match="does not say which kind of object it is"):
+        deidentify.deidentify(folder, tmp_path / "out")
 
 
 def test_a_file_in_which_something_is_left_stops_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
