@@ -5,7 +5,7 @@ SHELL := /bin/bash
 # Which settings a deployment command uses.
 SETTINGS ?= deploy/sciencebox.yaml
 ARGS ?=
-# Which values a deployment on Kubernetes uses, in which namespace, and where the charts are that no registry has to answer for.
+# Which values a deployment on Kubernetes uses, in which namespace, and where the charts are if no registry answers.
 VALUES ?= deploy/helm/examples/one-node.yaml
 NAMESPACE ?= sciencebox
 CHARTS ?=

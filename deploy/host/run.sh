@@ -10,7 +10,8 @@ requirements=$checkout/requirements/host.txt
 
 fail() { echo "$*" >&2; exit 1; }
 
-# A cluster is reached with the caller's own rights. On a server, reading is for everybody who may use the engine; the rest is root's.
+# A cluster is reached with the caller's own rights. On a server, reading is for everybody who may use the engine; the
+# rest is root's.
 cluster=
 case ${1:-} in
     deploy-k8s | k8s-images)
