@@ -165,8 +165,11 @@ def test_a_folder_of_the_nodes_is_bound_to_this_namespace_alone(chart: Chart) ->
 
 
 def test_a_password_of_the_sites_own_is_not_replaced(chart: Chart) -> None:
-    objects = chart.objects(**{"administrator.existingSecret": "ours"})
-    assert [each for each in objects if each["kind"] == "Secret"] == []
+    assert "under `sciencebox-secrets`, too" in refusal(chart, **{"administrator.existingSecret": "ours"})
+    volumes = yaml.safe_load((CHART / "values.yaml").read_text())["jupyterhub"]["hub"]["extraVolumes"]
+    next(each for each in volumes if each["name"] == "sciencebox-secrets")["secret"]["secretName"] = "ours"
+    values = {"administrator.existingSecret": "ours", "jupyterhub.hub.extraVolumes": volumes}
+    assert [each for each in chart.objects(**values) if each["kind"] == "Secret"] == []
 
 
 def test_what_is_random_is_random(chart: Chart) -> None:

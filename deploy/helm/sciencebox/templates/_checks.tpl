@@ -40,6 +40,11 @@
 {{- fail (printf "`jupyterhub.hub.extraVolumes` and `extraVolumeMounts` must keep `%s`: helm replaces lists as a whole, so repeat what values.yaml has there." $volume) }}
 {{- end }}
 {{- end }}
+{{- with .Values.administrator.existingSecret }}
+{{- if not (contains (printf "\"secretName\":%q" .) (toJson $hub.extraVolumes)) }}
+{{- fail (printf "`administrator.existingSecret: %s` is not what the hub mounts: name it in `jupyterhub.hub.extraVolumes`, under `sciencebox-secrets`, too." .) }}
+{{- end }}
+{{- end }}
 {{- $mounted := contains "sciencebox-data" (toJson ($session.storage).extraVolumes) }}
 {{- if and .Values.data.enabled (not $mounted) }}
 {{- fail "`data.enabled` makes a claim that no session mounts: add `sciencebox-data` to `jupyterhub.singleuser.storage`, as deploy/helm/examples/one-node.yaml does." }}
