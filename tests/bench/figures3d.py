@@ -22,9 +22,11 @@ COLUMNS = ("Family", "Core: Dice", "distance", "Oedema: Dice", "distance", "Whol
 COLUMNS += ("Oedema, against the U-Net", "Weights", "Steps", "Seed", "Hardware", "Time")
 OTHER = """### Asked about other data, as they are
 
-Networks of the table above, without any further training, on cases of another kind."""
+Networks of the table above, without any further training, on cases of another kind. A single patient shows what may
+happen, not what to expect, and says nothing about which family is better."""
 OTHER_COLUMNS = ("Network", "Learnt from", "Asked about", "Cases", "Core: Dice", "Oedema: Dice", "Whole: Dice")
 AGAINST = "U-Net"
+ADVERSARY, ALONE = "conditional GAN", "U-Net, dice loss"  # the same network and loss, with a critic and without
 
 
 def section(results: Sequence[dict[str, Any]]) -> str:
@@ -41,6 +43,7 @@ def section(results: Sequence[dict[str, Any]]) -> str:
             f"{data}. Size {size}; {count} cases asked about ({split}).",
             _table(COLUMNS, [_row(r, rows) for r in rows]),
         ]
+        parts += _worth(rows)
     parts.append(ONE)
     elsewhere = [result for result in results if "steps" not in result]
     if elsewhere:
@@ -63,6 +66,19 @@ def _row(result: dict[str, Any], rows: Sequence[dict[str, Any]]) -> tuple[str, .
         f"{result['weights']:,}", str(result["steps"]), str(result["seed"]), result["hardware"],
         f"{result['seconds'] / 60:.0f} min",
     )  # fmt: skip
+
+
+def _worth(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What the critic of the GAN is worth, where its generator was also trained without."""
+    by_seed = {(result["family"], result["seed"]): result for result in rows}
+    said = []
+    for (family, seed), result in by_seed.items():
+        if family == ADVERSARY and (ALONE, seed) in by_seed:
+            core, oedema = (_against(result, by_seed[ALONE, seed], region) for region in ("core", "oedema"))
+            said.append(
+                f"The {ADVERSARY} against its generator alone ({ALONE}), seed {seed}: core {core}; oedema {oedema}."
+            )
+    return said
 
 
 def _against(one: dict[str, Any], other: dict[str, Any], region: str) -> str:

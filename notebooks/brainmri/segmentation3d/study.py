@@ -166,7 +166,12 @@ class Study:
         return trained
 
     def finish(self, trained: training.Training, loaded: Sequence[Sample], division: Split) -> Trained:
-        """Choose on the validation set what is too small to be a tumour, and store the network with its card."""
+        """Choose on the validation set what is too small to be a tumour, and store the network with its card.
+
+        What an earlier kernel stored is read: the settings are the same, or the folder would be another.
+        """
+        if (self.folder / "model.json").is_file():
+            return Trained.read(self.folder)
         network = trained.family.segmenter.eval()
         chosen_by = [loaded[index] for index in division.validation]
         answers, bar = [], self.bars("choosing on the validation set")

@@ -67,6 +67,10 @@ def test_families_in_3d_are_held_against_the_u_net_on_the_same_patients() -> Non
     assert "p =" not in unet
     assert gan.count("+0.100 (+0.100 to +0.100), p = 0.03") == 2
     assert "SYNTHETIC DATA: made-up brains. Size quick; 6 cases" in said
+    assert "against its generator alone" not in said
+    alone = {**IN_3D, "family": "U-Net, dice loss"}
+    told = render([RESULT, IN_3D, alone, {**IN_3D, "family": "conditional GAN", "cases": better}])
+    assert "against its generator alone (U-Net, dice loss), seed 0: core +0.100" in told
     assert "other data" not in said
 
 
