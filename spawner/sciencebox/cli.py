@@ -86,8 +86,7 @@ def images(settings: File = EXAMPLE, rebuild: Rebuild = False) -> None:
     """Build the images alone, to push them to a registry or import them into a cluster."""
     deployment = _deployment(settings)
     deployment.rebuild = rebuild
-    wanted = {deployment.check_host, deployment.provide_engine, deployment.build_images}
-    _do([step for step in deployment.steps() if step.run in wanted])
+    _do([Step("Container engine", deployment.provide_engine), Step("Images", deployment.build_images)])
 
 
 @commands.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -75,6 +75,13 @@ def test_a_chart_that_is_switched_off_needs_no_images(
     assert "cvmfs-csi" not in capsys.readouterr().out
 
 
+def test_images_are_built_where_no_service_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cli, "_do", lambda steps: asked.extend(step.name for step in steps))
+    assert run(monkeypatch, "images") == 0
+    assert asked == ["Container engine", "Images"]
+
+
 def test_a_mistake_in_the_values_ends_it_before_a_cluster_is_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
