@@ -102,7 +102,7 @@ def correct_bias(volume: Volume, brain: Mask | None = None, *, rounds: int = 4, 
 def head(volume: Volume) -> Mask:
     """Everything that is no air: above Otsu's threshold of the logarithm, the largest piece, its holes filled."""
     values = np.log1p(np.clip(volume.values, 0, None))
-    bright = values > _needed("skimage.filters").threshold_otsu(values)
+    bright = values > _needed("skimage.filters").threshold_otsu(values.ravel())
     return np.asarray(ndimage.binary_fill_holes(largest_piece(bright)))
 
 

@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,7 @@ def apply_to_folder(
     files = volume.paths(source)
     if target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target} lies inside {source}: it would become part of what it is made from. Name another.")
+    _refuse_same_names(files)
     _claim(recipe, target, force=force)
     jobs = [
         (recipe, path, target / path.relative_to(source).parent, fnmatch.fnmatch(path.name, masks)) for path in files
@@ -240,6 +242,17 @@ def apply_to_folder(
             if on_progress:
                 on_progress(done, len(jobs))
     return result
+
+
+def _refuse_same_names(files: Sequence[Path]) -> None:
+    """What is made of one file must not be what is made of another."""
+    names = Counter(path.parent / volume.stem(path) for path in files)
+    for name, count in names.items():
+        if count > 1 or name.with_name(f"{name.name}-brain") in names:
+            raise DataError(
+                f"{name} is there twice, as .nii and .nii.gz, or with a {name.name}-brain beside it: what is made of "
+                "both would have one name. Rename one, or move it elsewhere."
+            )
 
 
 def _claim(recipe: Recipe, target: Path, *, force: bool) -> None:
@@ -276,7 +289,7 @@ def _prepare(job: tuple[Recipe, Path, Path, bool]) -> tuple[bool | None, str]:
         write_whole(card, json.dumps({"file": path.name, "made_from": key, "measures": rows}, indent=2) + "\n")
         return (None if is_mask else True), ""
     except (DataError, ValueError) as error:
-        return None, f"{path}: {error}"
+        return None, str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _carried(recipe: Recipe, mask: Volume) -> Volume:

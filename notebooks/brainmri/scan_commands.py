@@ -65,7 +65,7 @@ def preprocess_(options: argparse.Namespace) -> int:
     done = apply_to_folder(recipe, options.scans, options.to, masks=options.mask, force=options.force, on_progress=show)
     for fault in done.faults[:SHOWN]:
         print(f"FAULT: {fault}")
-    found = f", {done.found} were there" if done.found else ""
+    found = f", {done.found} found as they were made before" if done.found else ""
     print(f"{options.to}: {done.made} scans prepared{found}, {len(done.faults)} faults. The recipe is {NAME} there.")
     return 1 if done.faults else 0
 

@@ -99,7 +99,7 @@ def test_a_folder_is_prepared_with_its_masks_and_not_twice(
 
     volume.write(made.raw.holding(made.raw.values * 2), scans / "in/bert/t1.nii.gz")
     assert run(scans) == 0
-    assert "1 scans prepared, 1 were there, 0 faults" in capsys.readouterr().out
+    assert "1 scans prepared, 1 found as they were made before, 0 faults" in capsys.readouterr().out
 
 
 def test_one_bad_file_is_a_fault_and_the_others_go_on(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +108,7 @@ def test_one_bad_file_is_a_fault_and_the_others_go_on(scans: Path, capsys: pytes
     volume.write(volume.Volume.of(np.full((9, 9, 9), np.nan)), scans / "in/carl/t1.nii.gz")
     assert run(scans) == 1
     shown = capsys.readouterr().out
-    assert "bert/t1.nii.gz: " in shown
+    assert "FAULT: " in shown
     assert "is no readable NIfTI file" in shown
     assert "carl/t1.nii.gz is no single volume of finite numbers" in shown
     assert "1 scans prepared, 2 faults" in shown
@@ -126,6 +126,16 @@ def test_a_folder_of_another_recipe_is_not_written_into(scans: Path, capsys: pyt
     assert run(scans, recipe="nowhere.json") == 2
     assert "There is no recipe" in capsys.readouterr().err
     assert [path.name for path in (scans / "out").iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize("name", ["t1.nii", "t1-brain.nii.gz"])
+def test_two_scans_that_would_get_one_name_are_refused(
+    scans: Path, made: phantom.Phantom, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    volume.write(made.raw, scans / "in/anna" / name)
+    assert run(scans) == 2
+    assert "would have one name" in capsys.readouterr().err
+    assert not (scans / "out").exists()
 
 
 def test_a_target_inside_its_source_and_an_empty_source_are_refused(
