@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import broker, cards, hubs, machine, measure, picture, replay, report, stack, waiting
+from tests.bench import broker, cards, cluster, hubs, machine, measure, picture, replay, report, stack, waiting
 from tests.bench import results as records
 from tests.conftest import stack_folder
 from tests.deployed.conftest import deployed, make
@@ -53,6 +53,7 @@ PARTS = (
     "waiting",
     "deploy_again",
     "images",
+    "cluster",
 )
 ROUNDS, QUICK_ROUNDS = 15, 3
 
@@ -85,6 +86,12 @@ class Bench:
 
     def run(self, parts: tuple[str, ...], *, cold: bool) -> None:
         """Measure these figures, the cold one first: it needs an engine of its own, and no other beside it."""
+        if "cluster" in parts:
+            _say("a cluster")
+            self.conditions |= {"engine": "no container engine", "versions": cluster.versions()}
+            self._record("cluster", cluster.form_on_a_cluster(self.rounds, _say))
+        if set(parts) <= {"cluster"}:
+            return
         seconds = _cold_deployment() if cold else None
         with (
             rig.running(rig.cached()) as engine,

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from tests.bench import broker
 from tests.bench.broker import DEVICES, MODELS, RUNNING
+from tests.bench.cluster import CHURN_S, NODES
+from tests.bench.cluster import GPUS as GPUS_A_NODE
+from tests.bench.cluster import WAITING as QUEUED
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
 from tests.bench.stack import LOCAL, WARM
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
 WARM_IMPORT = 1.3  # ratio of the times of `import torch`
 FORM_MS = 100
+CLUSTER_FORM_MS = 150
 WAITING_MS = 25
 BROKER_PER_S, BROKER_MB = 20_000, 100
 IMAGE_MB = {"session": 700, "hub": 500}
@@ -82,6 +86,7 @@ def page(results: Results) -> str:
         ("deploy_again", _deploy_again),
         ("deploy_cold", _deploy_cold),
         ("images", _images),
+        ("cluster", _cluster),
     )
     for name, section in sections:
         if name in results:
@@ -122,6 +127,9 @@ def goals(results: Results) -> list[Goal]:
     if figure := results.get("waiting"):
         slow = 1000 * percentile(figure["values"]["answer"][AMONG], 99)
         found.append(Goal(f"Smallest answer while {CROWD} wait: 99th percentile, ms", slow, WAITING_MS, 0))
+    if figure := results.get("cluster"):
+        slow = 1000 * percentile(figure["values"]["form"], 95)
+        found.append(Goal(f"Form, {NODES} nodes, {QUEUED} waiting: 95th percentile, ms", slow, CLUSTER_FORM_MS, 0))
     if figure := results.get("images"):
         for name, limit in IMAGE_MB.items():
             found.append(Goal(f"Image {name}, MB", figure["values"][name] / 1e6, limit, 0))
@@ -226,6 +234,19 @@ def _form(figure: Figure) -> list[str]:
         "| | median, ms | 95th percentile, ms | requests |\n|---|--:|--:|--:|",
         *rows,
     ]
+
+
+def _cluster(figure: Figure) -> list[str]:
+    values = figure["values"]
+    text = (
+        f"A real API server with {NODES} nodes of {GPUS_A_NODE} GPUs, {NODES * GPUS_A_NODE:,} pods that hold one each "
+        f"and {QUEUED} that wait; nodes and pods only pretend. `GET /hub/spawn` while every {CHURN_S:g} s a pod comes "
+        f"and one goes, {len(values['form'])} times: median {1000 * statistics.median(values['form']):.0f} ms, 95th "
+        f"percentile {1000 * percentile(values['form'], 95):.0f} ms. The hub used {1000 * values['cpu'][0]:.0f} ms of "
+        f"processor time a request, all that it did meanwhile included, and {values['hub_bytes'][0] / 1e6:.0f} MB of "
+        f"memory. The requests caused {values['lists'][0]:.0f} list calls at the API server."
+    )
+    return ["## The spawn form on a large cluster\n", _prose(text)]
 
 
 def _broker(figure: Figure) -> list[str]:

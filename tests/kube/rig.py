@@ -63,6 +63,7 @@ class ControlPlane:
     folder: Path
     ports: dict[str, int]
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    node_lost_s: int = NODE_LOST_S
 
     @property
     def url(self) -> str:
@@ -205,15 +206,16 @@ class ControlPlane:
                 f"--controllers={','.join(CONTROLLERS)}",
                 f"--service-account-private-key-file={key}",
                 "--node-monitor-period=500ms",
-                f"--node-monitor-grace-period={NODE_LOST_S}s",
+                f"--node-monitor-grace-period={self.node_lost_s}s",
             ]
         return [kubeconfig, "--leader-elect=false", "--secure-port=0"]
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[ControlPlane]:
+def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPlane]:
     """A control plane that is ready, until the context ends. Raises RigError."""
-    plane = ControlPlane(program(), folder, {name: free_port() for name in ("etcd", "peer", "api")})
+    ports = {name: free_port() for name in ("etcd", "peer", "api")}
+    plane = ControlPlane(program(), folder, ports, node_lost_s=node_lost_s)
     folder.joinpath("tokens.csv").write_text(f'{ADMIN_TOKEN},admin,1,"system:masters"\n', encoding="utf-8")
     subprocess.run(
         ["openssl", "genrsa", "-out", folder / "service-accounts.key", "2048"], check=True, capture_output=True

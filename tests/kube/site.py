@@ -165,6 +165,13 @@ class Site:
         """Somebody who is signed in."""
         return self.people.sign_in(name)
 
+    def is_signed_in(self, name: str) -> bool:
+        """Whether somebody could sign in; a hub that has much to read at its start may take a moment."""
+        if self.person(name).get("api/user").ok:
+            return True
+        self.people.people.pop(name).http.close()
+        return False
+
     def ask(self, name: str, **choices: str) -> Person:
         """Somebody sends the form. What was chosen may be refused, which the answer tells."""
         person = self.person(name)

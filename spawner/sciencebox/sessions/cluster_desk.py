@@ -96,6 +96,7 @@ class ClusterDesk:
         self._nodes: dict[str, tuple[str, Node]] = {}
         self._claims: dict[str, tuple[str, Claim | None]] = {}
         self._seen: tuple[int, _Seen] | None = None
+        self._offered: tuple[object, Offer] | None = None
         self._looking = asyncio.Lock()
 
     async def open(self, api: Any) -> None:
@@ -161,6 +162,15 @@ class ClusterDesk:
 
     def offer(self, groups: Iterable[str] = ()) -> Offer:
         """What a member of these groups may choose now."""
+        known = (self.watch.version, self.watch.fault, self.stacks.views, self.stacks.fault)
+        if self._offered is None or self._offered[0] != known:
+            self._offered = (known, self._make_offer())
+        offer, policy = self._offered[1], policy_for(self.settings, tuple(groups))
+        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
+        return replace(offer, max_gpus=most, longest_s=policy.session_s)
+
+    def _make_offer(self) -> Offer:
+        """The same for everybody, but for what policy says of a group."""
         seen = self._look()
         resource = self.settings.kubernetes.gpu_resource
         any_kinds = frozenset(supply.kind for supply in cluster.supplies_of(None, resource, seen.nodes))
@@ -168,7 +178,7 @@ class ClusterDesk:
             cores=int(max((node.cores for node in seen.nodes), default=0)) or 1,
             memory_bytes=max((node.memory_bytes for node in seen.nodes), default=0),
         )
-        offer = make_offer(
+        return make_offer(
             self.settings,
             seen.availability,
             [view.name for view in self.stacks.views],
@@ -177,9 +187,6 @@ class ClusterDesk:
             machine=largest if seen.nodes else None,
             nodes=Nodes(cluster.most_on_a_node(seen.nodes), any_kinds),
         )
-        policy = policy_for(self.settings, tuple(groups))
-        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
-        return replace(offer, max_gpus=most, longest_s=policy.session_s)
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
