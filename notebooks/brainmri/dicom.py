@@ -166,12 +166,12 @@ def _step(one: Series, positions: Any, paths: Sequence[Path], normal: Any) -> An
         raise DataError(f"{paths[0]} is the only slice of its series: how far apart slices are is not known.")
     gaps = np.diff(positions @ normal)
     usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])
-    for index in np.flatnonzero(gaps < UNEVEN * max(usual, 1e-3)):
+    for index in map(int, np.flatnonzero(gaps < UNEVEN * max(usual, 1e-3))):
         raise DataError(
             f"{paths[index].name} and {paths[index + 1].name} lie at the same place: the series holds a slice twice, "
             "or several volumes (echoes, times). Keep one of each."
         )
-    for index in np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual):
+    for index in map(int, np.flatnonzero(np.abs(gaps - usual) > UNEVEN * usual)):
         lacking = round(gaps[index] / usual) - 1
         what = (
             f"{lacking} slice{'s are' if lacking > 1 else ' is'} missing" if lacking > 0 else "the distance is uneven"

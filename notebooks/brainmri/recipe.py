@@ -279,12 +279,13 @@ def _prepare(job: tuple[Recipe, Path, Path, bool]) -> tuple[bool | None, str]:
             return (None if is_mask else False), ""
         rows: list[dict[str, Any]] = []
         if is_mask:
-            volume.write(_carried(recipe, volume.read(path)), out)
+            volume.write(_carried(recipe, volume.read(path)), out, mask=True)
         else:
             prepared = recipe.apply(volume.read(path))
             volume.write(prepared.volume, out)
             if prepared.brain is not None:
-                volume.write(prepared.volume.holding(prepared.brain), folder / f"{name}-brain.nii.gz")
+                brain_file = folder / f"{name}-brain.nii.gz"
+                volume.write(prepared.volume.holding(prepared.brain), brain_file, mask=True)
             rows = [asdict(measure) for measure in prepared.measures]
         write_whole(card, json.dumps({"file": path.name, "made_from": key, "measures": rows}, indent=2) + "\n")
         return (None if is_mask else True), ""

@@ -97,22 +97,27 @@ def read(path: Path) -> Volume:
     return Volume(values, np.asarray(stored.affine, dtype=np.float64))
 
 
-def write(volume: Volume, path: Path) -> None:
-    """Store it whole: beside the file first, then moved over it. The name ends in .nii or .nii.gz."""
+def write(volume: Volume, path: Path, *, mask: bool = False) -> None:
+    """Store it whole: beside the file first, then moved over it. Names end in .nii or .nii.gz; masks are integers."""
     import nibabel
 
     unfinished = path.with_name(f".new-{path.name}")
-    values = volume.values.astype(np.uint8) if volume.values.dtype == bool else volume.values
+    small = np.uint8 if volume.values.max(initial=0) < 256 else np.int16
+    values = np.round(volume.values).astype(small) if mask else volume.values
     nibabel.save(nibabel.Nifti1Image(values, volume.affine), unfinished)
     unfinished.replace(path)
 
 
 def read_mask(path: Path, image: Volume) -> Mask:
-    """A mask that was drawn on an image. Raises DataError where it lies on another grid."""
+    """A mask that was drawn on an image. Raises DataError where it lies on another grid, by half a voxel or more."""
     mask = read(path)
-    if mask.values.shape != image.values.shape:
+    shape = image.values.shape
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape, 1]
+    apart = np.linalg.norm((corners @ (mask.affine - image.affine).T)[:, :3], axis=1).max()
+    if mask.values.shape != shape or apart > min(image.spacing) / 2:
         raise DataError(
-            f"{path} has {mask.values.shape} voxels, but its image {image.values.shape}. Resample it first."
+            f"{path} lies on another grid than its image: {mask.values.shape} and {shape} voxels, or elsewhere in "
+            "space. Resample it first."
         )
     return np.asarray(mask.values > 0.5)
 

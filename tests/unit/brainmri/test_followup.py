@@ -143,8 +143,9 @@ def test_a_lost_spacing_is_refused_until_it_is_given(tmp_path: Path, capsys: pyt
     assert "is no spacing" in capsys.readouterr().err
 
 
-def test_a_mask_of_another_grid_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mask", [Volume.of(np.ones((9, 9, 8)), (2, 2, 2)), Volume.of(np.ones((9, 9, 9)), (2, 2, 3))])
+def test_a_mask_of_another_grid_is_refused(tmp_path: Path, mask: Volume) -> None:
     volume.write(Volume.of(np.ones((9, 9, 9)), (2, 2, 2)), tmp_path / "scan.nii.gz")
-    volume.write(Volume.of(np.ones((9, 9, 8)), (2, 2, 2)), tmp_path / "mask.nii.gz")
+    volume.write(mask, tmp_path / "mask.nii.gz")
     with pytest.raises(DataError, match="Resample it first"):
         followup.read(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
