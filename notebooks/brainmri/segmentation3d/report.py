@@ -114,4 +114,5 @@ def comparison(one: Result, other: Result, region: str) -> Comparison:
 def in_words(compared: Comparison) -> str:
     """The difference with its interval and p."""
     difference = compared.difference
-    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}), p = {compared.p:.2f}"
+    p = f"p = {compared.p:.3f}" if compared.p >= 0.001 else "p < 0.001"
+    return f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}), {p}"

@@ -39,7 +39,7 @@ def test_how_far_repeated_trainings_are_apart_is_said() -> None:
     assert "was trained 2 times: Dice 0.50 to 0.61, mean 0.56" in said
 
 
-REGION = {"dice": 0.8, "dice_low": 0.7, "dice_high": 0.9, "hausdorff_95_median": 4.0}
+REGION = {"dice": 0.8, "dice_low": 0.7, "dice_high": 0.9, "hausdorff_95_median": 4.0, "missed": 0}
 IN_3D = {
     "family": "U-Net",
     "regions": {"core": REGION, "oedema": REGION, "whole": REGION},
@@ -65,6 +65,9 @@ def test_families_in_3d_are_held_against_the_u_net_on_the_same_patients() -> Non
     for words in ("0.80 (0.70 to 0.90)", "4.0 mm", "1,234,567", "480", "2 cores", "10 min"):
         assert words in unet
     assert "p =" not in unet
+    assert "missed" not in unet
+    stuck = {**IN_3D, "regions": {**IN_3D["regions"], "core": {**REGION, "missed": 6}}}
+    assert "0.80 (0.70 to 0.90), 6 missed" in render([RESULT, stuck])
     assert gan.count("+0.100 (+0.100 to +0.100), p = 0.03") == 2
     assert "SYNTHETIC DATA: made-up brains. Size quick; 6 cases" in said
     assert "against its generator alone" not in said
