@@ -93,7 +93,7 @@ def models_(options: argparse.Namespace) -> int:
         print(json.dumps(listed, indent=2))
         return 0
     for entry in listed:
-        print(f"{entry['name']:18} {entry['task']:15} {entry['framework']:8} {entry['parameters']:>12,} parameters")
+        print(f"{entry['name']:21} {entry['task']:15} {entry['framework']:8} {entry['parameters']:>12,} parameters")
     return 0
 
 
