@@ -51,7 +51,7 @@ class Series:
 
 def files(folder: Path) -> Iterator[tuple[Path, Any]]:
     """Each DICOM file below a folder with its header; others are passed over. Raises DataError for no folder."""
-    import pydicom
+    pydicom = volume.library("pydicom")
 
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path.")
@@ -130,7 +130,7 @@ def _about(one: Series, scan: Volume) -> dict[str, Any]:
 
 def opened(path: Path) -> Any:
     """One file with its pixels. Raises DataError for what is no DICOM file."""
-    import pydicom
+    pydicom = volume.library("pydicom")
 
     try:
         return pydicom.dcmread(path)

@@ -200,7 +200,7 @@ def register(fixed: Volume, moving: Volume, *, method: str = "rigid", seed: int 
     spacings that are not known well. `none` takes the places of both as they are. Raises DataError where the two do not
     overlap.
     """
-    import SimpleITK as itk  # noqa: N813
+    itk = volume.library("SimpleITK")
 
     if method not in METHODS:
         raise ValueError(f"there is no method {method!r}; use {', '.join(METHODS)}")
@@ -225,7 +225,7 @@ def register(fixed: Volume, moving: Volume, *, method: str = "rigid", seed: int 
 
 
 def _optimised(fixed: Any, moving: Any, start: Any, seed: int) -> Any:
-    import SimpleITK as itk  # noqa: N813
+    itk = volume.library("SimpleITK")
 
     search = itk.ImageRegistrationMethod()
     search.SetMetricAsMattesMutualInformation(32)

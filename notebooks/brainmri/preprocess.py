@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import io
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from brainmri.data import DataError
-from brainmri.volume import Volume, from_itk, on_grid_of, to_itk
+from brainmri.volume import Volume, from_itk, library, on_grid_of, to_itk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +32,6 @@ BET_THRESHOLD, BET_ITERATIONS = 0.6, 300
 N4_MM = 6.0  # at which the bias field is fitted: it is smooth
 WORN_MM = 6.0  # by `morphology`, until the brain hangs on nothing
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles, after Nyul and Udupa
-NEEDS = {
-    "SimpleITK": "bias field correction and resampling",
-    "dipy": "the removal of noise",
-    "skimage": "contrast and thresholds",
-    "brainextractor": "the Brain Extraction Tool",
-}
 
 
 def noise_sigma(volume: Volume) -> float:
@@ -63,7 +57,7 @@ def denoise(volume: Volume, *, sigma: float | None = None, block_radius: int = 2
     A voxel becomes the mean of those whose surroundings look alike, within `block_radius` voxels. `sigma` is measured
     in the background unless given. What the noise adds to the dark is taken off.
     """
-    nlmeans = _needed("dipy.denoise.nlmeans").nlmeans
+    nlmeans = library("dipy.denoise.nlmeans").nlmeans
     sigma = noise_sigma(volume) if sigma is None else sigma
     if sigma <= 0:
         return volume
@@ -81,7 +75,7 @@ def bias_field(volume: Volume, brain: Mask | None = None, *, rounds: int = 4, it
     doi 10.1109/TMI.2010.2046908. Fitted to the brain, or to the head where no mask is given, on a coarser grid; each of
     the `rounds` has up to so many `iterations` and a finer field. Its mean over the mask is 1.
     """
-    itk = _needed("SimpleITK")
+    itk = library("SimpleITK")
     mask = head(volume) if brain is None else brain
     if not mask.any():
         raise DataError("There is nothing to fit a bias field to: the mask is empty.")
@@ -102,7 +96,7 @@ def correct_bias(volume: Volume, brain: Mask | None = None, *, rounds: int = 4, 
 def head(volume: Volume) -> Mask:
     """Everything that is no air: above Otsu's threshold of the logarithm, the largest piece, its holes filled."""
     values = np.log1p(np.clip(volume.values, 0, None))
-    bright = values > _needed("skimage.filters").threshold_otsu(values.ravel())
+    bright = values > library("skimage.filters").threshold_otsu(values.ravel())
     return np.asarray(ndimage.binary_fill_holes(largest_piece(bright)))
 
 
@@ -166,13 +160,13 @@ def enhance_contrast(volume: Volume, brain: Mask, *, clip: float = 0.01) -> Volu
 
     The same tissue no longer has the same grey value in two places: never measure on it.
     """
-    equalise = _needed("skimage.exposure").equalize_adapthist
+    equalise = library("skimage.exposure").equalize_adapthist
     return volume.holding(np.where(brain, equalise(percentile_scale(volume, brain).values, clip_limit=clip), 0))
 
 
 def resample(volume: Volume, *, spacing: Sequence[float], mask: bool = False) -> Volume:
     """The same field of view with voxels of `spacing` mm: linear, and smoothed first where they get larger."""
-    itk = _needed("SimpleITK")
+    itk = library("SimpleITK")
     if len(spacing) != 3 or min(spacing) <= 0:
         raise ValueError(f"spacing is {spacing}: give three lengths in mm")
     ratio = np.asarray(spacing, dtype=float) / volume.spacing
@@ -190,7 +184,7 @@ def resample(volume: Volume, *, spacing: Sequence[float], mask: bool = False) ->
 def tissues(volume: Volume, brain: Mask) -> tuple[Mask, Mask]:
     """Grey and white matter of a T1 image, roughly: the middle and the bright of three classes (Otsu 1979)."""
     inside = _inside(volume, brain)
-    lower, upper = _needed("skimage.filters").threshold_multiotsu(inside, classes=3)
+    lower, upper = library("skimage.filters").threshold_multiotsu(inside, classes=3)
     grey, white = brain & (volume.values > lower) & (volume.values <= upper), brain & (volume.values > upper)
     return tuple(ndimage.binary_erosion(one) if ndimage.binary_erosion(one).any() else one for one in (grey, white))  # type: ignore[return-value]
 
@@ -261,7 +255,7 @@ def _power(values: Field, parts: Sequence[slice], flips: Sequence[int]) -> float
 
 
 def _bet(volume: Volume) -> Mask:
-    _needed("brainextractor")
+    library("brainextractor")
     import nibabel
     from brainextractor import BrainExtractor
 
@@ -305,16 +299,3 @@ def _inside(volume: Volume, brain: Mask) -> Field:
     if not inside.size:
         raise DataError("The mask of the brain is empty: there is nothing to scale the grey values by.")
     return inside
-
-
-def _needed(module: str) -> Any:
-    """A library that not every environment of a release has. Raises DataError that says where it is."""
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError as error:
-        top = module.split(".", maxsplit=1)[0]
-        raise DataError(
-            f"{top} is not in this environment: {NEEDS[top]} needs it. Use the kernel PyTorch, which has it."
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     Spacing = tuple[float, float, float]
 
 ENDINGS = (".nii", ".nii.gz")
+NEEDS = {  # what for, of the libraries that not every environment of a release has
+    "SimpleITK": "work on volumes (resampling, registration, bias fields)",
+    "dipy": "the removal of noise",
+    "skimage": "contrast and thresholds",
+    "pydicom": "reading DICOM",
+    "brainextractor": "the Brain Extraction Tool",
+}
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to the right and front, ITK and DICOM to the left and back
 HEAD_MM = 100  # no head is smaller than this in any direction
 SHEAR = 1e-3  # how far axes may be from right angles, as a cosine
@@ -149,9 +157,20 @@ def cut(values: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
     return values[::-1, index, ::-1].T if plane == "coronal" else values[index, ::-1, ::-1].T
 
 
+def library(module: str) -> Any:
+    """A library that not every environment of a release has. Raises DataError that says where it is."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        top = module.split(".", maxsplit=1)[0]
+        raise DataError(
+            f"{top} is not in this environment: {NEEDS[top]} needs it. Use the kernel PyTorch, which has it."
+        ) from error
+
+
 def to_itk(volume: Volume) -> Any:
     """The volume as SimpleITK has it. Raises DataError where its axes are not at right angles."""
-    import SimpleITK as itk  # noqa: N813 (its own short name is sitk)
+    itk = library("SimpleITK")
 
     spacing = np.array(volume.spacing)
     direction = RAS_TO_LPS @ volume.affine[:3, :3] / spacing
@@ -166,7 +185,7 @@ def to_itk(volume: Volume) -> Any:
 
 def from_itk(image: Any) -> Volume:
     """A volume of SimpleITK's."""
-    import SimpleITK as itk  # noqa: N813
+    itk = library("SimpleITK")
 
     affine = np.eye(4)
     direction = np.array(image.GetDirection()).reshape(3, 3)
@@ -177,7 +196,7 @@ def from_itk(image: Any) -> Volume:
 
 def on_grid_of(moving: Volume, fixed: Volume, transform: Any = None, *, mask: bool = False) -> Volume:
     """A volume resampled to another's grid, after SimpleITK's `transform` from places there to places here."""
-    import SimpleITK as itk  # noqa: N813
+    itk = library("SimpleITK")
 
     how = itk.sitkNearestNeighbor if mask else itk.sitkLinear
     return from_itk(itk.Resample(to_itk(moving), to_itk(fixed), transform or itk.Transform(), how, 0.0))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from brainmri import phantom, preprocess
+from brainmri import cli, phantom, preprocess, volume
 from brainmri.data import DataError
 from brainmri.overlap import dice
 from brainmri.volume import Volume
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EDGE = 3.0
 
@@ -81,6 +85,21 @@ def test_a_library_that_is_not_there_is_named_with_where_it_is(
         preprocess.brain_mask(made.raw, method="bet")
     with pytest.raises(DataError, match="dipy is not in this environment"):
         preprocess.denoise(made.raw)
+
+
+@pytest.mark.parametrize("command", ["follow-up {0} {0} --masks {0} {0}", "convert dicom --from {1} --to {1}/out"])
+def test_a_command_says_which_kernel_has_what_it_needs(
+    made: phantom.Phantom,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    volume.write(made.raw, tmp_path / "a.nii.gz")
+    for name in ("SimpleITK", "pydicom"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(command.format(tmp_path / "a.nii.gz", tmp_path).split()) == 2
+    assert "is not in this environment" in capsys.readouterr().err
 
 
 @given(factor=st.floats(0.1, 50), shift=st.floats(-100, 100))
