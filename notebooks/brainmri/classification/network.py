@@ -42,7 +42,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(pixels=64, filters=8, blocks=1, epochs=2),
-    "quick": Size(pixels=160, filters=24, blocks=2, epochs=30),
+    "quick": Size(pixels=160, filters=24, blocks=2, epochs=45),
     "full": Size(pixels=224, filters=48, blocks=2, epochs=100),
 }
 
