@@ -230,7 +230,7 @@ def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPla
         yield plane
     finally:
         for part in reversed(list(plane.parts)):
-            plane.end(part)
+            plane.end(part, signal.SIGKILL)  # an API server that is asked waits for its watchers; nothing is kept
 
 
 def free_port() -> int:
