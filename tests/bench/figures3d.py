@@ -19,8 +19,8 @@ of Wilcoxon's signed-rank test over patients. Where a case lacks a region, the r
 machines that others used as well: they say what to expect, and no more."""
 ONE = """Each row is one training, one throw of dice: another seed may change the order of the families. With the Dice
 loss alone a training may get stuck where one region is called nearly everywhere, or nowhere. Held against such a one,
-whatever got away from there looks good: that is no measure of what a critic is worth. The GAN that learns from the cross
-entropy, too, was added after this had been seen."""
+whatever got away from there looks good: that is no measure of what a critic is worth. The GAN that learns from the
+cross entropy, too, was added after this had been seen."""
 COLUMNS = ("Family", "Core: Dice", "distance", "Oedema: Dice", "distance", "Whole: Dice", "Core, against the U-Net")
 COLUMNS += ("Oedema, against the U-Net", "Weights", "Steps", "Seed", "Hardware", "Time")
 OTHER = """### Asked about other data, as they are
