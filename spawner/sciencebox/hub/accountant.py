@@ -19,10 +19,14 @@ from sciencebox.accounting.leases import SAMPLE_S, changes
 from sciencebox.accounting.quota import WEEK_S, BooksError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.store import LeaseStore
+    from sciencebox.gpus.pool import Holding
     from sciencebox.hub.base import AnyDesk
 
+TOGETHER_S = 1.0  # changes that come together are looked at together
 HALF_LIVES = 20  # after which what was used counts less than a millionth
 
 log = logging.getLogger(__name__)
@@ -60,12 +64,20 @@ class Accountant:
             while True:
                 await self._desk.refresh_ledger()
                 changed.clear()  # what that look saw itself
+                held = self._desk.ledger
                 try:
                     await self._write()
                 except SQLAlchemyError as error:
                     log.error("Who has which GPU cannot be written down now: %s", error)
                 with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(changed.wait(), SAMPLE_S)
+                    await asyncio.wait_for(self._until_others_hold(held, changed), SAMPLE_S)
+
+    async def _until_others_hold(self, held: Sequence[Holding], changed: asyncio.Event) -> None:
+        """Much changes that is nobody's lease: on a cluster the scheduler alone tells of every pod that waits."""
+        while self._desk.ledger == held:
+            changed.clear()
+            await changed.wait()
+            await asyncio.sleep(TOGETHER_S)
 
     async def lately(self, user: str) -> list[Lease]:
         """A user's leases of the last seven days. Raises BooksError."""
