@@ -162,8 +162,8 @@ def _gpus(cluster: Cluster, values: Values) -> Iterator[Row]:
 
 
 def _runtime(cluster: Cluster, values: Values) -> Iterator[Row]:
-    kubernetes = getattr(values.settings, "kubernetes", None)
-    wanted = [kubernetes.runtime_class] if kubernetes and kubernetes.runtime_class else []
+    runtime = values.settings.kubernetes.runtime_class
+    wanted = [runtime] if runtime else []
     wanted += [name] if (name := values.get("nvidia-device-plugin", "runtimeClassName")) else []
     made = values.get("runtimeClass", "name") if values.get("runtimeClass", "create") else ""
     for name in dict.fromkeys(wanted):
