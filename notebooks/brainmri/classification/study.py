@@ -132,7 +132,7 @@ class Study:
             "made": time.strftime("%Y-%m-%d"),
         }
         write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
-        figures = {"task": TASK, "label": self.label, **result.as_json()}
+        figures = {"task": TASK, "label": self.label, "epochs": self.size.epochs, **result.as_json()}
         Run(self.folder).write_result({**figures, "seconds": round(seconds), "seed": self.seed})
 
 

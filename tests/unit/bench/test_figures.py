@@ -95,7 +95,7 @@ def test_the_same_study_again_takes_the_place_of_the_first() -> None:
 def test_a_classifier_has_a_table_of_its_own() -> None:
     classes = {name: RESULT[name] for name in ("data", "groups", "size", "seed", "n", "hardware", "seconds")}
     classes |= {"split": "block split, fold 1 of 5, seed 0", "auc": 0.987, "auc_low": 0.97, "auc_high": 0.995}
-    classes |= {"accuracy": 0.94, "sensitivity": 0.93, "specificity": 0.95}
+    classes |= {"epochs": 45, "accuracy": 0.94, "sensitivity": 0.93, "specificity": 0.95}
     said = render([RESULT, classes])
     (line,) = (one for one in said.splitlines() if "block split, fold 1" in one)
     assert "| 0.987 (0.970 to 0.995) | 0.940 | 0.930 | 0.950 |" in line
