@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     cohort.add_argument("--seed", type=int, default=0, help="the same seed makes the same voxels (default 0)")
     cohort.set_defaults(run=_synthetic3d)
 
+    fetch = commands.add_parser("fetch", help="download a public data set", description=_fetch.__doc__)
+    fetch.add_argument("set", choices=["figshare"], metavar="SET", help="figshare (the set of J. Cheng)")
+    fetch.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder for its files")
+    fetch.set_defaults(run=_fetch)
+
     convert = commands.add_parser("convert", help="read a public data set as downloaded", description=_convert.__doc__)
     convert.add_argument(
         "set",
@@ -137,6 +142,18 @@ def _synthetic3d(options: argparse.Namespace) -> int:
     )
     print(f"{options.folder}: {len(cohort)} SYNTHETIC cases of four modalities with masks")
     print(cohort.layout)
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    """Download a set from where it is published, checked file by file. Run it again to go on where it was cut off."""
+    from brainmri import fetch
+    from brainmri.progress import Progress, TerminalLine
+
+    wanted = fetch.article(options.set, fetch.API)
+    print(f"{wanted.title}, doi {wanted.doi}, {wanted.licence}: {wanted.size / 1e6:.0f} MB")
+    fetch.fetch(wanted, options.to, Progress("fetching", line=TerminalLine()))
+    print(f"{options.to}: all of it. Run `brainmri convert {options.set} --from {options.to} --to DIR` next.")
     return 0
 
 
