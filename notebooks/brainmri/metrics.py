@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import ArrayLike, NDArray
+
+BINS = 10  # of probability
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,27 @@ def confusion(truth: ArrayLike, score: ArrayLike, threshold: float) -> Confusion
         false_positive=int(np.sum(called & ~positive)),
         true_negative=int(np.sum(~called & ~positive)),
     )
+
+
+def reliability(probability: ArrayLike, truth: ArrayLike) -> list[dict[str, float]]:
+    """For BINS of probability: how probable it was `said` to be, how often it was `there`, and the `count`.
+
+    `probability` is that of the positive class, `truth` where there is one; equal shapes. Empty bins are left out.
+    """
+    said, there = np.asarray(probability, dtype=np.float64).ravel(), np.asarray(truth).astype(bool).ravel()
+    number = np.minimum((said * BINS).astype(int), BINS - 1)
+    inside = [number == one for one in range(BINS)]
+    return [
+        {"said": float(said[one].mean()), "there": float(there[one].mean()), "count": float(one.sum())}
+        for one in inside
+        if one.any()
+    ]
+
+
+def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
+    """Mean distance of what was said from what was there (Guo et al. 2017, expected calibration error)."""
+    total = sum(row["count"] for row in rows)
+    return sum(row["count"] * abs(row["said"] - row["there"]) for row in rows) / total if total else 0.0
 
 
 def _checked(truth: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

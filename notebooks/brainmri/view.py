@@ -218,6 +218,30 @@ def scores(truth: ArrayLike, score: ArrayLike, names: tuple[str, str], source: S
         return finished(figure, source)
 
 
+def reliability(
+    rows: Sequence[Mapping[str, float]], source: Source, *, error: float, of: str = "tumour", unit: str = "voxels"
+) -> Figure:
+    """How often something was there where it was said to be so probable; `error` is the expected calibration error."""
+    with rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(4.6, 4.2))
+        axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as it should be")
+        said, there = ([row[name] for row in rows] for name in ("said", "there"))
+        axis.plot(said, there, "o-", color=BLUE, label=f"calibration error {error:.3f}")
+        axis.set(xlabel=f"probability of {of} as said", ylabel=f"share of {unit} with {of}", aspect="equal")
+        axis.legend(loc="lower right")
+        return finished(figure, source)
+
+
+def heat(
+    pixels: NDArray[np.float32], maps: NDArray[np.float32], captions: Sequence[str], source: Source, *, title: str = ""
+) -> Figure:
+    """Slices with a map from 0 (clear) to 1 (strong) laid over each; both have shape (n, height, width)."""
+    figure = montage(pixels, captions, source, title=title)
+    for axis, strength in zip(figure.axes, maps, strict=False):
+        axis.imshow(strength, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * np.clip(strength, 0, 1))
+    return figure
+
+
 def confusion(counts: Confusion, names: tuple[str, str], source: Source) -> Figure:
     """Right and wrong calls as a table; `names` are those of the negative and the positive class."""
     table = np.array(

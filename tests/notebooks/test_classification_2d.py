@@ -27,7 +27,7 @@ def result(home: Path) -> dict:
 
 def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:
     assert synthetic.complaints == []
-    assert synthetic.figures == 6
+    assert synthetic.figures == 8
     assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
     assert "SYNTHETIC DATA: made-up heads" in synthetic.shown
     assert "do not quote this figure" in synthetic.shown
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_figures(synthetic, execute: Callable, tmp_
 def test_on_real_slices_it_names_them_and_their_blocks(execute: Callable, tmp_path: Path, real_data: Path) -> None:
     done = execute(NAME, tmp_path, SCIENCEBOX_DATA=str(real_data))
     assert done.complaints == []
-    assert done.figures == 6
+    assert done.figures == 8
     assert "SYNTHETIC" not in done.text + done.shown
     assert "10.6084/m9.figshare.1512427, CC BY 4.0" in done.shown
     assert "(block split, fold 1 of 5, seed 0)" in done.shown

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 EMPTY_MM = 373.13  # the diagonal of BraTS' volumes, which the challenge takes for a distance where one mask is empty
 WHOLE = "whole"  # both regions together
 SMALLEST_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # components that may be worth less than no answer
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -121,27 +120,6 @@ def compared(one: Sequence[float], other: Sequence[float], patients: Sequence[st
     by_patient = np.array([each[np.asarray(patients) == name].mean() for name in names])
     p = 1.0 if not by_patient.any() else float(stats.wilcoxon(by_patient).pvalue)
     return Comparison(overlap.mean_by_group(each, patients, seed=seed), p, len(names))
-
-
-def reliability(probability: Array, truth: Mask) -> list[dict[str, float]]:
-    """For BINS of probability: how probable tumour was said to be, how often it was there, and voxels.
-
-    `probability` is that of tumour, `truth` where there is any; equal shapes. Empty bins are left out.
-    """
-    number = np.minimum((probability * BINS).astype(int), BINS - 1)
-    rows = []
-    for one in range(BINS):
-        inside = number == one
-        if inside.any():
-            said, there = float(probability[inside].mean()), float(truth[inside].mean())
-            rows.append({"said": said, "there": there, "voxels": float(inside.sum())})
-    return rows
-
-
-def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
-    """Mean distance of what was said from what was there, by voxels (Guo et al. 2017, expected calibration error)."""
-    total = sum(row["voxels"] for row in rows)
-    return sum(row["voxels"] * abs(row["said"] - row["there"]) for row in rows) / total if total else 0.0
 
 
 def as_json(found: Mapping[str, Found]) -> dict[str, dict[str, float]]:

@@ -143,18 +143,6 @@ def families(results: Mapping[str, Result], source: Source) -> Figure:
         return finished(figure, source, "A dot a case; the bar is the mean with its 95 % interval")
 
 
-def reliability(rows: Sequence[Mapping[str, float]], source: Source, *, error: float) -> Figure:
-    """How often there was tumour where it was said to be so probable; `error` is the expected calibration error."""
-    with rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(4.6, 4.2))
-        axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="as it should be")
-        said, there = ([row[name] for row in rows] for name in ("said", "there"))
-        axis.plot(said, there, "o-", color=BLUE, label=f"calibration error {error:.3f}")
-        axis.set(xlabel="probability of tumour as said", ylabel="share of voxels with tumour", aspect="equal")
-        axis.legend(loc="upper left")
-        return finished(figure, source)
-
-
 def table(rows: Sequence[Mapping[str, str]]) -> HTML:
     """Rows with the same names as a table, a column for each row: few ways of training, many figures."""
     from IPython.display import HTML

@@ -106,13 +106,3 @@ def test_the_figures_are_told_with_what_they_are_from() -> None:
     assert rows[0]["core: Dice"].startswith("0.700 (0.600 to 0.800)")
     assert rows[0]["core: against U-Net"] == ""
     assert rows[1]["core: against U-Net"].startswith("-0.050")
-
-
-def test_probabilities_that_are_right_are_calibrated() -> None:
-    random = np.random.default_rng(0)
-    probability = random.uniform(size=40_000)
-    honest = measure.reliability(probability, random.uniform(size=40_000) < probability)
-    boasting = measure.reliability(np.where(probability > 0.5, 0.99, 0.01), random.uniform(size=40_000) < probability)
-    assert measure.calibration_error(honest) < 0.02
-    assert measure.calibration_error(boasting) > 0.2
-    assert measure.calibration_error([]) == 0

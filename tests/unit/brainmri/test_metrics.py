@@ -109,3 +109,13 @@ def test_bootstrap_repeats_with_its_seed_and_reads_well() -> None:
 def test_what_cannot_be_measured_is_said(truth: list[int], score: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         metrics.roc_auc(truth, score)
+
+
+def test_probabilities_that_are_right_are_calibrated() -> None:
+    random = np.random.default_rng(0)
+    probability = random.uniform(size=40_000)
+    honest = metrics.reliability(probability, random.uniform(size=40_000) < probability)
+    boasting = metrics.reliability(np.where(probability > 0.5, 0.99, 0.01), random.uniform(size=40_000) < probability)
+    assert metrics.calibration_error(honest) < 0.02
+    assert metrics.calibration_error(boasting) > 0.2
+    assert metrics.calibration_error([]) == 0

@@ -29,6 +29,8 @@ FIGURES: dict[str, Callable[[Source], Figure]] = {
     ),
     "scores": lambda source: view.scores(TRUTH, SCORE, NAMES, source, threshold=0.5),
     "confusion": lambda source: view.confusion(metrics.confusion(TRUTH, SCORE, 0.5), NAMES, source),
+    "reliability": lambda source: view.reliability(metrics.reliability(SCORE, TRUTH), source, error=0.1),
+    "heat": lambda source: view.heat(PIXELS, PIXELS, list("abcdef"), source, title="What speaks for it"),
     "mistakes": lambda source: view.mistakes(PIXELS, TRUTH, SCORE, NAMES, source, threshold=0.5),
 }
 

@@ -62,7 +62,6 @@ def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) 
         view.surfaces({"drawn": sample.labels, "nothing": np.zeros_like(sample.labels)}, 2.5, MADE_UP),
         view.curves({"Loss": {"U-Net": [2.0, 1.0]}}, MADE_UP, guess=0.5),
         view.families({"U-Net": result, "other": result}, MADE_UP),
-        view.reliability([{"said": 0.1, "there": 0.2, "voxels": 5.0}], MADE_UP, error=0.1),
     ]
     for figure in figures:
         assert "SYNTHETIC" in texts(figure)
