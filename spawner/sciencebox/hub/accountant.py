@@ -19,14 +19,11 @@ from sciencebox.accounting.leases import SAMPLE_S, changes
 from sciencebox.accounting.quota import WEEK_S, BooksError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sciencebox.accounting.leases import Lease
     from sciencebox.accounting.store import LeaseStore
     from sciencebox.gpus.pool import Holding
     from sciencebox.hub.base import AnyDesk
 
-TOGETHER_S = 1.0  # changes that come together are looked at together
 HALF_LIVES = 20  # after which what was used counts less than a millionth
 
 log = logging.getLogger(__name__)
@@ -41,6 +38,8 @@ class Accountant:
         self._meter = Meter()
         self._is_ready = False
         self._writing = asyncio.Lock()
+        self._written: tuple[Holding, ...] = ()
+        self._written_at = -SAMPLE_S
 
     async def open(self) -> None:
         """Make the tables, and tell the broker, which knows what is held now, what everybody used lately."""
@@ -59,25 +58,25 @@ class Accountant:
                 self._desk.see_use(lease.user, lease.since, lease.until)
 
     async def run(self) -> None:
-        """Write for as long as the hub runs."""
+        """Write for as long as the hub runs: when somebody else holds something, and at a steady pace."""
         with self._desk.changed.listen() as changed:
             while True:
                 await self._desk.refresh_ledger()
                 changed.clear()  # what that look saw itself
-                held = self._desk.ledger
                 try:
-                    await self._write()
+                    await self._write_if_due()
                 except SQLAlchemyError as error:
                     log.error("Who has which GPU cannot be written down now: %s", error)
                 with suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._until_others_hold(held, changed), SAMPLE_S)
+                    await asyncio.wait_for(changed.wait(), SAMPLE_S)
+                await asyncio.sleep(self._desk.together_s)
 
-    async def _until_others_hold(self, held: Sequence[Holding], changed: asyncio.Event) -> None:
-        """Much changes that is nobody's lease: on a cluster the scheduler alone tells of every pod that waits."""
-        while self._desk.ledger == held:
-            changed.clear()
-            await changed.wait()
-            await asyncio.sleep(TOGETHER_S)
+    async def _write_if_due(self) -> None:
+        """Much changes that is nobody's lease: where somebody waits, or what a pod tells of its start."""
+        held = self._desk.ledger
+        if held != self._written or time.monotonic() - self._written_at >= SAMPLE_S:
+            await self._write()
+            self._written, self._written_at = held, time.monotonic()
 
     async def lately(self, user: str) -> list[Lease]:
         """A user's leases of the last seven days. Raises BooksError."""

@@ -35,6 +35,10 @@ class AnyDesk(Protocol):
     watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]]
 
     @property
+    def together_s(self) -> float:
+        """For how long changes are let come together before they are written down."""
+
+    @property
     def changed(self) -> Signal:
         """Tells when somebody has or wants something else."""
 

@@ -66,6 +66,8 @@ async def _no_books(_user: str) -> list[Lease]:
 class Desk:
     """One for the hub: every session's GPUs pass over it."""
 
+    together_s = 0.0  # a change is looked at when it comes: what a start holds is then what its container says
+
     def __init__(
         self,
         settings: Settings,
@@ -397,6 +399,7 @@ class Desk:
 
     async def extend(self, session: str, user: str, groups: Iterable[str]) -> float:
         """Extend it as far as it may be, and say until when. Raises ExtensionError and OSError."""
+        await self.refresh_ledger()  # a session that has just started is held by its grant alone
         end, lease = await self.may_extend(session, user, groups), self.lease(session)
         if end is None or lease is None:
             raise ExtensionError(wording.OTHERS_WAIT if len(self.room) else wording.NO_EXTENSION)
