@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -125,9 +126,11 @@ def _port(process: subprocess.Popen[bytes], folder: Path) -> int:
     while time.monotonic() < deadline and process.poll() is None:
         for info in (folder / "runtime").glob("jpserver-*.json"):
             try:
-                return int(json.loads(info.read_text())["port"])
-            except ValueError:  # seen while it is being written
+                port = int(json.loads(info.read_text())["port"])
+                socket.create_connection(("127.0.0.1", port)).close()
+            except (ValueError, ConnectionRefusedError):  # the file is being written; it does not listen yet
                 continue
+            return port
         time.sleep(0.05)
     raise AssertionError((folder / "log").read_text())
 
