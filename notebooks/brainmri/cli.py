@@ -14,6 +14,7 @@ from brainmri import __version__, scan_commands
 from brainmri.commands import add_to
 from brainmri.data import PLANES, DataError, Source, read_folder
 from brainmri.progress import counter
+from brainmri.store import must_be_new
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,8 +112,7 @@ def _synthetic(options: argparse.Namespace) -> int:
     """Write a folder of synthetic slices with and without a glioma-like lesion. None of them shows a patient."""
     from brainmri.synthetic import make
 
-    if options.folder.exists():
-        raise DataError(f"{options.folder} exists. Name a new folder: nothing is overwritten.")
+    must_be_new(options.folder)
     dataset = make(
         options.folder,
         patients=options.patients,
@@ -130,8 +130,7 @@ def _synthetic3d(options: argparse.Namespace) -> int:
     """Write synthetic cases of four modalities with core and oedema, as BraTS lays them out. None shows a patient."""
     from brainmri.segmentation3d.cohort import make
 
-    if options.folder.exists():
-        raise DataError(f"{options.folder} exists. Name a new folder: nothing is overwritten.")
+    must_be_new(options.folder)
     cohort = make(
         options.folder,
         cases=options.cases,
@@ -164,8 +163,7 @@ def _convert(options: argparse.Namespace) -> int:
     """
     from brainmri import figshare, nifti
 
-    if options.to.exists():
-        raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
+    must_be_new(options.to)
     show = counter("converting")
     if options.set == "dicom":
         return scan_commands.convert_dicom(options.download, options.to, show)

@@ -12,6 +12,7 @@ and is imported when a command runs, for PyTorch takes seconds to load.
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from importlib import import_module
@@ -19,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmri import data
+from brainmri.runs import Run, settings_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 TASKS = {
     "classification": "brainmri.classification.commands",
@@ -117,10 +119,10 @@ def stored_figures(run: Path) -> dict[str, Any]:
     return figures
 
 
-def claim(folder: Path, settings: str, *, force: bool) -> None:
+def claim(folder: Path, settings: Mapping[str, Any], *, force: bool) -> None:
     """Take a folder for a training; that of the same one to go on with it. Raises DataError for another's."""
     theirs = folder / "settings.json"
-    if theirs.is_file() and theirs.read_text(encoding="utf-8").rstrip() == settings:
+    if theirs.is_file() and theirs.read_text(encoding="utf-8").rstrip() == settings_text(settings):
         return
     if folder.exists() and any(folder.iterdir()):
         if not force:
@@ -129,6 +131,7 @@ def claim(folder: Path, settings: str, *, force: bool) -> None:
             raise data.DataError(f"{folder} holds no training but other files. Name a new folder.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    Run(folder).write_settings(settings)
 
 
 def claim_output(folder: Path, *, force: bool) -> None:
@@ -136,6 +139,13 @@ def claim_output(folder: Path, *, force: bool) -> None:
     if folder.exists() and not force:
         raise data.DataError(f"{folder} exists. Name a new folder, or add --force to write into it.")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_predictions(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], what: str) -> None:
+    """Write predictions.csv, and say what there is now in a folder, and what it is not."""
+    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table).writerows([columns, *rows])
+    print(f"{folder}: {what}. For research: this is not a medical device.")
 
 
 def images(folder: Path) -> list[data.Slice]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmri.data import DataError, Source
+from brainmri.store import must_be_new
 
 if TYPE_CHECKING:
     import argparse
@@ -118,8 +119,7 @@ def deidentify_(options: argparse.Namespace) -> int:
     from brainmri.deidentify import deidentify
     from brainmri.progress import counter
 
-    if options.to.exists():
-        raise DataError(f"{options.to} exists. Name a new folder: nothing is overwritten.")
+    must_be_new(options.to)
     report = deidentify(options.scans, options.to, patient=options.patient, on_progress=counter("looking through"))
     print(f"{options.to}: {report.files} files, looked through again: nothing found that says whose they are.")
     print(f"  removed: {', '.join(sorted(report.removed)) or 'nothing'}")

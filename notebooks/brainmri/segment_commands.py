@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from brainmri import data, fit, segment
-from brainmri.commands import claim, claim_output, images, stored_figures
+from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
 from brainmri.overlap import mean_by_group
 from brainmri.progress import Progress, TerminalLine, counter
 from brainmri.results import overlap_figures
-from brainmri.runs import Run, settings_text
 from brainmri.study import Study, Trained
 from brainmri.unet import UNet
 
@@ -35,8 +33,7 @@ def train(options: argparse.Namespace) -> int:
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
         pretrain=not options.no_pretraining, bars=lambda title: Progress(title, line=TerminalLine()),
     )  # fmt: skip
-    claim(options.out, settings_text(study.settings), force=options.force)
-    Run(options.out).write_settings(study.settings)
+    claim(options.out, study.settings, force=options.force)
     samples = study.samples()
     if study.pretrain:
         study.pretraining()
@@ -76,9 +73,7 @@ def predict(options: argparse.Namespace) -> int:
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
         show(len(rows), len(found))
-    with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([COLUMNS, *rows])
-    print(f"{options.out}: {len(rows)} masks and predictions.csv. For research: this is not a medical device.")
+    write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv")
     return 0
 
 

@@ -9,10 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from brainmri.data import DataError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 COLUMNS = ("slice", "tumour", "patient")
+
+
+def must_be_new(root: Path) -> None:
+    """Raise DataError for a folder that is there."""
+    if root.exists():
+        raise DataError(f"{root} exists. Name a new folder: nothing is overwritten.")
 
 
 @contextmanager

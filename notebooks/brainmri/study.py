@@ -9,8 +9,6 @@ Everything is in one folder, and each part goes on where it was interrupted:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from brainmri import __version__, data, fit, gpu, overlap, segment, synthetic
+from brainmri import __version__, data, fit, gpu, overlap, segment, stored, synthetic
 from brainmri.results import SegmentationResult
-from brainmri.runs import HOME, Run, fingerprint, open_run, write_whole
+from brainmri.runs import HOME, Run, fingerprint, open_run
 from brainmri.segment import SIZES, Fold, Samples, Size
-from brainmri.splits import LeakageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,16 +164,15 @@ class Study:
         """A network for new slices, which learnt from all masks; stored with its card. Its figures are the folds'."""
         training = self._training("final", "then")
         self._fit(training, samples, None, "learning from all masks")
-        fit.save(training.model.state_dict(), self.folder / "model.pt")
         card = {
             **self.settings,
             "data_name": self.dataset.source.credit,
             "threshold": segment.best_threshold(validation.probability, samples.masks),
-            "slices": sorted(digests(samples)),
+            "slices": sorted(stored.digests(samples.images)),
             "hardware": hardware(),
             "made": time.strftime("%Y-%m-%d"),
         }
-        write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
+        stored.write(self.folder, training.model, card)
         return training.model
 
     def _training(self, part: str, stage: str) -> fit.Training:
@@ -207,12 +203,9 @@ class Trained:
     @classmethod
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
-        path = folder / "model.json"
-        if not path.is_file():
-            raise data.DataError(f"{folder} has no model.json. Give the folder that `brainmri train` wrote.")
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = stored.read_card(folder)
         model = segment.network(Size(**card["size"]))
-        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        stored.load(model, folder)
         return cls(model.to(fit.best_device()).eval(), card)
 
     @property
@@ -228,23 +221,11 @@ class Trained:
     def evaluate(self, dataset: Dataset) -> tuple[Samples, list[Overlap]]:
         """Hold it against masks that it did not learn from. Raises LeakageError naming slices that it did."""
         samples = segment.samples(dataset, self.pixels)
-        known = set(self.card["slices"])
-        seen = [
-            item.image.name for item, digest in zip(samples.slices, digests(samples), strict=True) if digest in known
-        ]
-        if seen:
-            more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
-            raise LeakageError(
-                f"The network learnt from {', '.join(seen[:5])}{more}: a figure from them would be too good. "
-                "The figures of its cross-validation are in result.json."
-            )
+        names = [item.image.name for item in samples.slices]
+        asked = zip(names, stored.digests(samples.images), strict=True)
+        stored.refuse_known(asked, self.card["slices"], "The figures of its cross-validation are in result.json.")
         probability = fit.predict(self.model, samples.images)
         return samples, segment.held_against_truth(probability, samples.slices, self.threshold)
-
-
-def digests(samples: Samples) -> list[str]:
-    """Tells by its pixels whether a slice was seen before, whatever its name."""
-    return [hashlib.sha256(np.round(image, 2).tobytes()).hexdigest()[:16] for image in samples.images]
 
 
 def hardware() -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING, Any
 
 from brainmri import data, fit
 from brainmri.classification.network import SIZES, network
 from brainmri.classification.study import TASK, Study, Trained
-from brainmri.commands import claim, claim_output, images, stored_figures
+from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
 from brainmri.progress import Progress, TerminalLine, counter
-from brainmri.runs import Run, settings_text
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +21,7 @@ def train(options: argparse.Namespace) -> int:
         data.read_folder(options.data), options.label, options.size, options.out, seed=options.seed,
         bars=lambda title: Progress(title, line=TerminalLine()),
     )  # fmt: skip
-    claim(options.out, settings_text(study.settings), force=options.force)
-    Run(options.out).write_settings(study.settings)
+    claim(options.out, study.settings, force=options.force)
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0
@@ -54,9 +51,7 @@ def predict(options: argparse.Namespace) -> int:
         ]
         for item, each in zip(found, probability, strict=True)
     ]
-    with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([columns, *rows])
-    print(f"{options.out}: predictions.csv of {len(rows)} slices. For research: this is not a medical device.")
+    write_predictions(options.out, columns, rows, f"predictions.csv of {len(rows)} slices")
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from brainmri import __version__, data, fit, metrics, segment, splits
+from brainmri import __version__, data, fit, metrics, segment, splits, stored
 from brainmri.classification.network import SIZES, ClassifierTraining, Size, network, probabilities
 from brainmri.results import ClassificationResult
-from brainmri.runs import Run, fingerprint, write_whole
+from brainmri.runs import Run, fingerprint
 from brainmri.study import hardware
 
 if TYPE_CHECKING:
@@ -121,17 +119,16 @@ class Study:
     def _store(
         self, model: torch.nn.Module, threshold: float, images: Array, result: ClassificationResult, seconds: float
     ) -> None:
-        fit.save(model.state_dict(), self.folder / "model.pt")
         learnt = images[np.concatenate([self.split.train, self.split.validation])]
         card = {
             **self.settings,
             "data_name": self.dataset.source.credit,
             "threshold": threshold,
-            "slices": sorted(digests(learnt)),
+            "slices": sorted(stored.digests(learnt)),
             "hardware": result.hardware,
             "made": time.strftime("%Y-%m-%d"),
         }
-        write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
+        stored.write(self.folder, model, card)
         figures = {"task": TASK, "label": self.label, "epochs": self.size.epochs, **result.as_json()}
         Run(self.folder).write_result({**figures, "seconds": round(seconds), "seed": self.seed})
 
@@ -146,12 +143,9 @@ class Trained:
     @classmethod
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
-        path = folder / "model.json"
-        if not path.is_file():
-            raise data.DataError(f"{folder} has no model.json: its training is not complete. Run it again.")
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = stored.read_card(folder)
         model = network(Size(**card["size"]), len(card["classes"]))
-        model.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        stored.load(model, folder)
         return cls(model.to(fit.best_device()).eval(), card)
 
     @property
@@ -177,14 +171,9 @@ class Trained:
         """Figures on slices that it did not learn from. Raises LeakageError naming those that it did."""
         truth = dataset.shows(self.label)
         images = normalised(dataset.slices, int(self.card["size"]["pixels"]), on_progress)
-        known = set(self.card["slices"])
-        seen = [item.image.name for item, digest in zip(dataset, digests(images), strict=True) if digest in known]
-        if seen:
-            more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
-            raise splits.LeakageError(
-                f"The network learnt from {', '.join(seen[:5])}{more}: figures from them would be too good. "
-                "Those of the slices that its training kept apart are in result.json."
-            )
+        asked = zip((item.image.name for item in dataset), stored.digests(images), strict=True)
+        instead = "Those of the slices that its training kept apart are in result.json."
+        stored.refuse_known(asked, self.card["slices"], instead)
         score = probabilities(self.model, images)[:, self.classes.index(self.label)]
         auc = metrics.bootstrap_auc(truth, score, dataset.groups)
         counts = metrics.confusion(truth, score, self.threshold)
@@ -205,8 +194,3 @@ class Trained:
 def normalised(slices: Sequence[Slice], pixels: int, on_progress: Callable[[int, int], None]) -> Array:
     """Slices as the network takes them, (n, 1, pixels, pixels)."""
     return np.stack([segment.normalise(image) for image in data.load(slices, pixels, on_progress)])[:, None]
-
-
-def digests(images: Array) -> list[str]:
-    """Tells by its pixels whether a slice was seen before, whatever its name."""
-    return [hashlib.sha256(np.round(image, 2).tobytes()).hexdigest()[:16] for image in images]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from brainmri import fit
-from brainmri.commands import claim, claim_output, stored_figures
+from brainmri.commands import claim, claim_output, stored_figures, write_predictions
 from brainmri.progress import Progress, TerminalLine, counter
-from brainmri.runs import Run, settings_text
 from brainmri.segmentation3d import measure, sizes
 from brainmri.segmentation3d.cases import CORE, OEDEMA, Cohort, read_cohort
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
@@ -40,8 +38,7 @@ def train(options: argparse.Namespace) -> int:
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
         bars=lambda title: Progress(title, line=TerminalLine()),
     )  # fmt: skip
-    claim(options.out, settings_text(study.settings), force=options.force)
-    Run(options.out).write_settings(study.settings)
+    claim(options.out, study.settings, force=options.force)
     print("\n".join(filter(None, [cohort.layout, adapted])))
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
@@ -92,9 +89,7 @@ def predict(options: argparse.Namespace) -> int:
         uncertain = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
         rows.append((case.name, *(f"{volume:.2f}" for volume in (*volumes, uncertain)), name))
         show(len(rows), len(cohort))
-    with (options.out / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([COLUMNS, *rows])
-    print(f"{options.out}: {len(rows)} masks and predictions.csv. For research: this is not a medical device.")
+    write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv")
     return 0
 
 

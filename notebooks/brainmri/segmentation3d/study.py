@@ -10,24 +10,22 @@ Everything is in one folder, and goes on where it was interrupted:
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from brainmri import __version__, data, fit
-from brainmri.runs import HOME, Run, open_run, write_whole
+from brainmri import __version__, data, stored
+from brainmri.runs import HOME, Run, open_run
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training
 from brainmri.segmentation3d.cases import Cohort, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Patches
 from brainmri.segmentation3d.report import Result
-from brainmri.splits import LeakageError, Split, split_patients
+from brainmri.splits import Split, split_patients
 from brainmri.study import hardware
 
 if TYPE_CHECKING:
@@ -57,12 +55,9 @@ class Trained:
     @classmethod
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
-        path = folder / "model.json"
-        if not path.is_file():
-            raise data.DataError(f"{folder} has no model.json. Give the folder that `brainmri train` wrote.")
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = stored.read_card(folder)
         network = sizes.segmenter(card["task"], sizes.Size(**card["size"]))
-        network.load_state_dict(torch.load(folder / "model.pt", map_location="cpu", weights_only=True))
+        stored.load(network, folder)
         return cls(network, card)
 
     def load(self, cohort: Cohort, on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
@@ -81,14 +76,8 @@ class Trained:
 
     def refuse_known(self, asked: Sequence[Sample]) -> None:
         """Raise LeakageError naming cases that the network, or the choice of what small is, learnt from."""
-        known = set(self.card["cases"])
-        seen = [sample.case.name for sample in asked if sample.digest in known]
-        if seen:
-            more = f" and {len(seen) - 5} more" if len(seen) > 5 else ""
-            raise LeakageError(
-                f"The network learnt from {', '.join(seen[:5])}{more}: a figure from them would be too good. "
-                "The figures of its test are in result.json."
-            )
+        names = ((sample.case.name, sample.digest) for sample in asked)
+        stored.refuse_known(names, self.card["cases"], "The figures of its test are in result.json.")
 
     def measure(self, sample: Sample, answer: Answer) -> dict[str, Found]:
         """The answer held against the case's mask, on the grid of its files."""
@@ -170,7 +159,7 @@ class Study:
 
         What an earlier kernel stored is read: the settings are the same, or the folder would be another.
         """
-        if (self.folder / "model.json").is_file():
+        if (self.folder / stored.CARD).is_file():
             return Trained.read(self.folder)
         network = trained.family.segmenter.eval()
         chosen_by = [loaded[index] for index in division.validation]
@@ -192,8 +181,7 @@ class Study:
             "hardware": hardware(),
             "made": time.strftime("%Y-%m-%d"),
         }
-        fit.save(network.state_dict(), self.folder / "model.pt")
-        write_whole(self.folder / "model.json", json.dumps(card, indent=2) + "\n")
+        stored.write(self.folder, network, card)
         return Trained.read(self.folder)
 
     def ask(self, network: Trained, asked: Sequence[Sample]) -> list[Answer]:

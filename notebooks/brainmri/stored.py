@@ -1,0 +1,64 @@
+"""A trained network in its study's folder: `model.pt`, and `model.json`, its card, which says what it learnt from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from brainmri import fit
+from brainmri.data import DataError
+from brainmri.runs import write_whole
+from brainmri.splits import LeakageError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+CARD, WEIGHTS = "model.json", "model.pt"
+NAMED = 5  # of what was learnt from, before the rest is counted
+
+
+def write(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
+    """Store a network with its card, which comes last: where it is, all is there. Raises OSError."""
+    fit.save(network.state_dict(), folder / WEIGHTS)
+    write_whole(folder / CARD, json.dumps(dict(card), indent=2) + "\n")
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The card of a study's network. Raises DataError where there is none."""
+    path = folder / CARD
+    if not path.is_file():
+        raise DataError(f"{folder} has no {CARD}. Give the folder that `brainmri train` wrote.")
+    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return card
+
+
+def load(network: nn.Module, folder: Path) -> None:
+    """Give a network of the right shape what the stored one learnt."""
+    network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+
+
+def digests(images: Iterable[NDArray[np.float32]]) -> list[str]:
+    """Tells by its pixels whether a slice was seen before, whatever its name."""
+    return [hashlib.sha256(np.round(image, 2).tobytes()).hexdigest()[:16] for image in images]
+
+
+def refuse_known(asked: Iterable[tuple[str, str]], known: Collection[str], instead: str) -> None:
+    """Raise LeakageError naming what the network learnt from; `asked` has name and digest of each.
+
+    `instead` is the sentence that says where honest figures are.
+    """
+    learnt = set(known)
+    seen = [name for name, digest in asked if digest in learnt]
+    if seen:
+        more = f" and {len(seen) - NAMED} more" if len(seen) > NAMED else ""
+        raise LeakageError(
+            f"The network learnt from {', '.join(seen[:NAMED])}{more}: a figure from them would be too good. {instead}"
+        )
