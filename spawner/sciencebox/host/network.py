@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sciencebox.host.watch import Service
     from sciencebox.settings import Settings
 
+ENDS_WITHIN = 20.0
+"""Seconds that the firewall's program has to take its rules out."""
+
 
 def find(client: Any, settings: Settings) -> Any | None:
     """The network, if it is there. The engine's filter finds parts of names, too."""
@@ -66,7 +69,10 @@ def _remove(network: Any) -> None:
 
 
 def lift_rules(client: Any, services: Mapping[str, Service]) -> None:
-    """Take the firewall's rules out of the kernel. Its container is what can, so this comes before that ends."""
+    """Take the firewall's rules out of the kernel. Its program, which would set them again, ends with them."""
     firewall = services.get(FIREWALL)
     if firewall and firewall.state == "running":
-        client.containers.get(firewall.id).exec_run(["keep", "--remove"])
+        container = client.containers.get(firewall.id)
+        container.update(restart_policy={"Name": "no"})
+        container.kill(signal="SIGUSR1")
+        container.wait(timeout=ENDS_WITHIN)
