@@ -21,7 +21,7 @@ help: ## List the targets.
 
 ##### The service
 
-.PHONY: deploy demo down destroy status doctor usage drain undrain quarantine release stack repository
+.PHONY: deploy demo down destroy backup restore status doctor usage drain undrain quarantine release stack repository
 deploy: ## Set up the service on this server, or bring it up to date.
 	@deploy/host/run.sh deploy $(ARGS)
 
@@ -33,6 +33,12 @@ down: ## Stop the service; files, accounts and the stack are kept.
 
 destroy: ## Remove the service with everything in its data folder; asks first.
 	@deploy/host/run.sh destroy $(ARGS)
+
+backup: ## Write accounts, homes and datasets into an archive: TO=/mnt/backup/sciencebox.tar.gz.
+	@deploy/host/run.sh backup "$(TO)" $(ARGS)
+
+restore: ## Unpack a backup on a server without data: FROM=/mnt/backup/sciencebox.tar.gz; then `make deploy`.
+	@deploy/host/run.sh restore "$(FROM)" $(ARGS)
 
 status: ## What is running, and who holds which GPU.
 	@deploy/host/run.sh status $(ARGS)

@@ -30,7 +30,7 @@ if [ -z "$cluster" ] && [ "$(id -u)" != 0 ]; then
     exec sudo env "${kept[@]}" "${BASH_SOURCE[0]}" "$@"
 fi
 
-[ $# -gt 0 ] || fail "usage: deploy/host/run.sh deploy|demo|down|destroy|status|doctor|stack|gpus|settings|deploy-k8s [ARGUMENTS]"
+[ $# -gt 0 ] || fail "usage: deploy/host/run.sh deploy|demo|down|destroy|backup|restore|status|doctor|stack|gpus|settings|deploy-k8s [ARGUMENTS]"
 command=$1
 shift
 case $command in

@@ -19,6 +19,7 @@ from sciencebox.accounting import usage as usage_sums
 from sciencebox.files import write_whole
 from sciencebox.gpus.device import Health
 from sciencebox.gpus.marks import MarksError
+from sciencebox.host import backup as backups
 from sciencebox.host import doctor as checks
 from sciencebox.host import gpus as host_gpus
 from sciencebox.host import show
@@ -121,6 +122,31 @@ def destroy(settings: File = EXAMPLE, yes: Yes = False) -> None:
         if typer.prompt(f"Type the deployment's name ({name}) to go on", default="", show_default=False) != name:
             raise StepError("Nothing was removed.")
     _do([Step("Services", deployment.take_down), Step("Data", deployment.erase)])
+
+
+@commands.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The archive: FILE.tar, .tar.gz or .tar.zst.")],
+    settings: File = EXAMPLE,
+    *,
+    state_only: Annotated[bool, typer.Option("--state-only", help="Leave out homes and datasets.")] = False,
+) -> None:
+    """Write accounts, secrets, homes and datasets into one archive. The service goes on."""
+    wanted = _deployment(settings).settings
+    name, root, target = wanted.name, wanted.data_root, target.absolute()
+    _do([Step("Backup", lambda screen: backups.save(name, root, target, screen, homes=not state_only))])
+
+
+@commands.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="What `backup` wrote.")], settings: File = EXAMPLE
+) -> None:
+    """Unpack a backup on a server that has no data yet; deploy brings the service up with it."""
+    wanted = _deployment(settings).settings
+    note = backups.look(archive)
+    backups.check_target(wanted.name, wanted.data_root, note)
+    _do([Step("Data", lambda screen: backups.restore(archive, note, wanted.data_root, screen))])
+    Console().print("Now `make deploy` brings the service up with it.", highlight=False)
 
 
 Chosen = Annotated[Path, typer.Option("--values", metavar="FILE", help="Values of the chart.", show_default=True)]

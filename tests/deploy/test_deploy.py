@@ -121,10 +121,13 @@ def test_secrets_are_for_root(up: Deployment) -> None:
         assert path.stat().st_mode & 0o777 == 0o600, path
 
 
-def test_down_keeps_the_data_and_destroy_asks(up: Deployment) -> None:
+def test_down_keeps_the_data_destroy_asks_and_a_backup_brings_it_back(up: Deployment) -> None:
     mark = up.data_root / "homes/ada/work.txt"
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text("results")
+    archive = up.folder / "backup.tar"
+    saved = up.run("backup", str(archive))
+    assert saved.returncode == 0, saved.stdout
     rules = ["nft", "list", "table", "inet", f"sciencebox-{up.values['name']}"]
     assert subprocess.run(rules, capture_output=True, check=False).returncode == 0
     assert up.run("down").returncode == 0
@@ -136,7 +139,11 @@ def test_down_keeps_the_data_and_destroy_asks(up: Deployment) -> None:
     assert refused.returncode == 1
     assert "Nothing was removed." in refused.stderr
     assert mark.exists()
-    again = up.run("deploy")
+    assert up.run("destroy", answer="sb-pytest\n").returncode == 0
+    assert not up.data_root.exists()
+    restored = up.run("restore", str(archive))
+    assert restored.returncode == 0, restored.stdout
+    again = up.run("deploy", "--no-stack")
     assert again.returncode == 0, again.stdout
     assert mark.read_text() == "results"
     assert up.run("destroy", answer="sb-pytest\n").returncode == 0

@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sciencebox.host.steps import Screen
 
 LINES_KEPT = 15
 
 
-def run(command: Sequence[str], screen: Screen, *, env: Mapping[str, str] | None = None, on_failure: str = "") -> None:
-    """Run a program, showing its lines. Raises StepError with `on_failure` and the last lines of its output."""
+def run(
+    command: Sequence[str],
+    screen: Screen,
+    *,
+    env: Mapping[str, str] | None = None,
+    accepted: Collection[int] = (0,),
+    on_failure: str = "",
+) -> None:
+    """Run a program, showing its lines.
+
+    Raises StepError with `on_failure` and the last lines of its output, unless it ends with an `accepted` status.
+    """
     screen.log(f"$ {shlex.join(command)}")
     last: deque[str] = deque(maxlen=LINES_KEPT)
     try:
@@ -31,7 +41,7 @@ def run(command: Sequence[str], screen: Screen, *, env: Mapping[str, str] | None
                     screen.now(line.strip()[:100])
     except OSError as error:
         raise StepError(f"`{command[0]}` cannot be run: {error.strerror}.") from error
-    if process.returncode:
+    if process.returncode not in accepted:
         said = f" It said: {last[-1]}" if last else ""
         message = on_failure or f"`{shlex.join(command[:3])}` failed (status {process.returncode})."
         raise StepError(message + said, "\n".join(last))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.files import write_whole
-from sciencebox.host import build, doctor, engine, firewall, images, network, stack, watch
+from sciencebox.host import backup, build, doctor, engine, firewall, images, network, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
     FIREWALL,
@@ -106,6 +106,8 @@ class Deployment:
 
     def check_host(self, screen: Screen) -> str:
         """Look at the server; stop at what would make a later step fail."""
+        if backup.is_unfinished(self.settings.data_root):
+            raise StepError("A restore of this data was interrupted; run `make restore` again first.")
         host = self.host = read_host(self.settings, self.checkout, self.environment)
         table = doctor.before_engine(host, self.settings)
         failed = doctor.failures(table)

@@ -1,0 +1,221 @@
+"""Backups: accounts, homes and datasets in one archive of tar, and the way back onto a server that has none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import sciencebox
+from sciencebox.host.command import run
+from sciencebox.host.engine import numbers
+from sciencebox.host.steps import StepError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sciencebox.host.steps import Screen
+
+NOTE = "sciencebox-backup.json"
+UNFINISHED = ".restore-unfinished"
+WORK = "backup"
+MEMBERS = "members"
+# By the end of the archive's name: what tar is told, and the program that it then needs.
+COMPRESSION = {
+    ".tar": ((), "tar"),
+    ".tar.gz": (("--gzip",), "gzip"),
+    ".tar.zst": (("--zstd",), "zstd"),
+}
+# Of the state: figures that Prometheus collects anew, and what only means something while a command runs.
+LEFT_OUT = frozenset({"prometheus", "deploy.lock"})
+TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that is up does that
+SHOW_EVERY = 2_000  # records of 10 KiB
+
+
+@dataclass(frozen=True)
+class Note:
+    """What an archive says of itself."""
+
+    name: str
+    """The deployment's."""
+    version: str
+    """Of the software that made it."""
+    made: str
+    """When, in UTC."""
+    users: int
+    """Homes in it."""
+    homes: bool
+    """Whether homes and datasets are in it, or the state alone."""
+
+
+def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = True) -> str:
+    """Write the data in `root` of the deployment `name` to the archive `target`, while the service goes on.
+
+    A home that is in the archive has its owner there: homes are listed before the databases are copied. Raises
+    StepError; then there is no archive.
+    """
+    compression = _compression(target)
+    if not (root / "state").is_dir():
+        raise StepError(f"{root} has no data of a deployment yet; see `data_root`.")
+    if target.exists():
+        raise StepError(f"{target} is there already; choose another name.")
+    if target.resolve().is_relative_to(root.resolve()):
+        raise StepError(f"{target} is in {root} itself; a backup belongs onto another disk.")
+    draft = target.with_name(f".{target.name}.unfinished")
+    try:
+        with TemporaryDirectory(prefix=f"{WORK}-", dir=root / "state") as work:
+            members = _members(root, homes=homes)
+            users = sum(member.startswith("homes/") for member in members)
+            made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            (Path(work) / MEMBERS).write_bytes(b"\0".join(map(os.fsencode, members)))
+            _stage(root, Path(work), Note(name, sciencebox.__version__, made, users, homes))
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            run(
+                archive_command(root, Path(work), draft, compression),
+                screen,
+                accepted=(0, TAR_SAW_CHANGES),
+                on_failure=f"{target} could not be written.",
+            )
+        draft.rename(target)
+    except OSError as error:
+        raise StepError(f"{error.filename} could not be written: {error.strerror}.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    what = f"{users} homes, datasets and state" if homes else "the state without homes and datasets"
+    return f"{what} in {target}, {_size(target.stat().st_size)}"
+
+
+def look(archive: Path) -> Note:
+    """What the archive says of itself. Raises StepError where it is none of ours, or of a later version."""
+    command = ["tar", "--extract", "--to-stdout", "--occurrence=1", f"--file={archive}", *_compression(archive), NOTE]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        note = Note(**json.loads(done.stdout))
+    except (ValueError, TypeError) as error:
+        said = f": {done.stderr.strip().splitlines()[0]}" if done.stderr.strip() else ""
+        raise StepError(f"{archive} is no backup that `make backup` wrote{said}.") from error
+    if numbers(note.version) > numbers(sciencebox.__version__):
+        raise StepError(f"{archive} was made by version {note.version}; update this checkout to it first.")
+    return note
+
+
+def check_target(name: str, root: Path, note: Note) -> None:
+    """See that restoring loses nothing. Raises StepError with what to do."""
+    if note.name != name:
+        raise StepError(f"The backup is of the deployment {note.name}, the settings are for {name}; set `name`.")
+    if (root / UNFINISHED).exists():
+        return
+    taken = [folder for folder in ("state", "homes") if any(_children(root / folder))]
+    if taken:
+        raise StepError(f"{root} has data already ({', '.join(taken)}). Restore to another `data_root`.")
+
+
+def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
+    """Unpack the archive to `root`. Until that has ended well, no deployment takes the data for whole."""
+    try:
+        root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (root / UNFINISHED).touch()
+    except OSError as error:
+        raise StepError(f"{error.filename} could not be made: {error.strerror}; see `data_root`.") from error
+    run(unpack_command(archive, root, _compression(archive)), screen, on_failure=f"{archive} could not be unpacked.")
+    (root / NOTE).unlink(missing_ok=True)
+    (root / UNFINISHED).unlink()
+    return f"{note.users} homes as of {note.made}" if note.homes else f"the state as of {note.made}, without homes"
+
+
+def is_unfinished(root: Path) -> bool:
+    """Whether a restore to `root` was interrupted."""
+    return (root / UNFINISHED).exists()
+
+
+def archive_command(root: Path, work: Path, target: Path, compression: Sequence[str]) -> list[str]:
+    """Tar for the members that are listed in `work`, after what was staged there. Pure."""
+    return [
+        "tar",
+        "--create",
+        *compression,
+        f"--file={target}",
+        "--numeric-owner",
+        "--sparse",
+        "--xattrs",
+        "--acls",
+        *_shown("written"),
+        f"--directory={work}",
+        NOTE,
+        "state",
+        f"--directory={root}",
+        "--null",
+        "--verbatim-files-from",
+        f"--files-from={work / MEMBERS}",
+    ]
+
+
+def unpack_command(archive: Path, root: Path, compression: Sequence[str]) -> list[str]:
+    """Tar, which gives everything its owner and mode back. A folder that is a link to another disk stays one. Pure."""
+    return [
+        "tar",
+        "--extract",
+        *compression,
+        f"--file={archive}",
+        f"--directory={root}",
+        "--numeric-owner",
+        "--same-owner",
+        "--preserve-permissions",
+        "--keep-directory-symlink",
+        "--xattrs",
+        "--acls",
+        *_shown("read"),
+    ]
+
+
+def _shown(what: str) -> list[str]:
+    return [f"--checkpoint={SHOW_EVERY}", f"--checkpoint-action=echo=%{{}}T {what}"]
+
+
+def _compression(archive: Path) -> Sequence[str]:
+    ending = next((ending for ending in COMPRESSION if archive.name.endswith(ending)), None)
+    if ending is None:
+        raise StepError(f"{archive} should end in {', '.join(COMPRESSION)}: the name tells how it is compressed.")
+    told, program = COMPRESSION[ending]
+    if shutil.which(program) is None:
+        raise StepError(f"{ending} needs the program {program}: apt-get install {program}.")
+    return told
+
+
+def _members(root: Path, *, homes: bool) -> list[str]:
+    """What goes into the archive from where it lies; databases do not, for they change while they are read."""
+    state = [name for name in _children(root / "state") if name not in LEFT_OUT and ".sqlite" not in name]
+    found = [f"state/{name}" for name in state if not name.startswith(f"{WORK}-")]
+    if homes:
+        found += [f"{folder}/{name}" for folder in ("homes", "data") for name in _children(root / folder)]
+    return found
+
+
+def _stage(root: Path, work: Path, note: Note) -> None:
+    """Write the note, and a copy of each database as of one moment, to `work`."""
+    (work / NOTE).write_text(json.dumps(asdict(note)), encoding="utf-8")
+    staged = work / "state"
+    staged.mkdir(mode=0o700)
+    for database in sorted((root / "state").glob("*.sqlite")):
+        copy = staged / database.name
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        there = database.stat()
+        copy.chmod(there.st_mode & 0o777)
+        os.chown(copy, there.st_uid, there.st_gid)
+
+
+def _children(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,153 @@
+"""A backup brings everything back as it was, is never half there, and is never put over other data."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sciencebox.host import backup
+from sciencebox.host.deploy import Deployment
+from sciencebox.host.steps import Screen, StepError
+from sciencebox.settings import Settings
+
+ROOT = os.geteuid() == 0
+SCREEN = Screen(Console(quiet=True))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The data of a deployment: two homes, a dataset that is elsewhere, accounts, a secret."""
+    root = tmp_path / "data"
+    for folder in ("state/secrets", "state/prometheus", "homes/ada", "homes/-rf", "data", "cvmfs/sciencebox.local"):
+        (root / folder).mkdir(parents=True)
+    (root / "homes/ada/résultat\n1.txt").write_text("0.94")
+    (root / "homes/ada").chmod(0o700)
+    if ROOT:
+        os.chown(root / "homes/ada", 20_001, 20_001)
+    (root / "data/glioma").symlink_to("/mnt/archive/glioma")
+    (root / "state/secrets/cookie").write_text("secret")
+    (root / "state/secrets/cookie").chmod(0o600)
+    (root / "state/prometheus/chunk").write_text("figures")
+    with closing(sqlite3.connect(root / "state/hub.sqlite")) as database, database:
+        database.execute("PRAGMA journal_mode=wal")
+        database.execute("CREATE TABLE users (name)")
+        database.execute("INSERT INTO users VALUES ('ada')")
+    return root
+
+
+def names(archive: Path) -> list[str]:
+    """What is in it."""
+    with tarfile.open(archive) as opened:
+        return opened.getnames()
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_everything_is_back_as_it_was(data: Path, tmp_path: Path, ending: str) -> None:
+    archive, target = tmp_path / f"box.{ending}", tmp_path / "elsewhere"
+    with closing(sqlite3.connect(data / "state/hub.sqlite")) as hub:
+        hub.execute("INSERT INTO users VALUES ('half')")  # a transaction that the hub has not ended
+        said = backup.save("box", data, archive, SCREEN)
+
+    assert said.startswith(f"2 homes, datasets and state in {archive}, ")
+    assert archive.stat().st_mode & 0o777 == 0o600
+    note = backup.look(archive)
+    assert (note.name, note.users, note.homes) == ("box", 2, True)
+    backup.check_target("box", target, note)
+    backup.restore(archive, note, target, SCREEN)
+
+    assert (target / "homes/ada/résultat\n1.txt").read_text() == "0.94"
+    assert (target / "homes/-rf").is_dir()
+    assert (target / "data/glioma").readlink() == Path("/mnt/archive/glioma")
+    home, secret = (target / "homes/ada").stat(), (target / "state/secrets/cookie").stat()
+    assert (home.st_mode & 0o777, secret.st_mode & 0o777) == (0o700, 0o600)
+    assert home.st_uid == (20_001 if ROOT else os.geteuid())
+    with closing(sqlite3.connect(target / "state/hub.sqlite")) as database:
+        assert database.execute("SELECT name FROM users").fetchall() == [("ada",)]
+    assert sorted(path.name for path in target.iterdir()) == ["data", "homes", "state"]
+    assert not (target / "state/prometheus").exists()
+    assert sorted(path.name for path in (data / "state").iterdir() if "sqlite" not in path.name) == [
+        "prometheus",
+        "secrets",
+    ]
+
+
+def test_the_state_alone(data: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "box.tar"
+    assert backup.save("box", data, archive, SCREEN, homes=False).startswith("the state without homes and datasets")
+    assert not [name for name in names(archive) if name.startswith(("homes", "data"))]
+    assert "state/hub.sqlite" in names(archive)
+
+
+def test_one_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "full").mkdir()
+    monkeypatch.setattr(backup, "archive_command", lambda *_: ["sh", "-c", "echo No space left on device; exit 2"])
+    with pytest.raises(StepError, match=r"could not be written\. It said: No space left on device"):
+        backup.save("box", data, tmp_path / "full/box.tar", SCREEN)
+    assert list((tmp_path / "full").iterdir()) == []
+    assert not list((data / "state").glob("backup-*"))
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("box.zip", r"should end in \.tar, \.tar\.gz, \.tar\.zst"),
+        ("data/state/box.tar", "belongs onto another disk"),
+        ("there.tar", "is there already"),
+        ("no/where.tar", "No such file"),
+    ],
+)
+def test_where_a_backup_cannot_go(data: Path, tmp_path: Path, target: str, told: str) -> None:
+    (tmp_path / "there.tar").write_text("the last one")
+    with pytest.raises(StepError, match=told):
+        backup.save("box", data, tmp_path / target, SCREEN)
+    assert (tmp_path / "there.tar").read_text() == "the last one"
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.tar"
+    with tarfile.open(foreign, "w"):
+        pass
+    for archive in (foreign, tmp_path / "missing.tar"):
+        with pytest.raises(StepError, match="is no backup that `make backup` wrote"):
+            backup.look(archive)
+
+
+def test_a_backup_of_a_later_version_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("sciencebox.__version__", "99.0.0")
+        backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    with pytest.raises(StepError, match=r"made by version 99\.0\.0; update this checkout"):
+        backup.look(tmp_path / "box.tar")
+
+
+def test_other_data_is_never_overwritten(data: Path, tmp_path: Path) -> None:
+    backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    note = backup.look(tmp_path / "box.tar")
+    with pytest.raises(StepError, match=r"has data already \(state, homes\)"):
+        backup.check_target("box", data, note)
+    with pytest.raises(StepError, match="is of the deployment other, the settings are for box"):
+        backup.check_target("box", tmp_path / "new", replace(note, name="other"))
+
+
+def test_half_a_restore_is_not_deployed_and_can_be_done_again(data: Path, tmp_path: Path) -> None:
+    archive, target = tmp_path / "box.tar", tmp_path / "new"
+    backup.save("box", data, archive, SCREEN)
+    whole = archive.read_bytes()
+    note = backup.look(archive)
+    archive.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StepError, match="could not be unpacked"):
+        backup.restore(archive, note, target, SCREEN)
+    deployment = Deployment(Settings.model_validate({"data_root": str(target)}), tmp_path, {})
+    with pytest.raises(StepError, match="run `make restore` again"):
+        deployment.check_host(SCREEN)
+
+    archive.write_bytes(whole)
+    backup.check_target("box", target, note)
+    backup.restore(archive, note, target, SCREEN)
+    assert not backup.is_unfinished(target)
