@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciencebox.accounting.quota import BooksError, budget
+from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
@@ -24,13 +24,13 @@ from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions import tasks
 from sciencebox.sessions.attach import find_driver_files
 from sciencebox.sessions.engine import Engine
-from sciencebox.sessions.extensions import ExtensionError, Extensions, later_end
+from sciencebox.sessions.extensions import Extensions
 from sciencebox.sessions.identity import Identities
-from sciencebox.sessions.idle import IdleWatch
 from sciencebox.sessions.launch import Launch, describe
+from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
 from sciencebox.sessions.options import Machine, Offer, SessionOptions, make_offer, to_user_options
-from sciencebox.sessions.policy import HOUR_S, idle_rule, policy_for, ticket_of, within
+from sciencebox.sessions.policy import HOUR_S, ticket_of, within
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import Stacks, too_new
@@ -38,12 +38,10 @@ from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from sciencebox.accounting.leases import Lease
-    from sciencebox.accounting.quota import Budget
     from sciencebox.gpus.broker import Place
-    from sciencebox.gpus.device import Device, Health, Inventory
+    from sciencebox.gpus.device import Health, Inventory
     from sciencebox.gpus.marks import Mark
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import DriverFiles
@@ -59,11 +57,7 @@ STARTS_AT_ONCE = 24  # containers that are created at the same time; others wait
 log = logging.getLogger(__name__)
 
 
-async def _no_books(_user: str) -> list[Lease]:
-    raise BooksError("nobody keeps books")
-
-
-class Desk:
+class Desk(Leasing):
     """One for the hub: every session's GPUs pass over it."""
 
     together_s = 0.0  # a change is looked at when it comes: what a start holds is then what its container says
@@ -81,7 +75,7 @@ class Desk:
         marks: MarkFile | None = None,
         extensions: Extensions | None = None,
     ) -> None:
-        self.settings = settings
+        super().__init__(settings, extensions)
         self.engine = engine
         self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
         queue = settings.queue
@@ -90,7 +84,6 @@ class Desk:
         )
         self._tickets = tickets
         self._marks = marks
-        self._extensions = extensions or Extensions()
         self.room = WaitingRoom(
             self.broker,
             TicketKeeper(tickets, engine.run).keep if tickets else lambda _: None,
@@ -98,15 +91,8 @@ class Desk:
             grace_s=60 * queue.grace_minutes,
             show_names=settings.gpus.show_holders,
         )
-        # What users should know of their last sessions, by name: a spawner does not outlive its session.
-        self.notices: dict[str, str] = {}
-        self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
-        self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
         self._something_changed = asyncio.Event()
         self.changed = Signal()  # who has or wants what, for pages
-        self.idle = IdleWatch(idle_rule(settings.idle))
-        # Called after every look at the driver with what it has, who holds it, and the time of the look.
-        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = [self.idle.see]
         self._identities = identities
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
@@ -248,10 +234,8 @@ class Desk:
             reason=self.cards.why_none() or self._engine_fault,
             machine=self._machine,
         )
-        policy = policy_for(self.settings, tuple(groups))
-        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
         notes = too_new(self.stacks.views, self.inventory.cuda_version) if offer.any_gpu else ()
-        return replace(offer, max_gpus=most, longest_s=policy.session_s, stack_notes=notes)
+        return replace(self.policed(offer, groups), stack_notes=notes)
 
     def queue(self) -> tuple[Place, ...]:
         """Everybody who waits, the next one first."""
@@ -329,11 +313,6 @@ class Desk:
         refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
         return refusal or kept
 
-    async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
-        """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""
-        limit_s = policy_for(self.settings, tuple(groups)).week_s
-        return None if limit_s is None else budget(await self.lately(user), limit_s, time.time())
-
     def settle(self, session: str) -> None:
         """The start of a session is over, whatever came of it: from now on the engine says what it holds."""
         self.broker.confirm(session)
@@ -379,34 +358,13 @@ class Desk:
         await self.refresh(max_age_s=0)
         self._tell_of_a_change()
 
-    def over(self) -> tuple[Holding, ...]:
-        """What this deployment's sessions hold that have held it for as long as they may."""
-        now = time.time()
-        return tuple(h for h in self.broker.holders() if h.ours and h.until is not None and h.until <= now)
+    def holdings(self) -> tuple[Holding, ...]:
+        """What sessions hold, by containers and by grants that have none yet."""
+        return self.broker.holders()
 
-    def lease(self, session: str) -> Holding | None:
-        """One of the GPUs that a session holds, for since when and until when it does."""
-        return next((holding for holding in self.broker.holders() if holding.session == session), None)
-
-    async def may_extend(self, session: str, user: str, groups: Iterable[str]) -> float | None:
-        """Until when a session may be extended, None where it may not be. Raises BooksError."""
-        lease, groups = self.lease(session), tuple(groups)
-        if lease is None or len(self.room):
-            return None
-        gpus = sum(holding.session == session for holding in self.broker.holders())
-        left = await self.budget(user, groups)
-        return later_end(lease, policy_for(self.settings, groups), gpus, left, time.time())
-
-    async def extend(self, session: str, user: str, groups: Iterable[str]) -> float:
-        """Extend it as far as it may be, and say until when. Raises ExtensionError and OSError."""
-        await self.refresh_ledger()  # a session that has just started is held by its grant alone
-        end, lease = await self.may_extend(session, user, groups), self.lease(session)
-        if end is None or lease is None:
-            raise ExtensionError(wording.OTHERS_WAIT if len(self.room) else wording.NO_EXTENSION)
-        await self.engine.run(self._extensions.add, lease, end)
-        await self.refresh_ledger()
-        log.info("The session of %s was extended by its user.", user)
-        return end
+    def is_wanted(self, session: str) -> bool:
+        """Whether anybody waits: any card may be what comes next."""
+        return len(self.room) > 0
 
     async def remove_strangers(self, known: Collection[str]) -> None:
         """Remove this deployment's session containers that are not `known` to the hub by name.

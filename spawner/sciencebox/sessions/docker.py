@@ -14,7 +14,6 @@ from requests import RequestException
 from traitlets import default
 
 from sciencebox.accounting.quota import BooksError
-from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
 from sciencebox.sessions import asking
 from sciencebox.sessions.identity import IdentityError
@@ -186,32 +185,16 @@ class GPUDockerSpawner(DockerSpawner):
 
     async def stop(self, now: bool = False) -> None:
         """Stop and remove the container; its GPUs are free when it is gone."""
-        if why := self._why_stopped():
+        if why := self.desk.why_stopped(self.container_name):
             self.desk.notices[self.user.name] = why
         try:
             await super().stop(now)
         finally:
             await self.desk.refresh_ledger()
 
-    def _why_stopped(self) -> str:
-        """What its user should know of a session that ends now; empty where the user will have stopped it."""
-        lease, now = self.desk.lease(self.container_name), time.time()
-        if lease and lease.since and lease.until and lease.until <= now:
-            return wording.time_over(lease.until - lease.since)
-        idle_s, limit_s = self.desk.idle.seconds(self.container_name, now), self.desk.idle.rule.after_s
-        return wording.idle_too_long(idle_s) if idle_s and limit_s and idle_s >= limit_s else ""
-
-    @property
-    def _gpu_idle(self) -> dict[str, float | None] | None:
-        """For how long the session's GPUs have done nothing, as far as that is known, and may; None without a GPU."""
-        if self.desk.lease(self.container_name) is None:
-            return None
-        idle_s = self.desk.idle.seconds(self.container_name, time.time()) or 0.0
-        return {"idle_s": idle_s, "limit_s": self.desk.idle.rule.after_s}
-
     def get_state(self) -> dict[str, Any]:
         """What a restarted hub must know, and what decides whether the session is stopped for doing nothing."""
-        return {**super().get_state(), "gpu_idle": self._gpu_idle}
+        return {**super().get_state(), "gpu_idle": self.desk.gpu_idle(self.container_name)}
 
     @property
     def notice(self) -> str:
