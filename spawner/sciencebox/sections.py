@@ -24,7 +24,7 @@ GIB = 1024**3
 SMALLEST_MEMORY = 256 * MIB
 
 
-def _matching(pattern: str, accepts: str) -> Any:
+def matching(pattern: str, accepts: str) -> Any:
     """Text of a certain form; `accepts` says in words which."""
     return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
 
@@ -41,7 +41,7 @@ Span = Annotated[float, Strict(), Field(ge=0, le=8760)]  # in hours
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Count = Annotated[Whole, Field(ge=1, le=1024)]
 Name = Annotated[
-    str, _matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
+    str, matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
 ]
 UserName = Annotated[
     str,
@@ -50,9 +50,16 @@ UserName = Annotated[
         "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
     ),
 ]
-HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
-Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
-MailAddress = Annotated[str, _matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
+HostName = Annotated[str, matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+Url = Annotated[str, matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+PlainUrl = Annotated[
+    str,
+    _matching(
+        r"^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$",
+        "an address that begins with https://, without user, query and unusual characters",
+    ),
+]
+MailAddress = Annotated[str, matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
 MemorySize = Annotated[
     ByteSize,
     AfterValidator(_at_least_smallest),
@@ -99,18 +106,27 @@ class Server(Section):
     tls: Literal["internal", "acme", "files"] = Field(
         "internal",
         description="Certificate: `internal` (made here; browsers warn until its authority is trusted), `acme` "
-        "(Let's Encrypt; the name must be reachable from the internet) or `files` (your own).",
+        "(from an authority that gives them by itself, as Let's Encrypt; it must reach this server by its name) or "
+        "`files` (your own).",
     )
     certificate: Path | None = Field(None, description="With `tls: files`: the certificate chain, PEM.")
     key: Path | None = Field(None, description="With `tls: files`: its private key, PEM.")
     acme_email: MailAddress | None = Field(None, description="With `tls: acme`: whom the authority may write to.")
+    acme_directory: PlainUrl | None = Field(
+        None, description="With `tls: acme`: the authority's directory, as of the site's own; empty: Let's Encrypt's."
+    )
+    acme_root: Path | None = Field(
+        None, description="With `acme_directory`: whom to trust when asking there, PEM, if servers do not anyway."
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Server:
         if self.tls == "files" and not (self.certificate and self.key):
             raise ValueError("`tls: files` needs both `certificate` and `key`")
         if self.tls == "acme" and self.hostname == "auto":
-            raise ValueError("`tls: acme` needs `hostname`, the public name that the certificate is for")
+            raise ValueError("`tls: acme` needs `hostname`, the name that the certificate is for")
+        if self.acme_root and not self.acme_directory:
+            raise ValueError("`acme_root` is of no use without `acme_directory`")
         if self.https_port == self.http_port:
             raise ValueError(f"`https_port` and `http_port` must differ; both are {self.http_port}")
         return self
@@ -267,7 +283,7 @@ class Idle(Section):
         return self
 
 
-RepositoryName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
+RepositoryName = Annotated[str, matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
 
 
 class Publish(Section):
@@ -285,7 +301,7 @@ class Stack(Section):
         description="`local`: built on this server; `client`: what this server's CernVM-FS client mounts.",
     )
     repository: RepositoryName = Field("sciencebox.local", description="Folder under /cvmfs.")
-    release: Annotated[str, _matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
+    release: Annotated[str, matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
         "SB_1", description="Release that sessions see."
     )
     variant: Literal["auto", "cpu", "cuda"] = Field(
@@ -364,22 +380,6 @@ class Firewall(Section):
                     if one.overlaps(other):
                         raise ValueError(f"`{key}` names {one} and {other}; one lies in the other, keep the larger")
         return self
-
-
-ResourceName = Annotated[str, _matching(r"^nvidia\.com/[A-Za-z0-9.-]+$", "a resource of NVIDIA's device plugin")]
-TaintKey = Annotated[str, _matching(r"^([a-z0-9.-]+/)?[A-Za-z0-9._-]+$", "the key of a taint, such as nvidia.com/gpu")]
-
-
-class Kubernetes(Section):
-    """How sessions ask a cluster for GPUs; without a cluster these keys mean nothing."""
-
-    gpu_resource: ResourceName = Field("nvidia.com/gpu", description="What a user gets who asks for any GPU.")
-    runtime_class: str = Field(
-        "", description="Runtime class of sessions with a GPU, such as `nvidia`; empty: the cluster's default."
-    )
-    tolerations: list[TaintKey] = Field(
-        ["nvidia.com/gpu"], description="Keys of taints that keep others off GPU nodes, and not sessions with a GPU."
-    )
 
 
 class Monitoring(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import ssl
 import subprocess
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from tests import authority
 from tests.deployed.conftest import make
 from tests.service import wait_until
 
@@ -71,6 +74,27 @@ def test_a_certificate_of_the_site_is_served_and_a_renewed_one_too(service: Serv
         service.settings.write_text(settings)
         make("deploy", service.settings)
     assert not stored.exists()
+
+
+def test_an_authority_gives_a_certificate_by_itself(service: Service, tmp_path: Path) -> None:
+    settings = service.settings.read_text()
+    http, https = (int(re.search(rf"{key}: (\d+)", settings)[1]) for key in ("http_port", "https_port"))
+    front = next(found for found in service.engine.networks.list() if found.name == f"{service.name}_front")
+    with authority.running(tmp_path, front.attrs["IPAM"]["Config"][0]["Gateway"], http, https) as acme:
+        asked = f"hostname: box.example, tls: acme, acme_directory: '{acme.directory}', acme_root: {acme.certificate}"
+        service.settings.write_text(settings.replace("hostname: localhost", asked))
+        try:
+            make("deploy", service.settings)
+            context = ssl.create_default_context(cadata=acme.root())
+            with (
+                socket.create_connection(("127.0.0.1", https)) as plain,
+                context.wrap_socket(plain, server_hostname="box.example") as secure,
+            ):
+                certificate = secure.getpeercert()
+        finally:
+            service.settings.write_text(settings)
+            make("deploy", service.settings)
+    assert certificate["subjectAltName"] == (("DNS", "box.example"),)
 
 
 def test_deploying_what_is_deployed_changes_nothing(service: Service) -> None:

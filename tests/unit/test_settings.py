@@ -84,6 +84,8 @@ def test_values_reach_the_model() -> None:
         ("server: {tls: files}", "`tls: files` needs both `certificate` and `key`"),
         ("server: {tls: acme}", "`tls: acme` needs `hostname`"),
         ("server: {acme_email: 'ada@x {'}", "`server.acme_email` must be a mail address"),
+        ("server: {acme_directory: 'https://ca/ {'}", "`server.acme_directory` must be an address that begins with"),
+        ("server: {acme_root: /ca.pem}", "`acme_root` is of no use without `acme_directory`"),
         ("server: {hostname: 'https://x'}", "`server.hostname` must be a host name or an IPv4 address"),
         ("data_root: here", "`data_root` must be an absolute path; given: 'here'"),
         ("data_root: /", "`data_root` must be a folder of its own"),

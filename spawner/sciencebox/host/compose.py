@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DRIVER_IN_HUB = "/run/sciencebox/driver"
 CERTIFICATES_IN_CADDY = "/certificates"
+CHAIN, KEY, ACME_ROOT = "chain.pem", "key.pem", "acme-root.pem"
 SERVICES = ("caddy", "proxy", "hub")
 # Services that only some deployments have, each with the part of the Compose project that describes it.
 FIREWALL, MONITORING, REPOSITORY = "firewall", "prometheus", "repository"
@@ -110,7 +111,7 @@ def env_file(
         "SERVER_NAME": hostname,
         "REDIRECT_PORT": "" if server.https_port == 443 else f":{server.https_port}",
         "TLS_DIRECTIVE": tls_directive(settings),
-        "ACME_OPTION": f"email {server.acme_email}" if server.tls == "acme" and server.acme_email else "",
+        **acme_options(settings),
         "HUB_ADDRESS": addresses.hub,
         "PROXY_ADDRESS": addresses.proxy,
         "HUB_INPUTS": hub_inputs,
@@ -153,8 +154,22 @@ def tls_directive(settings: Settings) -> str:
     if settings.server.tls == "internal":
         return "tls internal"
     if settings.server.tls == "files":
-        return f"tls {CERTIFICATES_IN_CADDY}/chain.pem {CERTIFICATES_IN_CADDY}/key.pem"
+        return f"tls {CERTIFICATES_IN_CADDY}/{CHAIN} {CERTIFICATES_IN_CADDY}/{KEY}"
     return ""
+
+
+def acme_options(settings: Settings) -> dict[str, str]:
+    """Lines of the Caddyfile about the authority that gives certificates; empty ones for what is not set."""
+    server = settings.server
+    root = server.acme_root and f"{CERTIFICATES_IN_CADDY}/{ACME_ROOT}"
+    options = {
+        "ACME_EMAIL": ("email", server.acme_email),
+        "ACME_DIRECTORY": ("acme_ca", server.acme_directory),
+        "ACME_ROOT": ("acme_ca_root", root),
+    }
+    return {
+        name: f"{option} {value}" if server.tls == "acme" and value else "" for name, (option, value) in options.items()
+    }
 
 
 def overlay(driver: Driver) -> str | None:

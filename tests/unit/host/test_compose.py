@@ -60,11 +60,24 @@ def values(given: Settings) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("server", "expected"),
     [
-        ({}, {"TLS_DIRECTIVE": "tls internal", "REDIRECT_PORT": "", "HTTPS_PORT": "443", "ACME_OPTION": ""}),
+        ({}, {"TLS_DIRECTIVE": "tls internal", "REDIRECT_PORT": "", "HTTPS_PORT": "443", "ACME_EMAIL": ""}),
         ({"https_port": 8443}, {"REDIRECT_PORT": ":8443", "HTTPS_PORT": "8443"}),
         (
             {"tls": "acme", "hostname": "box.example", "acme_email": "ada@box.example"},
-            {"TLS_DIRECTIVE": "", "ACME_OPTION": "email ada@box.example"},
+            {"TLS_DIRECTIVE": "", "ACME_EMAIL": "email ada@box.example", "ACME_DIRECTORY": "", "ACME_ROOT": ""},
+        ),
+        (
+            {
+                "tls": "acme",
+                "hostname": "box.example",
+                "acme_directory": "https://ca.example:9000/acme/acme/directory",
+                "acme_root": "/etc/ca.pem",
+            },
+            {
+                "ACME_EMAIL": "",
+                "ACME_DIRECTORY": "acme_ca https://ca.example:9000/acme/acme/directory",
+                "ACME_ROOT": "acme_ca_root /certificates/acme-root.pem",
+            },
         ),
         (
             {"tls": "files", "certificate": "/c.pem", "key": "/k.pem"},
