@@ -57,6 +57,8 @@ def build(
         ),
     ] = None,
     releases: Releases = None,
+    *,
+    prune: Annotated[bool, typer.Option("--prune", help="Then remove trees that no published release uses.")] = False,
 ) -> None:
     """Build a release from its locks and publish it; does nothing when it is published already."""
     os.umask(0o022)  # what is published is for everyone to read
@@ -73,13 +75,16 @@ def build(
         project=project,
     )
     progress = ConsoleProgress(console())
-    if is_published(plan):
-        progress.say(f"{plan.name} is up to date in {plan.view}")
-        return
-    uv = Uv(find_uv(), {"UV_CACHE_DIR": str(plan.layout.work / "cache"), "PYC_INVALIDATION_MODE": "UNCHECKED_HASH"})
-    began = time.monotonic()
-    Builder(plan, uv, RealChecks(), progress).build()
-    progress.say(f"{plan.name} is published in {plan.view} ({time.monotonic() - began:.0f} s)")
+    began, found = time.monotonic(), is_published(plan)
+    if not found:
+        cache = str(plan.layout.work / "cache")
+        uv = Uv(find_uv(), {"UV_CACHE_DIR": cache, "PYC_INVALIDATION_MODE": "UNCHECKED_HASH"})
+        Builder(plan, uv, RealChecks(), progress).build()
+    if prune:
+        _remove_unused(plan.layout, progress)
+    how = "up to date" if found else "published"
+    took = "" if found else f" ({time.monotonic() - began:.0f} s)"
+    progress.say(f"{plan.name} is {how} in {plan.view}{took}")
 
 
 @app.command()
@@ -148,14 +153,11 @@ def prune(
 ) -> None:
     """Remove trees that no published release uses. Sessions started before an upgrade may still run from them."""
     progress, layout = ConsoleProgress(console()), Layout(_absolute(root), "")
-    with only_builder(layout.work):
-        for tree in unused_trees(layout.root):
-            if dry_run:
-                progress.say(f"would remove {tree}")
-            else:
-                progress.say(f"removed {tree} ({_gigabytes(remove_tree(layout.root, tree))})")
-        if not dry_run:
-            remove_stale_downloads(layout.work / "cache")
+    if not dry_run:
+        _remove_unused(layout, progress)
+        return
+    for tree in unused_trees(layout.root):
+        progress.say(f"would remove {tree}")
 
 
 add_to(app)
@@ -167,6 +169,13 @@ def _absolute(root: Path) -> Path:
     if not root.is_dir():
         raise StackError(f"{root} is not a folder; create it, or mount the folder that is to be published there.")
     return root
+
+
+def _remove_unused(layout: Layout, progress: ConsoleProgress) -> None:
+    with only_builder(layout.work):
+        for tree in unused_trees(layout.root):
+            progress.say(f"removed {tree} ({_gigabytes(remove_tree(layout.root, tree))})")
+        remove_stale_downloads(layout.work / "cache")
 
 
 def _gigabytes(size: int) -> str:

@@ -15,7 +15,10 @@ from sciencebox.files import write_whole
 from sciencebox.host import backup, build, doctor, engine, firewall, images, network, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
+    ACME_ROOT,
+    CHAIN,
     FIREWALL,
+    KEY,
     Places,
     as_deployed,
     caller_environment,
@@ -166,7 +169,9 @@ class Deployment:
         if not (self.checkout / "images/cvmfs/Dockerfile").exists():
             return "left out; this checkout has no builder"
         passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}
-        wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed)
+        # Another deployment may share the folder by a link.
+        in_use = bool(self.client.api.containers(filters={"label": "sciencebox.deployment"}))
+        wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed, in_use=in_use)
         return stack.run(self.client, wanted, screen, "The software stack could not be built")
 
     def publish_stack(self, screen: Screen) -> str:
@@ -349,18 +354,22 @@ class Deployment:
         return gpu is not None
 
     def _copy_certificates(self) -> list[bytes]:
-        """The site's own certificate where Caddy, which is not root, can read it."""
+        """The site's own certificates where Caddy, which is not root, can read them."""
         server, folder = self.settings.server, self.places.state / "certificates"
         contents = []
-        for source, name in ((server.certificate, "chain.pem"), (server.key, "key.pem")):
+        for tls, source, name in (
+            ("files", server.certificate, CHAIN),
+            ("files", server.key, KEY),
+            ("acme", server.acme_root, ACME_ROOT),
+        ):
             target = folder / name
-            if server.tls != "files" or source is None:
+            if server.tls != tls or source is None:
                 target.unlink(missing_ok=True)
                 continue
             try:
                 content = source.read_bytes()
             except OSError as error:
-                raise StepError(f"{source} cannot be read: {error.strerror}; see `server.{name[:3]}...`.") from error
+                raise StepError(f"{source} cannot be read: {error.strerror}; see `server` in the settings.") from error
             write_whole(target, content.decode("ascii", errors="replace"))
             os.chown(target, PROXY_USER, PROXY_USER)
             contents.append(content)

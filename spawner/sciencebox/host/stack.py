@@ -23,15 +23,21 @@ ROLE_LABEL = "sciencebox.role"
 MEND_MOUNT = "See what `cvmfs_config probe {}` says; sessions have no kernels until the client mounts it."
 
 
-def arguments(settings: Settings, repository: Path, variant: str, network: Mapping[str, str]) -> dict[str, Any]:
-    """The container that builds the release, in the words of docker-py. Pure."""
+def arguments(
+    settings: Settings, repository: Path, variant: str, network: Mapping[str, str], *, in_use: bool
+) -> dict[str, Any]:
+    """The container that builds the release, in the words of docker-py. Pure.
+
+    What is left of earlier builds goes, unless sessions that may run from it are `in_use`.
+    """
     root = f"/cvmfs/{settings.stack.repository}"
     environment = dict(network)
+    prune = [] if in_use else ["--prune"]
     if index := network.get("PIP_INDEX_URL"):
         environment["UV_DEFAULT_INDEX"] = index
     return {
         "image": images.tag("cvmfs"),
-        "command": ["build", settings.stack.release, "--variant", variant, "--root", root],
+        "command": ["build", settings.stack.release, "--variant", variant, "--root", root, *prune],
         "name": f"{settings.name}-stack",
         "environment": environment,
         "volumes": {str(repository): {"bind": root, "mode": "rw"}},

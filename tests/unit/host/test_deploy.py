@@ -85,10 +85,13 @@ def test_the_stack_has_the_libraries_that_the_server_can_use(
 
 def test_the_stack_is_built_where_sessions_will_see_it() -> None:
     settings = Settings()
-    wanted = stack.arguments(settings, Path("/srv/box/cvmfs/sciencebox.local"), "cpu", {"PIP_INDEX_URL": "https://i/s"})
+    folder, network = Path("/srv/box/cvmfs/sciencebox.local"), {"PIP_INDEX_URL": "https://i/s"}
+    wanted = stack.arguments(settings, folder, "cpu", network, in_use=True)
     assert wanted["volumes"] == {"/srv/box/cvmfs/sciencebox.local": {"bind": "/cvmfs/sciencebox.local", "mode": "rw"}}
     assert wanted["command"] == ["build", "SB_1", "--variant", "cpu", "--root", "/cvmfs/sciencebox.local"]
     assert wanted["environment"]["UV_DEFAULT_INDEX"] == "https://i/s"
+    nobody_works = stack.arguments(settings, folder, "cpu", network, in_use=False)
+    assert nobody_works["command"] == [*wanted["command"], "--prune"], "what earlier builds left is nobody's"
 
 
 def test_what_is_mounted_from_elsewhere_is_never_removed(

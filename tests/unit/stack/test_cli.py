@@ -220,6 +220,18 @@ def test_prune_removes_what_is_left_over_and_nothing_else(
     assert "is up to date" in build().out
 
 
+def test_a_build_can_remove_what_the_one_before_left(
+    build: Callable[..., Said], run: Callable[..., Said], root: Path, write_locks: Callable[..., None]
+) -> None:
+    build()
+    write_locks(numpy="2.4.7")
+    said = build("--prune").out
+    assert said.count("removed ") == 3
+    assert "is published in" in said.splitlines()[-1]
+    assert "trees are used by no release" not in run("status", "--root", root).out
+    assert "is up to date" in build("--prune").out
+
+
 def test_list_shows_each_variant_with_its_published_name(run: Callable[..., Said], folder: Path) -> None:
     lines = [line.split() for line in run("list", "--releases", folder).out.splitlines()]
     assert ["T_1", "cuda", "T_1_cuda", "x86_64-test-opt", "alpha", "beta"] in lines
