@@ -82,6 +82,11 @@ def series(folder: Path) -> list[Series]:
 
 def read(one: Series) -> Volume:
     """The volume of a series. Raises DataError where slices are missing, doubled, or not placed in space."""
+    return stack(one)[1]
+
+
+def stack(one: Series) -> tuple[list[Any], Volume]:
+    """The files of a series in the order of the volume's slices, and the volume. Raises DataError as `read` does."""
     slices = [opened(path) for path in one.files]
     _refuse_unlike(one, slices)
     row, column = _directions(slices[0])
@@ -94,7 +99,8 @@ def read(one: Series) -> Volume:
     affine[:3, :3] = np.column_stack([row * between_columns, column * between_rows, step])
     affine[:3, 3] = _position(slices[0])
     affine[:3] = RAS_TO_LPS @ affine[:3]
-    return Volume(np.stack([_pixels(item, path) for item, path in zip(slices, paths, strict=True)], axis=-1), affine)
+    values = np.stack([_pixels(item, path) for item, path in zip(slices, paths, strict=True)], axis=-1)
+    return slices, Volume(values, affine)
 
 
 def convert(folder: Path, target: Path, on_progress: Callable[[int, int], None] | None = None) -> tuple[int, list[str]]:
