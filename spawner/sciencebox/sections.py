@@ -24,7 +24,7 @@ GIB = 1024**3
 SMALLEST_MEMORY = 256 * MIB
 
 
-def matching(pattern: str, accepts: str) -> Any:
+def _matching(pattern: str, accepts: str) -> Any:
     """Text of a certain form; `accepts` says in words which."""
     return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
 
@@ -41,7 +41,7 @@ Span = Annotated[float, Strict(), Field(ge=0, le=8760)]  # in hours
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Count = Annotated[Whole, Field(ge=1, le=1024)]
 Name = Annotated[
-    str, matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
+    str, _matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
 ]
 UserName = Annotated[
     str,
@@ -50,8 +50,8 @@ UserName = Annotated[
         "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
     ),
 ]
-HostName = Annotated[str, matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
-Url = Annotated[str, matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
 PlainUrl = Annotated[
     str,
     _matching(
@@ -59,7 +59,7 @@ PlainUrl = Annotated[
         "an address that begins with https://, without user, query and unusual characters",
     ),
 ]
-MailAddress = Annotated[str, matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
+MailAddress = Annotated[str, _matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
 MemorySize = Annotated[
     ByteSize,
     AfterValidator(_at_least_smallest),
@@ -283,7 +283,7 @@ class Idle(Section):
         return self
 
 
-RepositoryName = Annotated[str, matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
+RepositoryName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
 
 
 class Publish(Section):
@@ -301,7 +301,7 @@ class Stack(Section):
         description="`local`: built on this server; `client`: what this server's CernVM-FS client mounts.",
     )
     repository: RepositoryName = Field("sciencebox.local", description="Folder under /cvmfs.")
-    release: Annotated[str, matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
+    release: Annotated[str, _matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
         "SB_1", description="Release that sessions see."
     )
     variant: Literal["auto", "cpu", "cuda"] = Field(

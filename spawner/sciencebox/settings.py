@@ -1,7 +1,7 @@
 """The settings file `deploy/sciencebox.yaml`: its model, and its errors.
 
 The model is the only place that knows a key: the documentation in `Field(description=...)`, the JSON schema, the
-reference and the checks all follow from it. Its parts are in `sections.py`.
+reference and the checks all follow from it. Its parts are in `sections.py` and `cluster_section.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from sciencebox import explain
+from sciencebox.cluster_section import Kubernetes
 from sciencebox.sections import (
     GIB,
     MIB,
@@ -25,7 +26,6 @@ from sciencebox.sections import (
     Group,
     Idle,
     Images,
-    Kubernetes,
     Limits,
     Monitoring,
     Name,
