@@ -1,10 +1,11 @@
-"""`brainmri train`, `evaluate`, `predict` and `models`, for every task. What a task does is in its module of `TASKS`.
+"""`brainmri train`, `evaluate`, `predict`, `export` and `models`, for every task, which has a module in `TASKS`.
 
 Such a module has
 
     train(options) -> int              train a network, measure it, store both in `options.out`
     evaluate(run, folder) -> dict      the figures of a run, or on other data where `folder` is not None
     predict(options) -> int            what the network of `options.run_folder` makes of `options.input`
+    portable(run, folder) -> Portable  the network of a run as `export.write` takes it, and images of `folder`, or drawn
     models() -> list[dict]             name, task, framework, parameters and trainable parameters of its networks
 
 and is imported when a command runs, for PyTorch takes seconds to load.
@@ -62,6 +63,13 @@ def add_to(commands: Any) -> None:
     predict.add_argument("--force", action="store_true", help="write into a folder that is there")
     predict.set_defaults(run=predict_)
 
+    export = commands.add_parser("export", help="a network for other programs", description=export_.__doc__)
+    export.add_argument("run_folder", type=_path, metavar="RUN", help="folder that `train` wrote")
+    export.add_argument("--to", type=_path, required=True, metavar="FILE.onnx", help="file to write")
+    export.add_argument("--input", type=_path, metavar="DIR", help="images to try it on; without, SYNTHETIC ones")
+    export.add_argument("--force", action="store_true", help="write over a file that is there")
+    export.set_defaults(run=export_)
+
     models = commands.add_parser("models", help="the networks and their sizes", description=models_.__doc__)
     models.add_argument("--json", action="store_true", help="for programs")
     models.set_defaults(run=models_)
@@ -86,6 +94,21 @@ def evaluate_(options: argparse.Namespace) -> int:
 def predict_(options: argparse.Namespace) -> int:
     """Write what a network makes of each image, and a table of it."""
     return int(_task(task_of(options.run_folder)).predict(options))
+
+
+def export_(options: argparse.Namespace) -> int:
+    """Write a network as an ONNX file, with what its card says, and see that the file gives the same answers."""
+    from brainmri import export
+
+    if options.to.suffix.lower() != export.ENDING:
+        raise data.DataError(f"{options.to} is no ONNX file. Give a name that ends in {export.ENDING}.")
+    if options.to.exists() and not options.force:
+        raise data.DataError(f"{options.to} exists. Name a new file, or add --force to write over it.")
+    portable = _task(task_of(options.run_folder)).portable(options.run_folder, options.input)
+    difference = export.write(portable, options.to)
+    print(f"{options.to}: {portable.summary}")
+    print(f"Its answers about {portable.asked} are those of the network; they differ by {difference:.1g} at most.")
+    return 0
 
 
 def models_(options: argparse.Namespace) -> int:

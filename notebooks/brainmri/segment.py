@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 AIR, DARKEST, BRIGHTEST = 0.08, -3.0, 4.0
+NORMALISED = (
+    f"grey values from 0 to 1, less the mean of those above {AIR}, by their standard deviation (0.001 at least); from "
+    f"{DARKEST:g} to {BRIGHTEST:g}"
+)
 RATES = {"first": 2e-3, "then": 3e-4, "alone": 1e-3}  # what was learnt first is not to be forgotten
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from brainmri import data, fit, segment
+from brainmri import data, export, fit, segment
 from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
 from brainmri.overlap import mean_by_group
 from brainmri.progress import Progress, TerminalLine, counter
@@ -75,6 +75,19 @@ def predict(options: argparse.Namespace) -> int:
         show(len(rows), len(found))
     write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv")
     return 0
+
+
+def portable(run: Path, folder: Path | None) -> export.Portable:
+    """The network for other programs: the probability of a tumour in each pixel."""
+    trained = Trained.read(run)
+    facts = export.of_slices(
+        trained.card,
+        output=f"{export.OUTPUT} (n, 1, {trained.pixels}, {trained.pixels}): of a tumour in each pixel",
+        labels=["tumour"],
+        threshold=trained.threshold,
+    )
+    images, asked = export.slices(folder, trained.pixels)
+    return export.Portable(export.Probabilities(trained.model), images, asked, facts)
 
 
 def models() -> list[dict[str, Any]]:

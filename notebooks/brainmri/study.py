@@ -167,6 +167,7 @@ class Study:
         card = {
             **self.settings,
             "data_name": self.dataset.source.credit,
+            "licence": self.dataset.source.licence,
             "threshold": segment.best_threshold(validation.probability, samples.masks),
             "slices": sorted(stored.digests(samples.images)),
             "hardware": hardware(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brainmri import data, fit
+from brainmri import data, export, fit
 from brainmri.classification.network import SIZES, network
 from brainmri.classification.study import TASK, Study, Trained
 from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
@@ -53,6 +53,20 @@ def predict(options: argparse.Namespace) -> int:
     ]
     write_predictions(options.out, columns, rows, f"predictions.csv of {len(rows)} slices")
     return 0
+
+
+def portable(run: Path, folder: Path | None) -> export.Portable:
+    """The network for other programs: the probability of each class of a slice."""
+    trained = Trained.read(run)
+    facts = export.of_slices(
+        trained.card,
+        output=f"{export.OUTPUT} (n, {len(trained.classes)}): of each label, in their order",
+        labels=trained.classes,
+        label=trained.label,
+        threshold=trained.threshold,
+    )
+    images, asked = export.slices(folder, int(trained.card["size"]["pixels"]))
+    return export.Portable(export.Probabilities(trained.model), images, asked, facts)
 
 
 def models() -> list[dict[str, Any]]:

@@ -123,6 +123,7 @@ class Study:
         card = {
             **self.settings,
             "data_name": self.dataset.source.credit,
+            "licence": self.dataset.source.licence,
             "threshold": threshold,
             "slices": sorted(stored.digests(learnt)),
             "hardware": result.hardware,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmri import fit
+from brainmri import export, fit
 from brainmri.commands import claim, claim_output, stored_figures, write_predictions
 from brainmri.progress import Progress, TerminalLine, counter
-from brainmri.segmentation3d import measure, sizes
-from brainmri.segmentation3d.cases import CORE, OEDEMA, Cohort, read_cohort
+from brainmri.segmentation3d import cohort as made_up
+from brainmri.segmentation3d import measure, samples, sizes
+from brainmri.segmentation3d.cases import CORE, MODALITIES, OEDEMA, REGIONS, Cohort, read_cohort
+from brainmri.segmentation3d.inference import OVERLAP
+from brainmri.segmentation3d.networks import VaeUNet
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
 from brainmri.segmentation3d.study import Study, Trained, family_name
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from brainmri.segmentation3d.measure import Labels
     from brainmri.segmentation3d.samples import Sample
 
 COLUMNS = ("case", "core_ml", "oedema_ml", "uncertain_ml", "mask")
+COARSE_MM = 2.5  # voxels of a case that is drawn to try a network on
 UNCERTAIN = 0.2  # deviation of a probability over the ways of asking, from which on a voxel is called uncertain
 
 
@@ -93,6 +100,32 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def portable(run: Path, folder: Path | None) -> export.Portable:
+    """The network for other programs: background, core and oedema in each voxel of a window."""
+    trained = Trained.read(run)
+    edge, spacing = int(trained.card["size"]["edge"]), float(trained.card["size"]["spacing"])
+    shape = f"{edge}, {edge}, {edge}"
+    facts = export.facts(
+        trained.card,
+        input=f"{export.INPUT} (n, {len(MODALITIES)}, {shape}), single precision: a window of {', '.join(MODALITIES)}, "
+        "registered, without the skull; axes to the right, to the front and up",
+        spacing_mm=spacing,
+        normalisation=samples.NORMALISED,
+        output=f"{export.OUTPUT} (n, {1 + len(REGIONS)}, {shape}): of each label in each voxel",
+        labels=["background", *REGIONS],
+        threshold="none: the most probable label holds",
+        smallest_ml=trained.card["smallest_ml"],
+        asking=f"`brainmri predict` slides the window over the volume with an overlap of {OVERLAP}, weighs it by a "
+        "Gaussian, takes the mean over mirrored volumes, and leaves pieces below smallest_ml out.",
+    )
+    with TemporaryDirectory() as scratch:
+        found = read_cohort(folder) if folder else made_up.make(Path(scratch) / "made", cases=1, spacing=COARSE_MM)
+        (sample,) = samples.load(found.cases[:1], spacing)
+    network = trained.network.without_autoencoder() if isinstance(trained.network, VaeUNet) else trained.network
+    asked = sample.case.name if folder else "a SYNTHETIC case"
+    return export.Portable(export.Probabilities(network), _middle(sample, edge), asked, facts)
+
+
 def models() -> list[dict[str, Any]]:
     """The networks of each family and size; of the VAE and the GAN also what only helps them to learn."""
     return [
@@ -100,6 +133,14 @@ def models() -> list[dict[str, Any]]:
         for family in FAMILIES
         for name, size in sizes.SIZES.items()
     ]
+
+
+def _middle(sample: Sample, edge: int) -> NDArray[np.float32]:
+    """A window (1, 4, edge, edge, edge) from the middle of a case, with air around where the case is smaller."""
+    from monai.transforms import ResizeWithPadOrCrop
+
+    window = ResizeWithPadOrCrop((edge,) * 3)(sample.images.astype(np.float32))
+    return np.asarray(window, dtype=np.float32)[None]
 
 
 def _write(labels: Labels, sample: Sample, path: Path, *, synthetic: bool) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     Labels = NDArray[np.uint8]
 
 FAINTEST, BRIGHTEST = -5.0, 5.0
+NORMALISED = (
+    "grey values less the mean of the brain, by its standard deviation; from "
+    f"{FAINTEST:g} to {BRIGHTEST:g}, and 0 outside the brain"
+)
 MARGIN_MM = 5.0  # kept around the brain
 
 

@@ -176,6 +176,7 @@ class Study:
             **self.settings,
             "size_name": self.size_name,
             "data_name": self.cohort.source.credit,
+            "licence": self.cohort.source.licence,
             "smallest_ml": smallest,
             "cases": sorted(learnt_from),
             "hardware": hardware(),
