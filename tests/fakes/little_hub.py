@@ -30,6 +30,7 @@ from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.engine import Engine
 from sciencebox.sessions.idle import IdleRule, IdleWatch
+from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.options import make_offer
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.stack import Stacks
@@ -206,20 +207,21 @@ def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
 # The hub's end
 
 
-class PretendDesk:
+class PretendDesk(Leasing):
     """The desk as far as pages and form know it."""
+
+    together_s = 0.0
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.state = State()
-        self.settings = settings_file.parse("", "test")
+        super().__init__(settings_file.parse("", "test"))
         self.stacks = Stacks(self.settings)
         self._inventory = Inventory()
         self._broker = Broker()
-        self.notices: dict[str, str] = {}
-        self.watchers: list[Any] = []
         self.changed = Signal()
         self.idle = IdleWatch(IdleRule(None, 0.05))
+        self.watchers.clear()
         self.engine = Engine()  # for its threads: nobody asks it anything
         self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 
@@ -296,8 +298,8 @@ class PretendDesk:
     def over(self) -> tuple[Holding, ...]:
         return ()
 
-    def lease(self, session: str) -> Holding | None:
-        return next((holding for holding in self.state.holdings if holding.session == session), None)
+    def holdings(self) -> tuple[Holding, ...]:
+        return self.state.holdings
 
     def offer(self, groups: Any = ()) -> Any:
         state = self.state
