@@ -88,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--label", default="tumour", help="nifti: what the masks show (tumour)")
     convert.add_argument("--source", default="", help="nifti: whose data it is, for the foot of every figure")
     convert.add_argument("--licence", default="licence not stated", help="nifti: its licence")
+    convert.add_argument(
+        "--case", nargs="+", metavar="NAME=NUMBER", help="dicom: series that become one case: t1=2 t1ce=5 t2=4 flair=3"
+    )
+    convert.add_argument("--grid", default="t1ce", help="dicom --case: whose voxels all of them get (t1ce)")
+    convert.add_argument("--strip", action="store_true", help="dicom --case: black outside of the brain")
     convert.set_defaults(run=_convert)
     add_to(commands)
     scan_commands.add_to(commands)
@@ -159,12 +164,14 @@ def _fetch(options: argparse.Namespace) -> int:
 def _convert(options: argparse.Namespace) -> int:
     """Make slices, masks and labels.csv, with the patient of each slice, of what figshare has or of NIfTI volumes.
 
-    DICOM series become NIfTI volumes.
+    DICOM series become NIfTI volumes; with --case, those of one patient become a case for the networks in 3D.
     """
     from brainmri import figshare, nifti
 
     must_be_new(options.to)
     show = counter("converting")
+    if options.set == "dicom" and options.case:
+        return scan_commands.convert_case(options, show)
     if options.set == "dicom":
         return scan_commands.convert_dicom(options.download, options.to, show)
     if options.set == "figshare":

@@ -234,6 +234,26 @@ def found_again(data: Any, told: set[str]) -> list[str]:
     return sorted(set(left))
 
 
+def came_back(folder: Path, originals: Path) -> list[str]:
+    """Attributes of the DICOM files below a folder that hold a name, number or UID of the originals; none is good.
+
+    For what was made of files that were de-identified. Raises DataError for a folder that is not there.
+    """
+    told: set[str] = set()
+    uids: set[str] = set()
+    for _, data in dicom.files(originals):
+        for element in _all(data):
+            if element.VR in NAMES or element.keyword in TELLING or element.keyword in PATIENT:
+                told |= _words(element.value)
+            elif element.VR == "UI" and not str(element.value).startswith(WELL_KNOWN):
+                uids.add(str(element.value))
+    left: set[str] = set()
+    for _, data in dicom.files(folder):
+        left |= set(found_again(data, told))
+        left |= {element.keyword for element in _all(data) if element.VR == "UI" and str(element.value) in uids}
+    return sorted(left)
+
+
 def _all(data: Any) -> Iterator[Any]:
     for element in data:
         yield element

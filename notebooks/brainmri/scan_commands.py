@@ -11,7 +11,7 @@ from brainmri.store import must_be_new
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SHOWN = 20  # faults
 METHODS = ("rigid", "affine", "none")
@@ -51,6 +51,15 @@ def add_to(commands: Any) -> None:
     follow.add_argument("--json", action="store_true", help="for programs")
     follow.add_argument("--force", action="store_true", help="write over a report that is there")
     follow.set_defaults(run=follow_up_)
+
+    out = commands.add_parser("dicom-seg", help="a mask as DICOM objects", description=dicom_seg_.__doc__)
+    out.add_argument("mask", type=Path, metavar="MASK", help="NIfTI file, such as `brainmri predict` writes")
+    out.add_argument("--series", type=Path, required=True, metavar="DIR", help="DICOM files that it was drawn on")
+    out.add_argument("--number", type=int, help="of the series, where there are several in DIR")
+    out.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help="whose network drew it; else a person")
+    out.add_argument("--label", nargs="+", metavar="N=NAME", help="what its labels mean (with --run: 1=core 2=oedema)")
+    out.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
+    out.set_defaults(run=dicom_seg_)
 
 
 def preprocess_(options: argparse.Namespace) -> int:
@@ -108,6 +117,54 @@ def convert_dicom(folder: Path, target: Path, on_progress: Callable[[int, int], 
         print(f"FAULT: {fault}")
     print(f"{target}: {made} volume{'s' if made != 1 else ''}. Headers name nobody; pixels may show a face.")
     return 1 if faults else 0
+
+
+def convert_case(options: argparse.Namespace, on_progress: Callable[[int, int], None]) -> int:
+    """The part of `brainmri convert` for the DICOM series of one patient that become a case."""
+    from brainmri import dicom_case
+
+    numbers = {name: _whole(number, name) for name, number in _pairs(options.case, "t1=2")}
+    cohort = dicom_case.write(
+        options.download, options.to, numbers, grid=options.grid, strip=options.strip, on_progress=on_progress
+    )
+    print(f"{options.to}: a case of four modalities on the grid of {options.grid}. {cohort.source.credit}.")
+    print(f"Run `brainmri predict RUN --input {options.to} --out DIR` next.")
+    return 0
+
+
+def dicom_seg_(options: argparse.Namespace) -> int:
+    """Write a mask as a DICOM segmentation, and a structured report with the volume of each region.
+
+    Both belong to the series that the mask was drawn on. They are read again and compared before they appear.
+    """
+    from brainmri import dicom, dicom_case, dicom_out, followup, volume
+
+    must_be_new(options.out)
+    one = dicom_case.numbered(dicom.series(options.series), options.number)
+    scan = dicom.read(one)
+    volume.read_mask(options.mask, scan)  # which looks whether it lies there
+    labels = dicom_out.as_labels(volume.read(options.mask).values)
+    network = dicom_out.Network.of_run(options.run_folder) if options.run_folder else None
+    meanings = {_whole(label, name): name for label, name in _pairs(options.label or (), "1=core")}
+    found = dicom_out.write(labels, one, options.out, meanings or (dicom_out.PREDICTED if network else {}), network)
+    print(f"{options.out}: {dicom_out.SEGMENTATION} and {dicom_out.REPORT} about {one}.")
+    print("Read again, they agree with the mask.")
+    print("\n".join([*(f"  {name}: {ml:.2f} ml" for name, ml in found.ml.items()), followup.WARNING]))
+    return 0
+
+
+def _pairs(texts: Sequence[str], such_as: str) -> list[tuple[str, str]]:
+    """NAME=VALUE as name and value. Raises DataError for others, and for a name that is there twice."""
+    found = [tuple(text.split("=", maxsplit=1)) for text in texts]
+    if any(len(pair) != 2 for pair in found) or len({pair[0] for pair in found}) < len(found):
+        raise DataError(f"{' '.join(texts)} cannot be read: give pairs such as {such_as}, and each name once.")
+    return [(name, value) for name, value in found]
+
+
+def _whole(text: str, of: str) -> int:
+    if not text.isdecimal():
+        raise DataError(f"{text!r} is no number of {of}. Give a whole number.")
+    return int(text)
 
 
 def deidentify_(options: argparse.Namespace) -> int:
