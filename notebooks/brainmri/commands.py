@@ -70,6 +70,15 @@ def add_to(commands: Any) -> None:
     export.add_argument("--force", action="store_true", help="write over a file that is there")
     export.set_defaults(run=export_)
 
+    compare = commands.add_parser("compare", help="ways of training, side by side", description=compare_.__doc__)
+    compare.add_argument("what", choices=["losses"], metavar="WHAT", help="losses (of segmentation2d)")
+    compare.add_argument("--data", type=_path, required=True, metavar="DIR", help="slices with masks")
+    compare.add_argument("--out", type=_path, required=True, metavar="RUN", help="folder for figures and curves")
+    compare.add_argument("--size", default="quick", help="smoke, quick (the default) or full, which wants a GPU")
+    compare.add_argument("--seed", type=int, default=0, help="the same seed gives the same networks (default 0)")
+    compare.add_argument("--force", action="store_true", help="throw away what another training left in RUN")
+    compare.set_defaults(run=compare_)
+
     models = commands.add_parser("models", help="the networks and their sizes", description=models_.__doc__)
     models.add_argument("--json", action="store_true", help="for programs")
     models.set_defaults(run=models_)
@@ -109,6 +118,14 @@ def export_(options: argparse.Namespace) -> int:
     print(f"{options.to}: {portable.summary}")
     print(f"Its answers about {portable.asked} are those of the network; they differ by {difference:.1g} at most.")
     return 0
+
+
+def compare_(options: argparse.Namespace) -> int:
+    """Train the same small U-Net once with each loss, on one split: a table, and curves of loss and Dice.
+
+    Run it again with the same arguments to go on where it was interrupted.
+    """
+    return int(import_module("brainmri.segment_commands").compare_losses(options))
 
 
 def models_(options: argparse.Namespace) -> int:

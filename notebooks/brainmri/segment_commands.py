@@ -44,6 +44,23 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare_losses(options: argparse.Namespace) -> int:
+    """The same U-Net once with each loss, on one split by patients or blocks."""
+    from brainmri.segment_losses import Comparison
+
+    comparison = Comparison(
+        data.read_folder(options.data), options.size, options.out, seed=options.seed,
+        bars=lambda title: Progress(title, line=TerminalLine()),
+    )  # fmt: skip
+    claim(options.out, comparison.settings, force=options.force)
+    result = comparison.run()
+    rows = comparison.table()
+    for cells in (rows[0], *(row.values() for row in rows)):
+        print("".join(f"{cell:15}" for cell in cells).rstrip())
+    print("\n".join([*comparison.sentences(result), f"Table and curves are in {options.out}."]))
+    return 0
+
+
 def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
     """The figures of the cross-validation, or those on other slices with masks."""
     if folder is None:

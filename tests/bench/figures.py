@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import figures3d
+from tests.bench import figures3d, figures_losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,12 +85,14 @@ def classes_row(result: dict[str, Any]) -> tuple[str, ...]:
 
 def render(results: list[dict[str, Any]]) -> str:
     """The document."""
-    told = {kind: [one for one in results if kind_of(one) == kind] for kind in ("classes", "flat", "volumes")}
+    told = {kind: [one for one in results if kind_of(one) == kind] for kind in ("classes", "flat", "losses", "volumes")}
     parts = [HEAD]
     if told["classes"]:
         parts += [CLASSES_HEAD, table(CLASSES_COLUMNS, map(classes_row, told["classes"]))]
     parts.append("## Segmentation in 2D")
     parts.append(f"{table(COLUMNS, map(row, told['flat']))}\n{repeats(told['flat'])}".rstrip())
+    if section := figures_losses.section(told["losses"]):
+        parts.append(section)
     if section := figures3d.section(told["volumes"]):
         parts.append(section.rstrip())
     return "\n\n".join(parts) + "\n"
@@ -102,7 +104,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def kind_of(result: dict[str, Any]) -> str:
-    """Whether a result is about the classes of slices, regions of volumes, or masks of slices."""
+    """Whether a result is about the classes of slices, losses, regions of volumes, or masks of slices."""
+    if "losses" in result:
+        return "losses"
     return "classes" if "auc" in result else "volumes" if "regions" in result else "flat"
 
 

@@ -87,6 +87,26 @@ def test_a_network_on_other_data_is_told_apart_from_its_test() -> None:
     assert record([IN_3D, elsewhere], {**elsewhere, "n": 7}) == [IN_3D, {**elsewhere, "n": 7}]
 
 
+def test_losses_have_a_table_of_their_own_after_that_of_segmentation() -> None:
+    one = {
+        "dice_at_half": 0.0,
+        "dice": 0.31,
+        "threshold": 0.1,
+        "sensitivity": 0.4,
+        "area": 1.5,
+        "missed": 4,
+        "seconds": 90,
+    }
+    names = ("data", "size", "seed", "hardware", "seconds")
+    compared = {name: RESULT[name] for name in names} | {"task": "losses", "losses": {"bce": one}, "learnt_from": 32}
+    compared |= {"n": 16, "groups": 1, "split": "block split, fold 1 of 4", "epochs": 50}
+    said = render([RESULT, compared])
+    assert "| bce | 0.00 | 0.31 | 0.10 | 0.40 | 150% | 4 | 1.5 min |" in said
+    assert "32 slices to learn from, 16 of 1 other group(s) asked about (block split, fold 1 of 4)" in said
+    assert "Losses compared" not in render([RESULT])
+    assert record([RESULT, compared], {**compared, "n": 15}) == [RESULT, {**compared, "n": 15}]
+
+
 def test_the_same_study_again_takes_the_place_of_the_first() -> None:
     again, other = {**RESULT, "dice": 0.7}, {**RESULT, "hardware": "a GPU"}
     assert record([RESULT, other], again) == [other, again]
