@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.gpus.broker import Availability
-from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.gpus.device import Device, Health, Inventory, Load
 from sciencebox.gpus.pool import Holding
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ KIND_ANNOTATION = "sciencebox.org/gpu"  # the kind that a session asked for; abs
 LONGEST_ANNOTATION = "sciencebox.org/longest-seconds"
 MIB = 1024**2
 
+OTHERS = "other work on this cluster"  # whose names are nobody's business here
+_UNTOLD = {"processes": "a cluster does not tell"}
 NOT_READY = "its node does not answer"
 CORDONED = "its node was taken out of service by the administrator"
 _QUANTITY = re.compile(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -162,6 +164,14 @@ def read_claim(pod: Mapping[str, Any]) -> Claim | None:
     )
 
 
+def read_other(pod: Mapping[str, Any]) -> Claim | None:
+    """What a pod of another namespace holds, without a word of whose it is; None where that is no GPU."""
+    claim = read_claim(pod)
+    if claim is None:
+        return None
+    return replace(claim, session=f"other/{pod['metadata']['uid']}", user=OTHERS, kind=None, until=None, ours=False)
+
+
 def gpus_of(spec: Mapping[str, Any]) -> tuple[str, int] | None:
     """The resource and number of GPUs that a pod's containers ask for together."""
     asked: Counter[str] = Counter()
@@ -221,8 +231,13 @@ def _fault(spec: Mapping[str, Any], answers: bool, tolerated: Collection[str]) -
 # What they come to
 
 
-def devices(nodes: Iterable[Node], claims: Iterable[Claim]) -> tuple[Inventory, tuple[Holding, ...]]:
-    """Every GPU of the cluster, and who holds which. A claim on a node that is gone holds nothing."""
+def devices(
+    nodes: Iterable[Node], claims: Iterable[Claim], loads: Mapping[str, Sequence[Load]] | None = None
+) -> tuple[Inventory, tuple[Holding, ...]]:
+    """Every GPU of the cluster, and who holds which. A claim on a node that is gone holds nothing.
+
+    `loads` is by session what each of its GPUs does, as far as that is known.
+    """
     held: dict[tuple[str, str], list[Claim]] = {}
     for claim in claims:
         if claim.node:
@@ -236,18 +251,29 @@ def devices(nodes: Iterable[Node], claims: Iterable[Claim]) -> tuple[Inventory, 
             holdings += [Holding(uuid, c.user, c.session, c.since, c.until, c.ours) for uuid, c in names]
             part = supply.resource.removeprefix(DOMAIN)
             free = [f"{node.name}/{part}/{n}" for n in range(len(names), supply.count)]
+            busy = [load for claim in here for load in _loads(claim, (loads or {}).get(claim.session, ()))]
             for n, uuid in enumerate([*(uuid for uuid, _ in names), *free]):
-                found.append(_device(uuid, n, node, supply))
+                found.append(_device(uuid, n, node, supply, busy[n] if n < len(busy) else Load()))
     return Inventory(tuple(found), "" if found else "No node of this cluster has a GPU."), tuple(holdings)
 
 
-def _device(uuid: str, index: int, node: Node, supply: Supply) -> Device:
+def _loads(claim: Claim, told: Sequence[Load]) -> Sequence[Load]:
+    """What each GPU of a claim does; nothing is known where others are told of than it holds."""
+    if not claim.ours or len(told) != claim.count:
+        return [Load()] * claim.count
+    shared = claim.resource.endswith(SHARED)
+    return [Load(load.utilisation) for load in told] if shared else told  # the rest is of all who share it
+
+
+def _device(uuid: str, index: int, node: Node, supply: Supply, load: Load) -> Device:
     return Device(
         uuid,
         index,
         supply.model,
         supply.memory_bytes,
         mig_profile=supply.profile,
+        load=load,
+        unknown=_UNTOLD,
         health=Health.SUSPECT if node.fault else Health.HEALTHY,
         health_reason=node.fault,
     )

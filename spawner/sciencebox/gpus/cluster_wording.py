@@ -9,14 +9,27 @@ from typing import TYPE_CHECKING
 from sciencebox.gpus.wording import gib, number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from sciencebox.gpus.cluster import Node, Wish
+    from sciencebox.gpus.pool import Holding
 
 STALE = (
     "The cluster does not answer, so it is not known which GPUs are in use and none can be given out now. "
     "Try again in a minute."
 )
+_NOT_STOPPED = "no session is stopped because its GPU does nothing."
+# What to know of the figures on the GPUs page, see `of_loads`.
+NO_PROMETHEUS = (
+    "What a GPU computes and how warm it is are not known: the settings name no Prometheus that is told. "
+    f"So {_NOT_STOPPED}"
+)
+_UNKNOWN = "What a GPU computes and how warm it is are not known now: Prometheus"
+SILENT = f"{_UNKNOWN} does not answer. Until it does, {_NOT_STOPPED}"
+UNTOLD = f"{_UNKNOWN} has no figures of NVIDIA's DCGM exporter for sessions. Until it has, {_NOT_STOPPED}"
+TOLD = "What the GPUs of sessions do is told by NVIDIA's DCGM exporter through Prometheus; free GPUs have no figures."
+OTHERS_FREE = "GPUs that other namespaces of the cluster hold count as free."
+OTHERS_UNKNOWN = "Which GPUs other namespaces hold is not known now, so some that are shown as free may be taken."
 _COUNTED = re.compile(r"(\d+) (.+)")
 # Of a node: what the scheduler says (Kubernetes 1.34, plugins of the default profile), and what that means for a user.
 _CLAUSES = (
@@ -47,6 +60,16 @@ _WHOLE = (
     (r"didn't find available persistent volumes", "The cluster has no volume left for your home."),
     (r"exceeded quota", "The quota of this service on the cluster is used up."),
 )
+
+
+def of_loads(fault: str | None, holdings: Collection[Holding], loads: Mapping[str, object]) -> str:
+    """What to know of the figures of GPUs. `fault` is why Prometheus does not tell them, None where there is none."""
+    if fault is None:
+        return NO_PROMETHEUS
+    if fault:
+        return SILENT
+    sessions = {holding.session for holding in holdings if holding.ours}
+    return UNTOLD if sessions and not sessions & loads.keys() else TOLD
 
 
 def why_waiting(said: str) -> str:

@@ -28,6 +28,7 @@ from sciencebox.hub.config import HERE, accounts
 from sciencebox.sessions import tasks
 from sciencebox.sessions.cluster_desk import ClusterDesk
 from sciencebox.sessions.cluster_watch import ClusterWatch
+from sciencebox.sessions.extensions import Extensions
 from sciencebox.sessions.kube import GPUKubeSpawner
 from sciencebox.sessions.pod import read_kept
 from sciencebox.sessions.starting import LONGEST_WAIT_S
@@ -108,7 +109,9 @@ class ClusterHub(DeskHub):
     def init_tornado_settings(self) -> None:
         """With the desk of this cluster."""
         namespace = self.config.KubeSpawner.get("namespace") or os.environ.get("POD_NAMESPACE", "default")
-        self.desk = ClusterDesk(read_settings(), ClusterWatch(), namespace)
+        state = os.environ.get("SCIENCEBOX_STATE")
+        later_ends = Extensions(Path(state) / "extensions.json" if state else None)
+        self.desk = ClusterDesk(read_settings(), ClusterWatch(), namespace, later_ends)
         super().init_tornado_settings()
 
     async def init_spawners(self) -> Any:

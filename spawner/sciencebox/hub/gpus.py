@@ -156,7 +156,7 @@ def view(snapshot: Snapshot, places: Sequence[Place], reader: Reader) -> View:
         reason=snapshot.offer.reason,
         none=snapshot.inventory.reason,
         about=attached if reader.admin else "",
-        note=snapshot.note,
+        note=" ".join(filter(None, (snapshot.note, snapshot.count_note))),
     )
 
 

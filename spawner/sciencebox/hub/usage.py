@@ -92,6 +92,7 @@ class UsageHandler(DeskHandler):
             "ways": get_args(By),
             "figures": figures,
             "every_s": round(DRIVER_EVERY_S),
+            "note": self.desk.snapshot().note,
         }
         self.finish(await self.render_template("usage.html", reader=self.reader, **page, **context))
 

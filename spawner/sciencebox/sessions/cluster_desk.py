@@ -9,35 +9,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sciencebox.accounting.quota import BooksError, budget
+from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import cluster, wording
 from sciencebox.gpus.broker import Place, Refusal
-from sciencebox.gpus.cluster_wording import STALE, impossible, why_waiting
+from sciencebox.gpus.cluster_wording import OTHERS_FREE, OTHERS_UNKNOWN, STALE, impossible, of_loads, why_waiting
 from sciencebox.gpus.device import Health
 from sciencebox.gpus.marks import MarksError
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
+from sciencebox.sessions import tasks
+from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.options import ANY_GPU, Machine, Nodes, make_offer
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION, wish
 from sciencebox.sessions.policy import policy_for
+from sciencebox.sessions.prometheus import EVERY_S, Prometheus
 from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from sciencebox.accounting.leases import Lease
-    from sciencebox.accounting.quota import Budget
-    from sciencebox.gpus.broker import Availability, Grant
+    from sciencebox.gpus.broker import Availability
     from sciencebox.gpus.cluster import Claim, Node, Supply, Wish
-    from sciencebox.gpus.device import Device, Inventory
+    from sciencebox.gpus.device import Inventory
     from sciencebox.gpus.marks import Mark
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.cluster_watch import ClusterWatch
+    from sciencebox.sessions.extensions import Extensions
     from sciencebox.sessions.options import Offer, SessionOptions
     from sciencebox.sessions.signal import Signal
     from sciencebox.settings import Settings
@@ -46,14 +48,9 @@ PATIENCE_S = 20.0  # how long a hub that starts waits for the cluster
 CVMFS = Path("/cvmfs")
 # z2jh lets every session onto nodes that are set aside for sessions.
 FOR_SESSIONS = frozenset({"hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated"})
-_NOTE = "What a GPU computes and how warm it is are not shown: a cluster does not tell the hub."
 _BY_SCHEDULER = "The cluster's scheduler gives them out; `kubectl cordon` takes a node out of service."
 
 log = logging.getLogger(__name__)
-
-
-async def _no_books(_user: str) -> list[Lease]:
-    raise BooksError("nobody keeps books")
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ class _Seen:
     holdings: tuple[Holding, ...]
     availability: tuple[Availability, ...]
     waiting: tuple[Claim, ...]
+    leases: Mapping[str, Holding]  # by session, one of the GPUs that it holds
 
 
 @dataclass(frozen=True)
@@ -77,19 +75,19 @@ class Admission:
     longest_s: float | None = None
 
 
-class ClusterDesk:
-    """One for the hub. Nothing that it is asked causes a request to the cluster."""
+class ClusterDesk(Leasing):
+    """One for the hub. Nothing that it is asked causes a request to the cluster, or to Prometheus."""
 
     together_s = 1.0  # thousands of pods tell of themselves
 
-    def __init__(self, settings: Settings, watch: ClusterWatch, namespace: str) -> None:
-        self.settings = settings
+    def __init__(
+        self, settings: Settings, watch: ClusterWatch, namespace: str, extensions: Extensions | None = None
+    ) -> None:
+        super().__init__(settings, extensions)
         self.watch = watch
         self.namespace = namespace
-        self.notices: dict[str, str] = {}  # what users should know of their last sessions
-        self.answered: Callable[[Grant | Refusal, float], None] = lambda answer, waited_s: None
-        self.lately: Callable[[str], Awaitable[list[Lease]]] = _no_books
-        self.watchers: list[Callable[[Collection[Device], Collection[Holding], float], None]] = []
+        where = settings.kubernetes.prometheus
+        self.prometheus = Prometheus(where, namespace) if where else None
         self.closed = False  # the hub stops: from now on whoever waits keeps the place
         # On a cluster the stack is what is mounted, in the hub as in sessions.
         mounted = settings.stack.model_copy(update={"source": "client", "mount": CVMFS})
@@ -97,21 +95,43 @@ class ClusterDesk:
         self._tolerated = FOR_SESSIONS | set(settings.kubernetes.tolerations)
         self._nodes: dict[str, tuple[str, Node]] = {}
         self._claims: dict[str, tuple[str, Claim | None]] = {}
+        self._others: dict[str, tuple[str, Claim | None]] = {}
         self._seen: tuple[int, _Seen] | None = None
         self._offered: tuple[object, Offer] | None = None
         self._looking = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, api: Any) -> None:
         """Begin to follow the cluster; one that does not answer now is waited for beside everything else."""
         await self.stacks.look()
+        await asyncio.to_thread(self._extensions.read)
+        others = self.settings.kubernetes.count_others
         try:
-            await asyncio.wait_for(self.watch.open(api, self.namespace), PATIENCE_S)
+            await asyncio.wait_for(self.watch.open(api, self.namespace, others=others), PATIENCE_S)
         except asyncio.TimeoutError:
             log.error("The cluster does not answer: %s", self.watch.fault)
+        if self.prometheus:
+            self._tasks.append(tasks.start(self._follow_loads(self.prometheus), "following what GPUs do"))
 
     async def close(self) -> None:
         """Stop following."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.watch.close()
+
+    async def _follow_loads(self, prometheus: Prometheus) -> None:
+        while True:
+            await self.see_loads(prometheus)
+            await asyncio.sleep(EVERY_S)
+
+    async def see_loads(self, prometheus: Prometheus) -> None:
+        """Ask what GPUs do, and tell whoever watches them; what is not told is not known."""
+        await prometheus.look()
+        self._seen = None
+        devices, ledger, now = self.inventory.devices, self.ledger, time.time()
+        for see in self.watchers:
+            see(devices, ledger, now)
 
     async def refresh(self, max_age_s: float = 0.0) -> tuple[str, ...]:
         """Look at the stack; the cluster is followed anyway."""
@@ -138,10 +158,19 @@ class ClusterDesk:
 
     def _read(self) -> _Seen:
         nodes = tuple(_kept(self._nodes, self.watch.nodes, lambda raw: cluster.read_node(raw, self._tolerated)))
-        claims = tuple(claim for claim in _kept(self._claims, self.watch.pods, cluster.read_claim) if claim)
-        inventory, holdings = cluster.devices(nodes, claims)
+        ours = _kept(self._claims, self.watch.pods, cluster.read_claim)
+        others = _kept(self._others, self.watch.others, cluster.read_other)
+        claims = tuple(claim for claim in (*ours, *others) if claim)
+        inventory, held = cluster.devices(nodes, claims, self.prometheus.loads if self.prometheus else None)
+        holdings = tuple(self._extensions.apply(held))
         return _Seen(
-            nodes, claims, inventory, holdings, cluster.availability(inventory, holdings), cluster.queue(claims)
+            nodes,
+            claims,
+            inventory,
+            holdings,
+            cluster.availability(inventory, holdings),
+            cluster.queue(claims),
+            {holding.session: holding for holding in holdings},
         )
 
     @property
@@ -153,6 +182,19 @@ class ClusterDesk:
     def ledger(self) -> tuple[Holding, ...]:
         """Who holds what."""
         return self._look().holdings
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """What sessions hold, and what others do as far as that is counted."""
+        return self.ledger
+
+    def lease(self, session: str) -> Holding | None:
+        """One of the GPUs that a session holds; found at once, for thousands of sessions are asked about."""
+        return self._look().leases.get(session)
+
+    def is_wanted(self, session: str) -> bool:
+        """Whether somebody waits for GPUs of the kind that a session asked for."""
+        mine = self.claim(session)
+        return mine is not None and any(claim.competes_with(mine) for claim in self._look().waiting)
 
     @property
     def readable(self) -> bool:
@@ -167,9 +209,7 @@ class ClusterDesk:
         known = (self.watch.version, self.watch.fault, self.stacks.views, self.stacks.fault)
         if self._offered is None or self._offered[0] != known:
             self._offered = (known, self._make_offer())
-        offer, policy = self._offered[1], policy_for(self.settings, tuple(groups))
-        most = offer.max_gpus if policy.gpus is None else min(policy.gpus, offer.max_gpus)
-        return replace(offer, max_gpus=most, longest_s=policy.session_s)
+        return self.policed(self._offered[1], groups)
 
     def _make_offer(self) -> Offer:
         """The same for everybody, but for what policy says of a group."""
@@ -193,6 +233,10 @@ class ClusterDesk:
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
         seen = self._look()
+        asked = self.prometheus
+        uncounted = OTHERS_FREE
+        if self.settings.kubernetes.count_others:
+            uncounted = OTHERS_UNKNOWN if self.watch.others_fault else ""
         ill = {d.uuid: d.health_reason for d in seen.inventory.devices if d.health is not Health.HEALTHY}
         return Snapshot(
             seen.inventory,
@@ -203,7 +247,8 @@ class ClusterDesk:
             _BY_SCHEDULER,
             readable=self.readable,
             waiting=len(seen.waiting),
-            note=_NOTE,
+            note=of_loads(asked.fault if asked else None, seen.holdings, asked.loads if asked else {}),
+            count_note=uncounted,
             may_mark=False,
         )
 
@@ -271,11 +316,6 @@ class ClusterDesk:
             min(most, longest or most) if most else Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
         )
 
-    async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
-        """What a user has left of the GPU hours of a week; None without such a limit. Raises BooksError."""
-        limit_s = policy_for(self.settings, tuple(groups)).week_s
-        return None if limit_s is None else budget(await self.lately(user), limit_s, time.time())
-
     def claim(self, session: str) -> Claim | None:
         """What a session holds or waits for."""
         return next((claim for claim in self._look().claims if claim.session == session), None)
@@ -293,14 +333,16 @@ class ClusterDesk:
         """Whether a node is there and in touch with the cluster."""
         return any(node.name == name and node.answers for node in self._look().nodes)
 
-    def over(self) -> tuple[Holding, ...]:
-        """What sessions hold that have held it for as long as they may."""
-        now = time.time()
-        return tuple(h for h in self.ledger if h.ours and h.until is not None and h.until <= now)
+    def gpu_idle(self, session: str) -> dict[str, float | None] | None:
+        """As on one server; None where nothing tells, and a session with a GPU is judged as any other."""
+        return super().gpu_idle(session) if self.prometheus else None
 
-    def lease(self, session: str) -> Holding | None:
-        """One of the GPUs that a session holds, for since when and until when it does."""
-        return next((holding for holding in self.ledger if holding.session == session), None)
+    async def extend(self, session: str, user: str, groups: Iterable[str]) -> float:
+        """Extend a session as far as it may be, and say until when. Raises ExtensionError and OSError."""
+        end = await super().extend(session, user, groups)
+        self._seen = self._offered = None
+        self.changed.tell()
+        return end
 
     async def mark(self, _mark: Mark) -> None:
         """Nodes are taken out of service by the cluster's own means."""

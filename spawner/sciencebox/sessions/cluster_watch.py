@@ -1,7 +1,8 @@
 """A live copy of a cluster's nodes and of the pods of the service's namespace, kept by watching Kubernetes' API.
 
-Each kind is listed once and then followed; a watch that ends goes on from where it was, and everything is listed again
-only where a connection was lost. Nobody who looks at the copy causes a request.
+Where it is wanted, pods of other namespaces are followed, too, for what they hold of GPUs. Each kind is listed once and
+then followed; a watch that ends goes on from where it was, and everything is listed again only where a connection was
+lost. Nobody who looks at the copy causes a request.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from kubernetes_asyncio.client import ApiException
 
+from sciencebox.gpus.cluster import gpus_of
 from sciencebox.sessions import tasks
 from sciencebox.sessions.signal import Signal
 
@@ -26,6 +28,7 @@ LIST_S = 30
 RETRY_S = 1.0
 TOGETHER_S = 0.05  # changes that come together are told together
 MOST_GONE = 1000
+_AT_WORK = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"  # field selectors of pods
 _GONE = 410  # HTTP status of "the place from which to go on is no longer known"
 
 log = logging.getLogger(__name__)
@@ -37,8 +40,17 @@ class Follower:
     `gone` has what was last seen of those that were deleted lately.
     """
 
-    def __init__(self, kind: str, request: Callable[..., Any], tell: Callable[[], None]) -> None:
-        """`request` is the client's list call; `tell` is called after every change."""
+    def __init__(
+        self,
+        kind: str,
+        request: Callable[..., Any],
+        tell: Callable[[], None],
+        keep: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+    ) -> None:
+        """`request` is the client's list call; `tell` is called after every change.
+
+        `keep` is what is kept of an object, None for nothing: by default all that anybody here reads.
+        """
         self.objects: dict[str, dict[str, Any]] = {}
         self.gone: dict[str, dict[str, Any]] = {}
         self.fault = "it was not read yet"
@@ -47,6 +59,7 @@ class Follower:
         self._kind = kind
         self._request = request
         self._tell = tell
+        self._keep = keep or _slim
 
     async def run(self) -> None:
         """Follow for as long as the hub runs."""
@@ -70,7 +83,8 @@ class Follower:
             raise ApiException(answer.status, answer.reason)
         listed = json.loads(text)
         self.lists += 1
-        self.objects = {_key(item): _slim(item) for item in listed["items"]}
+        kept = ((_key(item), self._keep(item)) for item in listed["items"])
+        self.objects = {key: item for key, item in kept if item is not None}
         self._is_heard()
         self._tell()
         self.loaded.set()
@@ -100,15 +114,17 @@ class Follower:
         return version
 
     def _see(self, what: str, found: dict[str, Any]) -> None:
-        key = _key(found)
+        key, kept = _key(found), self._keep(found)
+        if kept is None:
+            return
         if what == "DELETED":
             self.objects.pop(key, None)
             self.gone.pop(key, None)
-            self.gone[key] = _slim(found)
+            self.gone[key] = kept
             if len(self.gone) > MOST_GONE:
                 del self.gone[next(iter(self.gone))]
         else:
-            self.objects[key] = _slim(found)
+            self.objects[key] = kept
         self._tell()
 
     def _is_heard(self) -> None:
@@ -136,14 +152,22 @@ class ClusterWatch:
         self.changed = Signal()
         self.version = 0  # grows with every change
         self._nodes = self._pods = Follower("nodes", _nothing, self._heard)
+        self._elsewhere: Follower | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._telling = False
 
-    async def open(self, api: Any, namespace: str) -> None:
-        """Begin to follow, and wait until everything was seen once. `api` is a CoreV1Api of kubernetes_asyncio."""
+    async def open(self, api: Any, namespace: str, *, others: bool = False) -> None:
+        """Begin to follow, and wait until everything was seen once. `api` is a CoreV1Api of kubernetes_asyncio.
+
+        With `others`, pods of other namespaces are followed, too; nobody waits for these.
+        """
 
         def pods(**options: Any) -> Any:
             return api.list_namespaced_pod(namespace, **options)
+
+        def elsewhere(**options: Any) -> Any:
+            which = f"metadata.namespace!={namespace},{_AT_WORK}"
+            return api.list_pod_for_all_namespaces(field_selector=which, **options)
 
         self._nodes = Follower("nodes", api.list_node, self._heard)
         self._pods = Follower("pods", pods, self._heard)
@@ -151,6 +175,9 @@ class ClusterWatch:
             tasks.start(self._nodes.run(), "following the cluster's nodes"),
             tasks.start(self._pods.run(), "following the cluster's pods"),
         ]
+        if others:
+            self._elsewhere = Follower("pods of other namespaces", elsewhere, self._heard, _claims_only)
+            self._tasks.append(tasks.start(self._elsewhere.run(), "following pods of other namespaces"))
         await self._nodes.loaded.wait()
         await self._pods.loaded.wait()
 
@@ -169,6 +196,16 @@ class ClusterWatch:
     def pods(self) -> dict[str, dict[str, Any]]:
         """By `namespace/name`, as the API has them."""
         return self._pods.objects
+
+    @property
+    def others(self) -> dict[str, dict[str, Any]]:
+        """By `namespace/name`, pods of other namespaces that hold GPUs, with no more than what says so."""
+        return self._elsewhere.objects if self._elsewhere else {}
+
+    @property
+    def others_fault(self) -> str:
+        """Why `others` may be out of date; empty where it is not, or is not wanted."""
+        return self._elsewhere.fault if self._elsewhere else ""
 
     @property
     def gone(self) -> dict[str, dict[str, Any]]:
@@ -219,3 +256,18 @@ def _slim(found: dict[str, Any]) -> dict[str, Any]:
     found["metadata"].pop("managedFields", None)
     found.get("status", {}).pop("images", None)
     return found
+
+
+def _claims_only(found: dict[str, Any]) -> dict[str, Any] | None:
+    """A pod with what says which GPUs it holds; its environment may have secrets, which are not kept."""
+    metadata, spec, status = found["metadata"], found["spec"], found.get("status", {})
+    if not gpus_of(spec):
+        return None
+    return {
+        "metadata": {key: metadata[key] for key in ("name", "uid", "creationTimestamp", "resourceVersion")},
+        "spec": {
+            "nodeName": spec.get("nodeName"),
+            "containers": [{"resources": container.get("resources") or {}} for container in spec["containers"]],
+        },
+        "status": {"phase": status.get("phase"), "conditions": status.get("conditions") or []},
+    }

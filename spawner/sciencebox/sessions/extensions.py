@@ -51,6 +51,8 @@ class Extensions:
 
     def apply(self, holdings: Iterable[Holding]) -> list[Holding]:
         """What is held, with the ends that hold now."""
+        if not self._ends:
+            return list(holdings)
         return [replace(h, until=self._ends.get((h.session, h.since or 0.0), h.until)) for h in holdings]
 
     def read(self) -> None:

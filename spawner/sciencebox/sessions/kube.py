@@ -15,10 +15,9 @@ from kubernetes_asyncio.client import ApiException
 from kubespawner import KubeSpawner
 from traitlets import default
 
-from sciencebox.gpus import wording
+from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.sessions import asking, pod_state
-from sciencebox.sessions.extensions import ExtensionError
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION, PodParts, Site, add_to, describe, home_in, kept
 from sciencebox.sessions.progress import Progress, Step
 from sciencebox.sessions.starting import StartRefused, answers
@@ -283,9 +282,8 @@ class GPUKubeSpawner(KubeSpawner):
 
     async def stop(self, now: bool = False) -> None:
         """Delete the pod; its GPUs are free when it is gone. One that its node does not end is removed all the same."""
-        lease = self.desk.lease(self.pod_name)
-        if lease and lease.since and lease.until and lease.until <= time.time():
-            self.desk.notices[self.user.name] = wording.time_over(lease.until - lease.since)
+        if why := self.desk.why_stopped(self.pod_name):
+            self.desk.notices[self.user.name] = why
         self._removing = True
         try:
             await asyncio.wait_for(super().stop(now), STOP_S)
@@ -294,6 +292,10 @@ class GPUKubeSpawner(KubeSpawner):
             await asyncio.wait_for(super().stop(now=True), STOP_S)
         finally:
             self._removing = False
+
+    def get_state(self) -> dict[str, Any]:
+        """What a restarted hub must know, and what decides whether the session is stopped for doing nothing."""
+        return {**super().get_state(), "gpu_idle": self.desk.gpu_idle(self.pod_name)}
 
     # What its pages show
 
@@ -310,16 +312,19 @@ class GPUKubeSpawner(KubeSpawner):
 
     @property
     def idle_until(self) -> float | None:
-        """None: what a GPU computes is not known to the hub."""
-        return None
+        """When it is stopped if its GPUs go on doing nothing; None as long as that need not be told."""
+        return self.desk.idle.ends(self.pod_name, time.time())
 
     async def may_extend(self) -> float | None:
-        """None: the end of a pod is written when it starts."""
-        return None
+        """Until when its user may let it run, in seconds since the epoch; None where it ends when it does."""
+        try:
+            return await self.desk.may_extend(self.pod_name, self.user.name, self.groups)
+        except BooksError:
+            return None
 
     async def extend(self) -> float:
-        """Raises ExtensionError."""
-        raise ExtensionError(wording.NO_EXTENSION)
+        """Let it run for as long as it may. Raises ExtensionError, BooksError and OSError."""
+        return await self.desk.extend(self.pod_name, self.user.name, self.groups)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The steps of the start, as they happen."""

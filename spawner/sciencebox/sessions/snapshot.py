@@ -18,7 +18,7 @@ class Snapshot:
     """What the desk knows at one moment. `unfit` is why a device is not granted, by UUID.
 
     `readable` is whether it is certain who holds what, `waiting` how many wait. `note` is what everybody should know of
-    the figures; `may_mark` is whether an administrator takes devices out of service here.
+    the figures, `count_note` of what is free; `may_mark` is whether an administrator takes devices out of service here.
     """
 
     inventory: Inventory
@@ -30,4 +30,5 @@ class Snapshot:
     readable: bool = True
     waiting: int = 0
     note: str = ""
+    count_note: str = ""
     may_mark: bool = True

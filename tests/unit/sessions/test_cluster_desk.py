@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sciencebox import settings as settings_file
 from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Refusal
+from sciencebox.gpus.cluster_wording import NO_PROMETHEUS, OTHERS_FREE, OTHERS_UNKNOWN, SILENT, TOLD
+from sciencebox.gpus.device import Load
 from sciencebox.sessions.cluster_desk import Admission, ClusterDesk
+from sciencebox.sessions.extensions import ExtensionError, Extensions
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION
+from sciencebox.sessions.prometheus import Prometheus
 from sciencebox.sessions.signal import Signal
 
+from tests.fakes import prometheus
 from tests.fakes.kubelet import A100, node
+from tests.fakes.prometheus import series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 GIB = 1024**3
 T4 = "Tesla-T4"
@@ -30,6 +38,8 @@ class StillWatch:
         self.version = 1
         self.fault = ""
         self.gone: dict[str, Any] = {}
+        self.others: dict[str, Any] = {}
+        self.others_fault = ""
         self.nodes = {one["metadata"]["name"]: one for one in nodes}
         self.pods = {f"hub/{one['metadata']['name']}": one for one in pods}
         for number, one in enumerate([*self.nodes.values(), *self.pods.values()]):
@@ -50,8 +60,8 @@ def pod(user: str, at: int, on: str | None = None, count: int = 1, kind: str = "
     }
 
 
-def desk(watch: StillWatch, settings: str = "") -> ClusterDesk:
-    return ClusterDesk(settings_file.parse(settings, "test"), watch, "hub")  # type: ignore[arg-type]
+def desk(watch: StillWatch, settings: str = "", extensions: Extensions | None = None) -> ClusterDesk:
+    return ClusterDesk(settings_file.parse(settings, "test"), watch, "hub", extensions)  # type: ignore[arg-type]
 
 
 NODES = (node("a", 2), node("b", 4, product=T4, memory_mib=15360))
@@ -115,8 +125,6 @@ async def test_a_quota_bounds_a_session_and_then_refuses_it() -> None:
     admitted = await there.admit("ada", asked, ())
     assert isinstance(admitted, Admission)
     assert admitted.longest_s == pytest.approx(5 * 3600)  # two GPUs use two hours an hour
-    import time
-
     now = time.time()
     used.append(Lease("ada", "s", "a/s/0", A100, now - 11 * 3600, now, ended=True))
     refused = await there.admit("ada", asked, ())
@@ -167,3 +175,94 @@ def test_a_session_is_over_when_it_has_held_its_gpus_for_as_long_as_it_may() -> 
     there = desk(StillWatch(NODES, [held, pod("bob", 2, "a")]))
     assert {holding.user for holding in there.over()} == {"ada"}
     assert there.asked() == {"ada": "gpu=any", "bob": "gpu=any"}
+
+
+async def test_what_prometheus_tells_is_on_the_cards_and_an_idle_session_is_known() -> None:
+    watch = StillWatch(NODES, [pod("ada", 1, "a", 2), pod("bob", 2, "b")])
+    with prometheus.running() as little:
+        there = desk(watch, f"kubernetes: {{prometheus: '{little.url}/'}}\nidle: {{gpu_minutes: 120}}")
+        assert there.prometheus is not None
+        little.told = [
+            *series("jupyter-ada", "GPU-1", util=0, memory=1024, energy=5_000_000),
+            *series("jupyter-ada", "GPU-2", util=2, memory=0, energy=7_000_000),
+            *series("jupyter-bob", "GPU-3", util=88),
+            *series("jupyter-ada", "GPU-9", util=99, namespace="physics"),
+        ]
+        await there.see_loads(there.prometheus)
+        assert len(little.asked) == 1  # one question for everybody
+        loads = {device.uuid: device.load for device in there.snapshot().inventory.devices}
+        assert loads["a/jupyter-ada/0"] == Load(0.0, GIB, energy_j=5000.0)
+        assert loads["b/jupyter-bob/0"] == Load(0.88)
+        assert loads["b/gpu/3"] == Load()
+        assert there.snapshot().note == TOLD
+        now = time.time()
+        assert there.idle.ends("jupyter-ada", now + 7000) == pytest.approx(now + 7200, abs=5)
+        assert there.idle.ends("jupyter-bob", now + 7000) is None
+        assert there.gpu_idle("jupyter-bob") == {"idle_s": 0.0, "limit_s": 7200.0}
+
+        little.status = 503
+        await there.see_loads(there.prometheus)
+        assert {device.load for device in there.inventory.devices} == {Load()}
+        assert there.snapshot().note == SILENT
+        assert there.idle.ends("jupyter-ada", now + 7000) is None
+        assert there.gpu_idle("jupyter-ada") == {"idle_s": 0.0, "limit_s": 7200.0}  # not judged by who looks at it
+
+
+@pytest.mark.parametrize(
+    "page", ["<html>Sign in</html>", "[]", '{"status": "success", "data": {"resultType": "matrix"}}']
+)
+async def test_what_is_no_prometheus_tells_nothing_and_ends_nothing(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with prometheus.running() as little:
+        monkeypatch.setattr(little, "page", page)
+        asked = Prometheus(little.url, "hub")
+        await asked.look()
+        assert (asked.loads, "no answer of a Prometheus" in asked.fault) == ({}, True)
+    await asked.look()
+    assert "Cannot connect" in asked.fault
+
+
+def test_without_a_prometheus_the_page_says_so_and_no_gpu_is_idle() -> None:
+    there = desk(StillWatch(NODES, [pod("ada", 1, "a")]))
+    assert (there.snapshot().note, there.snapshot().count_note) == (NO_PROMETHEUS, OTHERS_FREE)
+    assert there.gpu_idle("jupyter-ada") is None  # so its user's activity counts
+
+
+async def test_a_session_is_extended_where_nobody_waits_for_its_kind_and_a_new_hub_knows(tmp_path: Path) -> None:
+    held = pod("ada", 1, "a", kind=A100)
+    held["metadata"]["annotations"]["sciencebox.org/longest-seconds"] = "3600"
+    settings = "limits: {session_hours: 1, extension_hours: 2}"
+    watch = StillWatch(NODES, [held, pod("eva", 3, kind=T4)])
+    there = desk(watch, settings, Extensions(tmp_path / "extensions.json"))
+    lease = there.lease("jupyter-ada")
+    assert lease is not None
+    assert lease.since is not None
+    assert await there.extend("jupyter-ada", "ada", ()) == lease.since + 3 * 3600
+    later = there.lease("jupyter-ada")
+    assert later is not None
+    assert later.until == lease.since + 3 * 3600
+    with pytest.raises(ExtensionError, match="as much time as it may have"):
+        await there.extend("jupyter-ada", "ada", ())
+
+    kept = Extensions(tmp_path / "extensions.json")
+    kept.read()
+    watch.pods["hub/jupyter-max"] = {**pod("max", 4, kind=A100)}
+    watch.pods["hub/jupyter-max"]["metadata"]["resourceVersion"] = "9"
+    again = desk(watch, settings, kept)
+    assert again.lease("jupyter-ada") == later
+    with pytest.raises(ExtensionError, match="Others wait"):
+        await again.extend("jupyter-ada", "ada", ())
+
+
+def test_what_other_namespaces_hold_is_taken_and_nobody_is_told_whose_it_is() -> None:
+    watch = StillWatch(NODES, [pod("ada", 1, "a")])
+    other = {**pod("ada", 2, "a"), "spec": pod("ada", 2, "a")["spec"]}
+    other["metadata"].update(namespace="physics", uid="5f3a", resourceVersion="9")
+    watch.others["physics/jupyter-ada"] = other
+    there = desk(watch, "kubernetes: {count_others: true}")
+    (any_gpu, a100, _) = there.offer().gpu_choices
+    assert (any_gpu.free, a100.free, a100.holders) == (4, 0, ("ada", "other work on this cluster"))
+    assert [holding.user for holding in there.ledger if holding.ours] == ["ada"]
+    assert "physics" not in str(there.snapshot())
+    assert there.snapshot().count_note == ""
+    watch.others_fault = "403 Forbidden"
+    assert there.snapshot().count_note == OTHERS_UNKNOWN
