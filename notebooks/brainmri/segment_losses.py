@@ -42,7 +42,7 @@ TASK = "losses"
 # synthetic head has a lesion, and a fold of every fourth might have none.
 SIZES = {
     "smoke": replace(segment.SIZES["smoke"], folds=3),
-    "quick": replace(segment.SIZES["quick"], pixels=96, levels=4, then=50, folds=5),
+    "quick": replace(segment.SIZES["quick"], pixels=96, levels=4, then=60, folds=5),
     "full": replace(segment.SIZES["full"], folds=5),
 }
 EVEN = 0.5  # the threshold that comes with a sigmoid
