@@ -140,6 +140,13 @@ def test_the_hub_reads_nodes_and_nothing_else_of_the_cluster(chart: Chart) -> No
     ]
 
 
+def test_pods_of_other_namespaces_are_read_only_where_that_is_asked_for(chart: Chart) -> None:
+    objects = chart.objects(**{"sciencebox.kubernetes": {"count_others": True}})
+    nodes, pods = (each for each in objects if each["kind"] == "ClusterRole")
+    assert pods["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}]
+    assert nodes == one(chart.objects(), "ClusterRole", "sciencebox-sciencebox-nodes")
+
+
 def test_jobs_of_sessions_see_no_secret_and_no_other_namespace(chart: Chart) -> None:
     objects = chart.objects(ROOT / "deploy/helm/examples/mig.yaml")
     rules = one(objects, "Role", "sciencebox-jobs", "sciencebox-jobs")["rules"]
