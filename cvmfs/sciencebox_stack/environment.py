@@ -120,11 +120,10 @@ def create_environment(prefix: Path, interpreter: Path, site_packages: Path, pyt
     _write(prefix / "pyvenv.cfg", f"home = {base.parent}\ninclude-system-site-packages = false\n")
     # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages. What a user
     # installed comes first: it is theirs to replace a version of the release.
-    users = f"{own}/lib/python{python}/site-packages"
+    _write(thin / "sciencebox_own.py", Path(__file__).with_name("own.py").read_text(encoding="utf-8"))
     _write(
         thin / "sciencebox_packages.pth",
-        f"import os, site; site.addsitedir(os.path.join(os.path.expanduser('~'), {users!r}))\n"
-        f"import site; site.addsitedir({str(site_packages)!r})\n",
+        f"import sciencebox_own; sciencebox_own.use({own!r})\nimport site; site.addsitedir({str(site_packages)!r})\n",
     )
     _adopt_scripts(site_packages / "bin", program)
     return program

@@ -75,7 +75,7 @@ def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> s
             "PATH": f"${{HOME}}/{own}/bin:{home}/bin:${{PATH}}",
             "PYTHONPATH": "",
             "PYTHONHOME": "",
-            "PIP_PREFIX": f"${{HOME}}/{own}",
+            "SCIENCEBOX_PACKAGES": f"${{HOME}}/{own}",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             **_identity(plan, environment),
             **_driver_check(environment, prefix),
@@ -95,13 +95,13 @@ def _driver_check(environment: ViewEnvironment, prefix: Path) -> dict[str, str]:
 def setup_script(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> str:
     """A script for `source` in any POSIX shell that makes the environment the shell's Python."""
     variables = {**_identity(plan, environment), **environment.variables}
-    own = own_packages(plan.release, environment.name)
+    home, own = prefix / environment.name, own_packages(plan.release, environment.name)
     lines = [
-        f"# {environment.title} of {plan.release} on {plan.platform}. Use: source {prefix}/{environment.name}/setup.sh",
+        f"# {environment.title} of {plan.release} on {plan.platform}. Use: source {home}/setup.sh",
         "unset PYTHONHOME PYTHONPATH",
         *(f"export {name}={_quoted(value)}" for name, value in variables.items()),
-        f'export PIP_PREFIX="${{HOME-}}"/{_quoted(own)}',
-        f'export PATH="${{PIP_PREFIX}}/bin":{_quoted(f"{prefix}/{environment.name}/bin")}"${{PATH:+:${{PATH}}}}"',
+        f'export SCIENCEBOX_PACKAGES="${{HOME-}}"/{_quoted(own)}',
+        f'export PATH="${{SCIENCEBOX_PACKAGES}}/bin":{_quoted(f"{home}/bin")}"${{PATH:+:${{PATH}}}}"',
         f'export JUPYTER_PATH={_quoted(f"{prefix}/share/jupyter")}"${{JUPYTER_PATH:+:${{JUPYTER_PATH}}}}"',
     ]
     return "\n".join(lines) + "\n"

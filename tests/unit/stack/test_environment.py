@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
+from sciencebox_stack import own
 from sciencebox_stack.environment import PackageSet, create_environment, install_packages
 from sciencebox_stack.lock import Lock, Pin, digest
 
@@ -103,6 +105,43 @@ def test_what_a_user_installed_comes_first_and_only_in_the_environment_it_was_in
         done = subprocess.run([program, "-c", code], env=variables, check=True, capture_output=True, text=True)
         found.append(done.stdout.strip())
     assert found == ["True", "False"]
+
+
+@pytest.mark.parametrize(
+    ("words", "here"),
+    [
+        (["-m", "pip", "install", "x"], True),
+        (["-I", "-m", "pip", "install", "x"], True),
+        (["/cvmfs/box/bin/pip3", "install", "x"], True),
+        (["-m", "pip", "--python", "mine", "install", "x"], False),
+        (["-m", "pip", "--python=mine", "install", "x"], False),
+        (["-m", "ipykernel_launcher", "-f", "pip"], False),
+        (["train.py", "pip"], False),
+        (["-c", "pip"], False),
+        (["-"], False),
+        ([], False),
+    ],
+)
+def test_pip_alone_is_told_where_a_users_packages_go(words: list[str], here: bool) -> None:
+    assert own.installs_here(words) is here
+
+
+def test_a_virtual_environment_that_a_user_makes_installs_into_itself(
+    tmp_path: Path, interpreter: Path, packages: Path
+) -> None:
+    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
+    (packages / "pip.py").write_text("import os; print(os.environ.get('PIP_PREFIX', 'itself'))\n")
+    venv.create(tmp_path / "mine", system_site_packages=False, symlinks=True)
+    (tmp_path / "mine" / "lib" / f"python{PYTHON}" / "site-packages" / "pip.py").write_text(
+        (packages / "pip.py").read_text()
+    )
+    started = f"import subprocess, sys; subprocess.run([{str(tmp_path / 'mine/bin/python')!r}, '-m', 'pip'])"
+    variables = {"HOME": "/home/ada", "PATH": "/usr/bin:/bin"}
+    found = [
+        subprocess.run([program, *line], env=variables, check=True, capture_output=True, text=True).stdout.strip()
+        for line in (["-m", "pip"], ["-c", started])
+    ]
+    assert found == ["/home/ada/.local/box/T_1/alpha", "itself"]
 
 
 def package_set(tmp_path: Path, **changed: object) -> PackageSet:

@@ -45,7 +45,9 @@ def test_setup_puts_the_environment_first_on_the_path(view: Path, name: str) -> 
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_setup_of_an_environment_chooses_it_and_keeps_odd_values_whole(view: Path, name: str) -> None:
-    said = shell(name, f'. {view}/beta/setup.sh; printf "%s\\n" "$PIP_PREFIX" "$GREETING" "$SCIENCEBOX_ENVIRONMENT"')
+    said = shell(
+        name, f'. {view}/beta/setup.sh; printf "%s\\n" "$SCIENCEBOX_PACKAGES" "$GREETING" "$SCIENCEBOX_ENVIRONMENT"'
+    )
     assert said.splitlines() == [f"{OWN}/beta", "it's a test", "beta"]
 
 
@@ -70,7 +72,7 @@ def test_a_kernel_is_started_by_its_environments_python_and_nothing_of_the_sessi
     assert kernel["display_name"] == "Beta (T_1)"
     own = "${HOME}/.local/sciencebox/T_1/beta"
     assert kernel["env"]["PATH"] == f"{own}/bin:{view.resolve()}/beta/bin:${{PATH}}"
-    assert kernel["env"]["PIP_PREFIX"] == own
+    assert kernel["env"]["SCIENCEBOX_PACKAGES"] == own
     assert kernel["env"]["PYTHONPATH"] == ""
     assert kernel["env"]["GREETING"] == "it's a test"
     assert kernel["env"]["CUDA_VISIBLE_DEVICES"] == ""
