@@ -1,7 +1,8 @@
 """What a cluster's nodes and pods say of its GPUs. Pure: objects as Kubernetes' API has them in, values out.
 
 The scheduler decides and the pods are the ledger: a GPU is held exactly as long as a pod that asked for it is bound to
-a node. GPUs of one kind on a node cannot be told apart from outside, so each is named after the pod that holds it.
+a node. GPUs of one kind on a node cannot be told apart from outside, so each is named by the pod that holds it: by its
+uid, for everybody sees that name, and the pod's own would say whose it is.
 Labels and resources are those of NVIDIA's device plugin and GPU feature discovery.
 """
 
@@ -31,6 +32,7 @@ LONGEST_ANNOTATION = "sciencebox.org/longest-seconds"
 MIB = 1024**2
 
 OTHERS = "other work on this cluster"  # whose names are nobody's business here
+_TAG = 8  # letters of a uid that tell the pods of one node apart
 _UNTOLD = {"processes": "a cluster does not tell"}
 NOT_READY = "its node does not answer"
 CORDONED = "its node was taken out of service by the administrator"
@@ -90,6 +92,12 @@ class Claim:
     until: float | None = None
     said: str = ""
     ours: bool = True
+    uid: str = ""
+
+    @property
+    def tag(self) -> str:
+        """What its GPUs are named by."""
+        return self.uid[:_TAG] or self.session
 
     def competes_with(self, other: Claim) -> bool:
         """Whether one may take what the other waits for."""
@@ -161,6 +169,7 @@ def read_claim(pod: Mapping[str, Any]) -> Claim | None:
         until=since + float(longest) if since is not None and longest else None,
         said="" if node or "deletionTimestamp" in metadata else bound.get("message", ""),
         ours=USER_ANNOTATION in annotations,
+        uid=metadata.get("uid", ""),
     )
 
 
@@ -169,7 +178,7 @@ def read_other(pod: Mapping[str, Any]) -> Claim | None:
     claim = read_claim(pod)
     if claim is None:
         return None
-    return replace(claim, session=f"other/{pod['metadata']['uid']}", user=OTHERS, kind=None, until=None, ours=False)
+    return replace(claim, session=f"other/{claim.uid}", user=OTHERS, kind=None, until=None, ours=False)
 
 
 def gpus_of(spec: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -247,7 +256,7 @@ def devices(
     for node in sorted(nodes, key=lambda one: one.name):
         for supply in node.supplies:
             here = sorted(held.get((node.name, supply.resource), ()), key=lambda claim: (claim.since, claim.session))
-            names = [(f"{node.name}/{claim.session}/{n}", claim) for claim in here for n in range(claim.count)]
+            names = [(f"{node.name}/{claim.tag}/{n}", claim) for claim in here for n in range(claim.count)]
             holdings += [Holding(uuid, c.user, c.session, c.since, c.until, c.ours) for uuid, c in names]
             part = supply.resource.removeprefix(DOMAIN)
             free = [f"{node.name}/{part}/{n}" for n in range(len(names), supply.count)]

@@ -126,6 +126,13 @@ def test_a_pod_of_somebody_else_holds_gpus_and_is_no_session() -> None:
     assert (claim.user, claim.ours) == ("train-0", False)
 
 
+def test_the_name_of_a_held_gpu_does_not_say_whose_it_is() -> None:
+    claim = cluster.read_claim(pod(metadata={"uid": "5f3a9c12-7d4e-4a8b-9a55-0c1f"}, spec={"nodeName": "a"}))
+    assert claim is not None
+    _, holdings = cluster.devices([cluster.read_node(node("a"), ())], [claim])
+    assert [(holding.uuid, holding.session) for holding in holdings] == [("a/5f3a9c12/0", "jupyter-ada")]
+
+
 @pytest.mark.parametrize(
     ("text", "number"), [("4", 4), ("7910m", 7.91), ("64Gi", 64 * GIB), ("32000000Ki", 32_000_000 * 1024), (8, 8)]
 )
