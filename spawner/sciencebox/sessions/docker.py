@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -210,7 +209,7 @@ class GPUDockerSpawner(DockerSpawner):
     @property
     def idle_until(self) -> float | None:
         """When it is stopped if its GPUs go on doing nothing; None as long as that need not be told."""
-        return self.desk.idle.ends(self.container_name, time.time())
+        return self.desk.idle_until(self.container_name)
 
     async def may_extend(self) -> float | None:
         """Until when its user may let it run, in seconds since the epoch; None where it ends when it does."""

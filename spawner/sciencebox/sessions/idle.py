@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from sciencebox.gpus.device import Device
     from sciencebox.gpus.pool import Holding
@@ -41,22 +41,31 @@ class IdleWatch:
         self.rule = rule
         self._since: dict[str, float] = {}
 
-    def see(self, devices: Iterable[Device], holdings: Iterable[Holding], now: float) -> None:
-        """What the driver told at `now`, in seconds since the epoch. A GPU that it does not show is not idle."""
+    def see(self, devices: Iterable[Device], holdings: Collection[Holding], now: float) -> None:
+        """What was told at `now`, in seconds since the epoch. A GPU of which nothing is told is not idle."""
         idle = {device.uuid for device in devices if self.rule.is_idle(device)}
         sessions: dict[str, set[str]] = {}
         for holding in holdings:
             sessions.setdefault(holding.session, set()).add(holding.uuid)
-        self._since = {name: self._since.get(name, now) for name, uuids in sessions.items() if uuids <= idle}
+        began = {holding.session: holding.since or 0.0 for holding in holdings}
+        self._since = {
+            # A user's next session has the name of the last one, and may have begun since the last look.
+            name: max(self._since.get(name, now), began[name])
+            for name, uuids in sessions.items()
+            if uuids <= idle
+        }
 
-    def seconds(self, session: str, now: float) -> float | None:
-        """For how long all GPUs of a session have been idle; None where one works or nothing is known."""
+    def seconds(self, session: str, now: float, began: float | None = None) -> float | None:
+        """For how long all GPUs of a session that `began` then have been idle.
+
+        None where one works or nothing is known.
+        """
         since = self._since.get(session)
-        return None if since is None else max(0.0, now - since)
+        return None if since is None else max(0.0, now - max(since, began or 0.0))
 
-    def ends(self, session: str, now: float) -> float | None:
+    def ends(self, session: str, now: float, began: float | None = None) -> float | None:
         """When a session is stopped if it goes on like this; None where its user need not be told yet."""
-        after_s, idle_s = self.rule.after_s, self.seconds(session, now)
+        after_s, idle_s = self.rule.after_s, self.seconds(session, now, began)
         if after_s is None or idle_s is None or idle_s < after_s - self.rule.warn_s:
             return None
         return now + max(0.0, after_s - idle_s)

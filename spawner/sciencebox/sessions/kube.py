@@ -313,7 +313,7 @@ class GPUKubeSpawner(KubeSpawner):
     @property
     def idle_until(self) -> float | None:
         """When it is stopped if its GPUs go on doing nothing; None as long as that need not be told."""
-        return self.desk.idle.ends(self.pod_name, time.time())
+        return self.desk.idle_until(self.pod_name)
 
     async def may_extend(self) -> float | None:
         """Until when its user may let it run, in seconds since the epoch; None where it ends when it does."""

@@ -81,16 +81,25 @@ class Leasing:
     def why_stopped(self, session: str) -> str:
         """What its user should know of a session that ends now; empty where the user will have stopped it."""
         lease, now = self.lease(session), time.time()
-        if lease and lease.since and lease.until and lease.until <= now:
+        if lease is None:
+            return ""
+        if lease.since and lease.until and lease.until <= now:
             return wording.time_over(lease.until - lease.since)
-        idle_s, limit_s = self.idle.seconds(session, now), self.idle.rule.after_s
+        idle_s, limit_s = self.idle.seconds(session, now, lease.since), self.idle.rule.after_s
         return wording.idle_too_long(idle_s) if idle_s and limit_s and idle_s >= limit_s else ""
 
     def gpu_idle(self, session: str) -> dict[str, float | None] | None:
         """For how long a session's GPUs have done nothing, as far as that is known, and may; None without a GPU."""
-        if self.lease(session) is None:
+        lease = self.lease(session)
+        if lease is None:
             return None
-        return {"idle_s": self.idle.seconds(session, time.time()) or 0.0, "limit_s": self.idle.rule.after_s}
+        idle_s = self.idle.seconds(session, time.time(), lease.since) or 0.0
+        return {"idle_s": idle_s, "limit_s": self.idle.rule.after_s}
+
+    def idle_until(self, session: str) -> float | None:
+        """When a session is stopped if its GPUs go on doing nothing; None as long as that need not be told."""
+        lease = self.lease(session)
+        return self.idle.ends(session, time.time(), lease.since) if lease else None
 
     async def may_extend(self, session: str, user: str, groups: Iterable[str]) -> float | None:
         """Until when a session may be extended, None where it may not be. Raises BooksError."""

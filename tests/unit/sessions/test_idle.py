@@ -58,6 +58,15 @@ def test_a_card_that_is_out_of_sight_is_not_idle_and_a_session_that_is_gone_is_f
     assert watch.seconds("ada", 60.0) == 10.0
 
 
+def test_a_session_is_not_charged_with_what_the_last_one_of_its_name_left_idle() -> None:
+    watch = IdleWatch(RULE)
+    watch.see([card(0)], [held(0, "ada")], 0.0)
+    next_one = Holding("GPU-0", "ada", "ada", since=3590.0)
+    assert watch.seconds("ada", 3600.0, next_one.since) == 10.0  # nobody has looked yet
+    watch.see([card(0)], [next_one], 3605.0)
+    assert watch.seconds("ada", 3605.0) == 15.0
+
+
 def test_its_user_is_told_in_time() -> None:
     watch = IdleWatch(RULE)
     watch.see([card(0)], [held(0, "ada")], 0.0)
