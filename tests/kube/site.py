@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,12 +97,16 @@ class Site:
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
                 "subjects": [account],
             },
-            *(_at(each, self.namespace) for each in chart_rights(self.folder)),
         )
+        self.grant()
         wait_until(
             lambda: not self.plane.try_kubectl("-n", self.namespace, "get", "serviceaccount", "default").returncode,
             "pods may be made in the namespace",
         )
+
+    def grant(self, **values: Any) -> None:
+        """What the chart lets the hub do with these values."""
+        self.plane.apply(*(_at(each, self.namespace) for each in chart_rights(self.folder, **values)))
 
     def kubeconfig(self) -> Path:
         """The hub's own credentials."""
@@ -124,6 +129,7 @@ class Site:
         own = {
             "KUBECONFIG": str(self.kubeconfig()),
             "SCIENCEBOX_SETTINGS": str(self.folder / "sciencebox.yaml"),
+            "SCIENCEBOX_STATE": str(self.folder),
             "PYTHONPATH": str(ROOT),
         }
         with (self.folder / "hub.log").open("ab") as log:
@@ -233,12 +239,12 @@ class Site:
         self.plane.kubectl("-n", self.namespace, "delete", "pods", "--all", "--force", "--grace-period=0")
 
 
-def chart_rights(folder: Path) -> list[dict[str, Any]]:
+def chart_rights(folder: Path, **values: Any) -> list[dict[str, Any]]:
     """What the chart lets the hub do beyond zero-to-jupyterhub's own Role."""
     helm = find_helm()
     assert helm, "no helm"
-    (folder / "chart").mkdir(exist_ok=True)
-    objects = Chart(helm, alone(folder / "chart")).objects()
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        objects = Chart(helm, alone(Path(work))).objects(**values)
     return [each for each in objects if each["apiVersion"] == "rbac.authorization.k8s.io/v1"]
 
 
