@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from brainmri import synthetic
@@ -67,6 +68,22 @@ def test_new_images_get_a_line_each(run: Path, heads: Path, tmp_path: Path) -> N
     assert len(rows) == 24
     assert all(abs(float(row["glioma"]) + float(row["none"]) - 1) < 1e-3 for row in rows)
     assert {row["is_glioma"] for row in rows} <= {"0", "1"}
+    assert main(arguments) == 2  # nothing is overwritten
+
+
+def test_other_programs_get_the_network_with_what_its_card_says(
+    run: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(run), "--to", str(tmp_path / "network.onnx"), "--input", str(heads)]
+    assert main(arguments) == 0
+    assert "1.png, 10.png" in capsys.readouterr().out
+    told = {one.key: one.value for one in onnx.load(tmp_path / "network.onnx").metadata_props}
+    card = json.loads((run / "model.json").read_text())
+    assert (told["synthetic"], told["learnt_from"]) == ("yes", card["data_name"])
+    assert json.loads(told["labels"]) == ["glioma", "none"]
+    assert (told["label"], float(told["threshold"])) == ("glioma", card["threshold"])
+    assert "(n, 1, 64, 64)" in told["input"]
+    assert "ICBM 152" in told["licence"]
     assert main(arguments) == 2  # nothing is overwritten
 
 

@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from brainmri import segment, synthetic
+import torch
+from brainmri import export, segment, synthetic
 from brainmri.cli import main
 from brainmri.data import FIGSHARE, DataError, Slice, read_folder
+from brainmri.segment_losses import Comparison
+from brainmri.study import Trained
 from PIL import Image
 
 
@@ -68,10 +72,37 @@ def test_every_new_image_gets_a_mask_of_its_own_size(run: Path, tmp_path: Path) 
     assert main([*arguments, "--force"]) == 0
 
 
+def test_an_exported_network_marks_the_same_pixels(run: Path, heads: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), "--to", str(tmp_path / "network.onnx")]) == 0
+    told = {one.key: one.value for one in onnx.load(tmp_path / "network.onnx").metadata_props}
+    assert told["learnt_from"].endswith("and before that from SYNTHETIC DATA: made-up heads")
+    trained, images = Trained.read(run), segment.samples(read_folder(heads), 64).images
+    assert float(told["threshold"]) == trained.threshold
+    found = export.answer(tmp_path / "network.onnx", images)
+    with torch.inference_mode():
+        wanted = torch.sigmoid(trained.model.cpu()(torch.from_numpy(images))).numpy()
+    assert found.shape == (16, 1, 64, 64)
+    assert np.abs(found - wanted).max() < 1e-4
+
+
 def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     talk = next(model for model in json.loads(capsys.readouterr().out) if model["name"] == "unet-talk")
     assert (talk["parameters"], talk["trainable"]) == (34_535_745, 34_523_969)
+
+
+def test_a_loss_comes_to_the_same_whatever_it_is_compared_with(heads: Path, tmp_path: Path) -> None:
+    both, alone = (
+        Comparison(read_folder(heads), "smoke", tmp_path / str(len(losses)), losses=losses).run()
+        for losses in (("bce", "dice"), ("dice",))
+    )
+    assert (both["n"], both["groups"], both["split"]) == (6, 3, "patient split, fold 1 of 3")
+    assert "SYNTHETIC" in both["data"]
+    assert list(both["losses"]) == ["bce", "dice"]
+    (first, second), stored = (one["losses"]["dice"] for one in (both, alone)), tmp_path / "2"
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    assert json.loads((stored / "result.json").read_text()) == both
+    assert (stored / "curves.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import onnx
 import pytest
 import torch
 from brainmri import fit
@@ -158,6 +159,16 @@ def test_every_new_case_gets_a_mask_on_its_own_grid_and_volumes(run: Path, data:
     assert float(rows[0]["core_ml"]) == pytest.approx((values == 1).sum() * 0.512, abs=0.01)
     assert main(arguments) == 2  # nothing is overwritten
     assert main([*arguments, "--force"]) == 0
+
+
+def test_other_programs_get_the_generator_and_the_size_of_its_voxels(run: Path, data: Path, tmp_path: Path) -> None:
+    assert main(["export", str(run), "--to", str(tmp_path / "network.onnx"), "--input", str(data)]) == 0
+    model = onnx.load(tmp_path / "network.onnx")
+    told = {one.key: one.value for one in model.metadata_props}
+    assert (told["spacing_mm"], json.loads(told["labels"])) == ("5.0", ["background", "core", "oedema"])
+    assert told["synthetic"] == "yes"
+    weights = sum(int(np.prod(one.dims)) for one in model.graph.initializer)
+    assert weights < 1.05 * sum(one.numel() for one in study.Trained.read(run).network.parameters())  # no critic
 
 
 def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
