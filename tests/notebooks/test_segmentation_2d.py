@@ -19,12 +19,16 @@ NAME = "12_segmentation_2d"
 
 def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:
     assert synthetic.complaints == []
-    assert synthetic.figures == 6
+    assert synthetic.figures == 7
     assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
     assert "do not quote this figure" in synthetic.shown
     (stored,) = results(synthetic.home, NAME)
     assert stored["split"] == "patient cross-validation, 2 folds"
     assert f"Dice {stored['dice']:.3f}" in synthetic.shown
+    (compared,) = results(synthetic.home, "losses_compared")
+    assert (compared["learnt_from"], compared["groups"]) == (26, 7)
+    for name, figures in compared["losses"].items():
+        assert f"{name} {figures['dice_at_half']:.2f}" in " ".join(synthetic.shown.split())
 
 
 def test_a_second_run_finds_its_trainings_and_the_same_figures(synthetic, execute: Callable) -> None:
