@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from brainmri import export
@@ -39,15 +40,19 @@ def test_a_network_that_knows_no_number_is_not_written(tmp_path: Path) -> None:
         export.write(replace(PORTABLE, network=export.Probabilities(broken)), tmp_path / "network.onnx")
 
 
-def test_of_the_network_with_an_autoencoder_the_u_net_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["segmentation3d", "vae"])
+def test_what_only_helped_a_network_to_learn_is_not_written(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
-    network = sizes.segmenter("vae", sizes.SIZES["smoke"]).eval().without_autoencoder()
-    images = np.random.default_rng(0).normal(size=(1, 4, 32, 32, 32)).astype(np.float32)
-    written = replace(PORTABLE, network=export.Probabilities(network), images=images)
-    assert export.write(written, tmp_path / "network.onnx") < 1e-4
-    found = export.answer(tmp_path / "network.onnx", np.concatenate([images, -images]))
-    assert found.shape == (2, 3, 32, 32, 32)
-    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    size = replace(sizes.SIZES["smoke"], edge=16, deep_supervision=True)
+    network = sizes.segmenter(family, size).eval()
+    images = np.random.default_rng(0).normal(size=(2, 4, 16, 16, 16)).astype(np.float32)
+    written = replace(PORTABLE, network=export.Probabilities(sizes.answering(network, size)), images=images[:1])
+    export.write(written, tmp_path / "network.onnx")
+    found = export.answer(tmp_path / "network.onnx", images)
+    assert np.abs(found - torch.softmax(network(torch.from_numpy(images)), dim=1).detach().numpy()).max() < 1e-4
+    assert not any(
+        "vae" in one.name or "deep" in one.name for one in onnx.load(tmp_path / "network.onnx").graph.initializer
+    )
 
 
 @pytest.mark.parametrize(

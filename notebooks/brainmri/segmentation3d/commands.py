@@ -15,7 +15,6 @@ from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import measure, samples, sizes
 from brainmri.segmentation3d.cases import CORE, MODALITIES, OEDEMA, REGIONS, Cohort, read_cohort
 from brainmri.segmentation3d.inference import OVERLAP
-from brainmri.segmentation3d.networks import VaeUNet
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
 from brainmri.segmentation3d.study import Study, Trained, family_name
 
@@ -121,7 +120,7 @@ def portable(run: Path, folder: Path | None) -> export.Portable:
     with TemporaryDirectory() as scratch:
         found = read_cohort(folder) if folder else made_up.make(Path(scratch) / "made", cases=1, spacing=COARSE_MM)
         (sample,) = samples.load(found.cases[:1], spacing)
-    network = trained.network.without_autoencoder() if isinstance(trained.network, VaeUNet) else trained.network
+    network = sizes.answering(trained.network, sizes.Size(**trained.card["size"]))
     asked = sample.case.name if folder else "a SYNTHETIC case"
     return export.Portable(export.Probabilities(network), _middle(sample, edge), asked, facts)
 

@@ -76,6 +76,16 @@ def segmenter(family: str, size: Size) -> nn.Module:
     return networks.unet(size.filters, size.levels, deep_supervision=size.deep_supervision and family != "gan")
 
 
+def answering(network: nn.Module, size: Size) -> nn.Module:
+    """A segmenter that gives the same answers, without what only helped it to learn: autoencoder, coarser answers."""
+    if isinstance(network, networks.VaeUNet):
+        return network.without_autoencoder()
+    plain = segmenter("segmentation3d", replace(size, deep_supervision=False))
+    kept = plain.state_dict().keys()
+    plain.load_state_dict({name: value for name, value in network.state_dict().items() if name in kept})
+    return plain.train(network.training)
+
+
 def learner(family: str, size: Size, loss: str, seed: int) -> Supervised | Adversarial:
     """A new family of networks, which `training.Training` trains."""
     torch.manual_seed(seed)
