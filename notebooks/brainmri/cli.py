@@ -63,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
     cohort = commands.add_parser("synthetic3d", help="make a synthetic cohort in 3D", description=_synthetic3d.__doc__)
     cohort.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must not exist")
-    cohort.add_argument("--cases", type=int, default=40, help="made-up brains, each with a tumour (default 40)")
+    cohort.add_argument("--of", choices=["brain", "abdomen"], default="brain", help="what is drawn (default brain)")
+    cohort.add_argument("--cases", type=int, default=40, help="made-up patients (default 40)")
     cohort.add_argument("--spacing", type=float, default=2.5, help="edge of a voxel in mm, 1 to 8 (default 2.5)")
     cohort.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
     cohort.add_argument("--seed", type=int, default=0, help="the same seed makes the same voxels (default 0)")
@@ -132,11 +133,15 @@ def _synthetic(options: argparse.Namespace) -> int:
 
 
 def _synthetic3d(options: argparse.Namespace) -> int:
-    """Write synthetic cases of four modalities with core and oedema, as BraTS lays them out. None shows a patient."""
-    from brainmri.segmentation3d.cohort import make
+    """Write synthetic cases: brains with core and oedema in four modalities, or abdomens with three organs in CT.
+
+    Brains are laid out as BraTS lays them out, abdomens as the Medical Segmentation Decathlon. None shows a patient.
+    """
+    from brainmri.segmentation3d import abdomen
+    from brainmri.segmentation3d import cohort as brains
 
     must_be_new(options.folder)
-    cohort = make(
+    cohort = (abdomen if options.of == "abdomen" else brains).make(
         options.folder,
         cases=options.cases,
         spacing=options.spacing,
@@ -144,7 +149,8 @@ def _synthetic3d(options: argparse.Namespace) -> int:
         seed=options.seed,
         on_progress=counter("drawing"),
     )
-    print(f"{options.folder}: {len(cohort)} SYNTHETIC cases of four modalities with masks")
+    images = "four modalities" if options.of == "brain" else "CT"
+    print(f"{options.folder}: {len(cohort)} SYNTHETIC cases of {images} with masks")
     print(cohort.layout)
     return 0
 

@@ -10,13 +10,18 @@ Decathlon          imagesTr/CASE.nii.gz (four volumes in one),  as dataset.json 
 =================  ==========================================  ===============================================
 
 Core is the necrotic and the enhancing part together, as in BraTS (Menze et al. 2015, doi 10.1109/TMI.2014.2377694).
+
+Any other task of the Decathlon, or a folder laid out like one, is taken as its dataset.json has it: every modality, and
+a region for every label but the background. Two keys that the Decathlon does not have may be added: `regions`, such as
+{"liver": [1, 2]}, where labels are to be put together, others being background; and `outside`, the grey value up to
+which nothing is patient (such as -300 in a CT of the abdomen), for 0 is taken to be that.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    Taken = tuple["Target", dict[str, int], dict[int, int]]
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 REGIONS = ("core", "oedema")
@@ -54,10 +61,19 @@ DECATHLON = {  # how dataset.json names modalities and labels, in small letters 
 
 
 @dataclass(frozen=True)
+class Target:
+    """What is looked for in which images: their names in order, and the regions', which are 1, 2, ... in masks."""
+
+    modalities: tuple[str, ...] = MODALITIES
+    regions: tuple[str, ...] = REGIONS
+
+
+@dataclass(frozen=True)
 class Case:
     """One scan: where each modality is (a file, and which of its volumes), its mask, and what the mask's labels mean.
 
-    `labels` is None where that cannot be known before the mask is read, as between the years of BraTS.
+    `labels` is None where that cannot be known before the mask is read, as between the years of BraTS. `outside` is the
+    grey value up to which nothing is patient.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Case:
     images: Mapping[str, tuple[Path, int | None]]
     mask: Path | None
     labels: Mapping[int, int] | None = None
+    outside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,7 @@ class Cohort:
     cases: tuple[Case, ...]
     layout: str
     source: Source
+    target: Target = field(default_factory=Target)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -100,7 +118,8 @@ class Cohort:
 class Scan:
     """What the files of a case hold: images (4, x, y, z) in the order of MODALITIES, mask (x, y, z) of 0, CORE, OEDEMA.
 
-    Axes and `affine`, from voxels to mm, are those of the files.
+    Of other targets, images are in the order of its modalities, and masks have the numbers of its regions. Images are 0
+    outside of the patient. Axes and `affine`, from voxels to mm, are those of the files.
     """
 
     images: NDArray[np.float32]
@@ -147,16 +166,17 @@ def read_scan(case: Case) -> Scan:
     volumes = []
     shape: tuple[int, ...] | None = None
     affine = np.eye(4)
-    for modality in MODALITIES:
-        path, number = case.images[modality]
+    for path, number in case.images.values():
         stored = open_nifti(path)
         values = np.asarray(stored.dataobj, dtype=np.float32)
-        values = values if number is None else _volume(values, number, path)
+        values = _volume(values, number, path) if number is not None or values.ndim == 4 else values
         if values.ndim != 3 or not np.isfinite(values).all():
             raise DataError(f"{path} is no single volume of finite numbers. Leave {case.name} out, or repair it.")
         if shape is None:
             shape, affine = values.shape, np.asarray(stored.affine, dtype=np.float64)
         _same_grid(path, values.shape, stored.affine, shape, affine)
+        if case.outside:
+            values = np.maximum(values - np.float32(case.outside), 0)
         if not values.any():
             raise DataError(f"{path} is empty: every voxel is 0. Leave {case.name} out, or export it again.")
         volumes.append(values)
@@ -197,32 +217,58 @@ def _decathlon(root: Path) -> Cohort:
     path = root / "dataset.json"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
-        order = {_plain(name): int(number) for number, name in described["modality"].items()}
-        labels = {int(number): DECATHLON[_plain(name)] for number, name in described["labels"].items()}
-        images = {modality: number for name, number in order.items() if (modality := DECATHLON.get(name)) in MODALITIES}
+        channels = {int(number): str(name) for number, name in described["modality"].items()}
+        named = {int(number): str(name) for number, name in described["labels"].items()}
+        known = {DECATHLON.get(_plain(name)) for name in channels.values()}
+        tumour = "regions" not in described and known >= set(MODALITIES)
+        target, images, labels = (_tumour if tumour else _other)(described, channels, named)
+        outside = float(described.get("outside", 0))
     except (json.JSONDecodeError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path} cannot be used ({error!r}). It gives modality and labels by number, as Task01_BrainTumour does."
         ) from error
-    missing = [modality for modality in MODALITIES if modality not in images]
-    if missing:
-        raise DataError(f"{path} names no {' and no '.join(missing)}; modalities found: {', '.join(order)}.")
     found = []
     for image in sorted((root / "imagesTr").glob("[!.]*.nii*")) + sorted((root / "imagesTs").glob("[!.]*.nii*")):
         mask = root / "labelsTr" / image.name
-        where = {modality: (image, images[modality]) for modality in MODALITIES}
-        found.append(Case(stem(image), stem(image), where, mask if mask.is_file() else None, labels))
+        where = {modality: (image, number if len(channels) > 1 else None) for modality, number in images.items()}
+        found.append(Case(stem(image), stem(image), where, mask if mask.is_file() else None, labels, outside))
     if not found:
         raise DataError(f"{root} has a dataset.json, but imagesTr holds no NIfTI file. Copy the images there.")
-    said = ", ".join(f"{number} = {REGIONS[region - 1]}" for number, region in labels.items() if region)
-    return Cohort(root, tuple(found), f"Medical Segmentation Decathlon: {said}", stored_source(root))
+    said = ", ".join(f"{number} = {target.regions[region - 1]}" for number, region in labels.items() if region)
+    return Cohort(root, tuple(found), f"Medical Segmentation Decathlon: {said}", stored_source(root), target)
+
+
+def _tumour(described: Any, channels: dict[int, str], named: dict[int, str]) -> Taken:
+    """The brain tumours of the Decathlon: two regions of three labels, as those of BraTS."""
+    order = {DECATHLON[_plain(name)]: number for number, name in channels.items() if _plain(name) in DECATHLON}
+    labels = {number: DECATHLON[_plain(name)] for number, name in named.items()}
+    return Target(), {modality: order[modality] for modality in MODALITIES}, labels
+
+
+def _other(described: Any, channels: dict[int, str], named: dict[int, str]) -> Taken:
+    """Any other task: all of its modalities and labels, or its labels put together as `regions` says."""
+    single = {name: [number] for number, name in named.items() if _plain(name) != "background"}
+    regions: dict[str, list[int]] = described.get("regions") or single
+    if not all(isinstance(numbers, list) for numbers in regions.values()):
+        raise ValueError("a region is a list of labels")
+    labels: dict[int, int] = dict.fromkeys(named, BACKGROUND)
+    for place, numbers in enumerate(regions.values(), start=1):
+        labels.update(dict.fromkeys(map(int, numbers), place))
+    if not regions or sum(len(numbers) for numbers in regions.values()) != sum(map(bool, labels.values())):
+        raise ValueError("no region, or a label in two of them")
+    if "whole" in regions:
+        raise ValueError("no region can be named whole, which is what all of them are together")
+    images = {name: number for number, name in sorted(channels.items())}
+    return Target(tuple(images), tuple(regions)), images, labels
 
 
 def _plain(name: Any) -> str:
     return re.sub(r"[^a-z0-9]", "", str(name).lower())
 
 
-def _volume(values: NDArray[np.float32], number: int, path: Path) -> NDArray[np.float32]:
+def _volume(values: NDArray[np.float32], number: int | None, path: Path) -> NDArray[np.float32]:
+    if number is None:
+        return values[..., 0] if values.shape[3] == 1 else values
     if values.ndim != 4 or values.shape[3] <= number:
         raise DataError(f"{path} has the shape {values.shape}, but dataset.json names a modality {number} of it.")
     return values[..., number]

@@ -150,7 +150,7 @@ def _deformed(random: np.random.Generator, grid: _Grid) -> Field:
         ]  # fmt: skip
         matrix = turn @ matrix
     moved = np.tensordot(matrix, grid.places, axes=1) + random.normal(0, 2, (3, 1, 1, 1))
-    elastic = np.stack([3.5 * _bumps(random, grid.shape, 5) + 1.0 * _bumps(random, grid.shape, 12) for _ in range(3)])
+    elastic = np.stack([3.5 * bumps(random, grid.shape, 5) + 1.0 * bumps(random, grid.shape, 12) for _ in range(3)])
     return np.asarray(moved + elastic, dtype=np.float32)
 
 
@@ -201,7 +201,7 @@ def _tumour(
     labels.flat[order[:core]] = NECROSIS
     if random.random() < ENHANCES:
         inside = labels == NECROSIS
-        thickness = random.uniform(2.5, 6.0) * (1 + 0.4 * _bumps(random, grid.shape, 14))
+        thickness = random.uniform(2.5, 6.0) * (1 + 0.4 * bumps(random, grid.shape, 14))
         labels[inside & (ndimage.distance_transform_edt(inside, sampling=grid.spacing) <= thickness)] = RIM
     return labels
 
@@ -213,7 +213,7 @@ def _grown(random: np.random.Generator, grid: _Grid, tissue: Field, centre: Fiel
     box = np.stack(np.meshgrid(*axes, indexing="ij"))
     origin = grid.affine[:3, 3][:, None, None, None]
     white, grey, _ = (ndimage.map_coordinates(one, (box - origin) / grid.spacing, order=1) for one in tissue)
-    speed = (white + 0.25 * grey) * np.exp(0.7 * _bumps(random, white.shape, 8))
+    speed = (white + 0.25 * grey) * np.exp(0.7 * bumps(random, white.shape, 8))
     speed = np.clip(speed, 0, 1).astype(np.float32)
     pairs = [(np.take(speed, range(side - 1), axis), np.take(speed, range(1, side), axis)) for axis in range(3)]
     between = [np.sqrt(one * next_one) for one, next_one in pairs]
@@ -246,7 +246,7 @@ def _painted(
         images = _mixed(images, look, inside)
     soft = 0.8 / grid.spacing  # borders as wide as 0.8 mm, and those of oedema wider
     strength = {OEDEMA: random.uniform(0.75 - 0.35 * difficulty, 1.0) * (0.6 + 0.4 * difficulty)}
-    texture = 1 + 0.15 * _bumps(random, grid.shape, 20)
+    texture = 1 + 0.15 * bumps(random, grid.shape, 20)
     core = SOLID if not (labels == RIM).any() else NECROTIC
     for label, look, width in ((OEDEMA, SWOLLEN, 2.5), (NECROSIS, core, 1.0), (RIM, ENHANCING, 1.0)):
         where = ndimage.gaussian_filter((labels == label).astype(np.float32), width * soft)
@@ -284,14 +284,14 @@ def _scanned(random: np.random.Generator, images: Field, difficulty: float) -> F
     brain = images.max(axis=0) > 0
     scanned = []
     for image in images:
-        light = np.exp((0.05 + 0.15 * difficulty) * _bumps(random, image.shape, 4))
+        light = np.exp((0.05 + 0.15 * difficulty) * bumps(random, image.shape, 4))
         noise = random.uniform(0.5, 1.0) * (0.01 + 0.05 * difficulty)
         real = image * light * random.uniform(0.8, 1.25) + random.normal(0, noise, image.shape)
         scanned.append(np.hypot(real, random.normal(0, noise, image.shape)) * brain)
     return np.asarray(scanned, dtype=np.float32)
 
 
-def _bumps(random: np.random.Generator, shape: tuple[int, ...], cells: int) -> Field:
+def bumps(random: np.random.Generator, shape: tuple[int, ...], cells: int) -> Field:
     """Smooth noise of unit deviation, with about `cells` bumps along each axis."""
     coarse = random.normal(size=(cells,) * 3)
     fine = ndimage.zoom(coarse, [edge / cells for edge in shape], order=2)

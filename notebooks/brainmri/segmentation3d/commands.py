@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,29 +11,30 @@ import numpy as np
 
 from brainmri import export, fit
 from brainmri.commands import claim, claim_output, stored_figures, write_predictions
+from brainmri.data import DataError
 from brainmri.progress import Progress, TerminalLine, counter
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import measure, samples, sizes
-from brainmri.segmentation3d.cases import CORE, MODALITIES, OEDEMA, REGIONS, Cohort, read_cohort
+from brainmri.segmentation3d.cases import Target, read_cohort
 from brainmri.segmentation3d.inference import OVERLAP
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
 from brainmri.segmentation3d.study import Study, Trained, family_name
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from brainmri.segmentation3d.measure import Labels
     from brainmri.segmentation3d.samples import Sample
 
-COLUMNS = ("case", "core_ml", "oedema_ml", "uncertain_ml", "mask")
 COARSE_MM = 2.5  # voxels of a case that is drawn to try a network on
 UNCERTAIN = 0.2  # deviation of a probability over the ways of asking, from which on a voxel is called uncertain
 
 
 def train(options: argparse.Namespace) -> int:
-    """Learn core and oedema from cases of four modalities; measured on patients that are kept apart."""
+    """Learn core and oedema, or what dataset.json names, from cases; measured on patients that are kept apart."""
     loss = options.loss or ""
     if loss and loss not in LOSSES:
         raise ValueError(f"there is no loss {loss!r} in 3D; choose {', '.join(LOSSES)}")
@@ -80,46 +82,52 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Write a mask for each case on the grid of its files (1 core, 2 oedema), and a table of volumes in ml."""
+    """Write a mask for each case on the grid of its files, 1 for the first region, and a table of volumes in ml."""
     trained, cohort = Trained.read(options.run_folder), read_cohort(options.input)
+    trained.refuse_other(cohort)
+    regions = trained.target.regions
     claim_output(options.out, force=options.force)
     show, rows = counter("marking"), []
     for case in cohort:
-        (sample,) = trained.load(Cohort(cohort.root, (case,), cohort.layout, cohort.source))
+        (sample,) = trained.load(replace(cohort, cases=(case,)))
         answer = trained.answer(sample)
         labels = trained.labels(sample, answer)
         name = f"{case.name}_seg.nii.gz"
-        _write(labels, sample, options.out / name, synthetic=cohort.source.synthetic)
+        _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
         voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
-        volumes = [float((labels == region).sum()) * voxel_ml for region in (CORE, OEDEMA)]
+        volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
         uncertain = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
         rows.append((case.name, *(f"{volume:.2f}" for volume in (*volumes, uncertain)), name))
         show(len(rows), len(cohort))
-    write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv")
+    columns = ("case", *(f"{region}_ml" for region in regions), "uncertain_ml", "mask")
+    write_predictions(options.out, columns, rows, f"{len(rows)} masks and predictions.csv")
     return 0
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:
-    """The network for other programs: background, core and oedema in each voxel of a window."""
+    """The network for other programs: background and each region in each voxel of a window."""
     trained = Trained.read(run)
+    modalities, regions = trained.target.modalities, trained.target.regions
     edge, spacing = int(trained.card["size"]["edge"]), float(trained.card["size"]["spacing"])
     shape = f"{edge}, {edge}, {edge}"
     facts = export.facts(
         trained.card,
-        input=f"{export.INPUT} (n, {len(MODALITIES)}, {shape}), single precision: a window of {', '.join(MODALITIES)}, "
+        input=f"{export.INPUT} (n, {len(modalities)}, {shape}), single precision: a window of {', '.join(modalities)}, "
         "registered, without the skull; axes to the right, to the front and up",
         spacing_mm=spacing,
         normalisation=samples.NORMALISED,
-        output=f"{export.OUTPUT} (n, {1 + len(REGIONS)}, {shape}): of each label in each voxel",
-        labels=["background", *REGIONS],
+        output=f"{export.OUTPUT} (n, {1 + len(regions)}, {shape}): of each label in each voxel",
+        labels=["background", *regions],
         threshold="none: the most probable label holds",
         smallest_ml=trained.card["smallest_ml"],
         asking=f"`brainmri predict` slides the window over the volume with an overlap of {OVERLAP}, weighs it by a "
         "Gaussian, takes the mean over mirrored volumes, and leaves pieces below smallest_ml out.",
     )
+    if not folder and trained.target != Target():
+        raise DataError("Only brains can be drawn to try a network on: name a folder of cases with --input.")
     with TemporaryDirectory() as scratch:
         found = read_cohort(folder) if folder else made_up.make(Path(scratch) / "made", cases=1, spacing=COARSE_MM)
-        (sample,) = samples.load(found.cases[:1], spacing)
+        (sample,) = trained.load(replace(found, cases=found.cases[:1]))
     network = sizes.answering(trained.network, sizes.Size(**trained.card["size"]))
     asked = sample.case.name if folder else "a SYNTHETIC case"
     return export.Portable(export.Probabilities(network), _middle(sample, edge), asked, facts)
@@ -142,10 +150,11 @@ def _middle(sample: Sample, edge: int) -> NDArray[np.float32]:
     return np.asarray(window, dtype=np.float32)[None]
 
 
-def _write(labels: Labels, sample: Sample, path: Path, *, synthetic: bool) -> None:
+def _write(labels: Labels, sample: Sample, path: Path, regions: Sequence[str], *, synthetic: bool) -> None:
     import nibabel
 
     volume = nibabel.Nifti1Image(labels, sample.affine)
     stamp = "SYNTHETIC, " if synthetic else ""
-    volume.header["descrip"] = f"{stamp}brainmri: 1 core, 2 oedema; no medical device".encode()
+    said = ", ".join(f"{number} {name}" for number, name in enumerate(regions, start=1))
+    volume.header["descrip"] = f"{stamp}brainmri: {said}; no medical device".encode()[:80]  # NIfTI has room for 80
     nibabel.save(volume, path)

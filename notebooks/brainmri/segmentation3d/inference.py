@@ -27,7 +27,7 @@ OVERLAP = 0.5  # of neighbouring windows
 
 @dataclass(frozen=True)
 class Answer:
-    """Probability of core and of oedema (2, x, y, z), and its standard deviation over the ways of asking."""
+    """Probability of each region (regions, x, y, z), and its standard deviation over the ways of asking."""
 
     probability: Array
     spread: Array
@@ -37,7 +37,7 @@ class Answer:
 def answer(
     network: nn.Module, images: NDArray[np.floating], edge: int, flips: Sequence[Flip] = FLIPS, batch: int = 4
 ) -> Answer:
-    """Ask a network about images (4, x, y, z), in windows of `edge` voxels, whose middle counts more than their rim.
+    """Ask a network about images (channels, x, y, z), in windows of `edge` voxels, in which the middle counts most.
 
     The windows' weights are Gaussian, as in nnU-Net. The mean is over `flips` of the image, each brought back.
     """

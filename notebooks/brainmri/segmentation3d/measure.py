@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage, stats
 
 from brainmri import overlap
-from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
+from brainmri.segmentation3d.cases import REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Labels = NDArray[np.uint8]
 
 EMPTY_MM = 373.13  # the diagonal of BraTS' volumes, which the challenge takes for a distance where one mask is empty
-WHOLE = "whole"  # both regions together
+WHOLE = "whole"  # all regions together
 SMALLEST_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # components that may be worth less than no answer
 
 
@@ -55,11 +55,10 @@ class Comparison:
 
 
 def labelled(probability: Array) -> Labels:
-    """Of each voxel (2, x, y, z) what is most probable: 0, CORE or OEDEMA."""
-    core, oedema = probability
-    healthy = 1 - core - oedema
-    tumour = np.where(core >= oedema, CORE, OEDEMA)
-    return np.where(np.maximum(core, oedema) > healthy, tumour, 0).astype(np.uint8)
+    """Of each voxel (regions, x, y, z) what is most probable: 0, or the number of a region."""
+    none = 1 - probability.sum(axis=0)
+    likeliest = 1 + probability.argmax(axis=0)
+    return np.where(probability.max(axis=0) > none, likeliest, 0).astype(np.uint8)
 
 
 def cleaned(labels: Labels, smallest_ml: float, voxel_ml: float) -> Labels:
@@ -69,30 +68,34 @@ def cleaned(labels: Labels, smallest_ml: float, voxel_ml: float) -> Labels:
     return np.where(volumes[pieces] >= smallest_ml, labels, 0).astype(labels.dtype)
 
 
-def smallest_worth_keeping(answers: Sequence[Labels], truths: Sequence[Labels], voxel_ml: float) -> float:
+def smallest_worth_keeping(
+    answers: Sequence[Labels], truths: Sequence[Labels], voxel_ml: float, regions: int = len(REGIONS)
+) -> float:
     """Of SMALLEST_ML what gives the highest mean Dice; choose it on cases that are asked about no further."""
     means = []
     for smallest in SMALLEST_ML:
         kept = [cleaned(labels, smallest, voxel_ml) for labels in answers]
-        means.append(np.mean([mean_dice(*pair) for pair in zip(kept, truths, strict=True)]))
+        means.append(np.mean([mean_dice(*pair, regions) for pair in zip(kept, truths, strict=True)]))
     return SMALLEST_ML[int(np.argmax(means))]
 
 
-def mean_dice(found: Labels, truth: Labels) -> float:
-    """Mean of both regions."""
-    return float(np.mean([overlap.dice(found == region, truth == region) for region in (CORE, OEDEMA)]))
+def mean_dice(found: Labels, truth: Labels, regions: int = len(REGIONS)) -> float:
+    """Mean of all regions."""
+    return float(np.mean([overlap.dice(found == region, truth == region) for region in range(1, regions + 1)]))
 
 
-def held_against(found: Labels, truth: Labels, spacing: Sequence[float]) -> dict[str, Found]:
-    """Each region, and both together, of an answer held against the mask; `spacing` in mm."""
-    masks = {name: (found == region, truth == region) for name, region in zip(REGIONS, (CORE, OEDEMA), strict=True)}
+def held_against(
+    found: Labels, truth: Labels, spacing: Sequence[float], names: Sequence[str] = REGIONS
+) -> dict[str, Found]:
+    """Each region, and all together, of an answer held against the mask; `spacing` in mm."""
+    masks = {name: (found == region, truth == region) for region, name in enumerate(names, start=1)}
     return {name: _one(*pair, spacing) for name, pair in {**masks, WHOLE: (found > 0, truth > 0)}.items()}
 
 
 def summary(found: Sequence[Mapping[str, Found]], patients: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:
     """Means of each region over cases, Dice with the interval of a bootstrap over patients."""
     said: dict[str, dict[str, Any]] = {}
-    for region in (*REGIONS, WHOLE):
+    for region in found[0]:
         each = [case[region] for case in found]
         dice = overlap.mean_by_group([one.dice for one in each], patients, seed=seed)
         said[region] = {

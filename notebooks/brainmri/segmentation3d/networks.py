@@ -1,5 +1,6 @@
 """Three networks for core and oedema in 3D. Each takes (n, 4, x, y, z) and gives logits (n, 3, x, y, z).
 
+For another target, `channels` are its images, and `classes` its regions and what is none of them.
 The three classes are background, core and oedema, for a softmax: a voxel is one of them and never two, as BraTS' labels
 have it. A sigmoid for each region would have to be told that afterwards.
 """
@@ -15,12 +16,14 @@ from torch.nn import functional
 
 from brainmri.segmentation3d.cases import MODALITIES, REGIONS
 
-CHANNELS, CLASSES = len(MODALITIES), 1 + len(REGIONS)
+CHANNELS, CLASSES = len(MODALITIES), 1 + len(REGIONS)  # unless a network is made for another target
 LATENT = 128  # means, and as many deviations, of the autoencoder's code (Myronenko 2018)
 SCALES = 2  # coarser answers that deep supervision asks for as well
 
 
-def unet(filters: int, levels: int = 4, *, deep_supervision: bool = False) -> DynUNet:
+def unet(
+    filters: int, levels: int = 4, *, deep_supervision: bool = False, channels: int = CHANNELS, classes: int = CLASSES
+) -> DynUNet:
     """The 3D U-Net with residual blocks, in nnU-Net's form (Isensee et al. 2021, doi 10.1038/s41592-020-01008-z).
 
     Edges are multiples of 2 ** (levels - 1). With `deep_supervision` a training step gives (n, 1 + SCALES, 3, x, y, z):
@@ -28,8 +31,8 @@ def unet(filters: int, levels: int = 4, *, deep_supervision: bool = False) -> Dy
     """
     return DynUNet(
         spatial_dims=3,
-        in_channels=CHANNELS,
-        out_channels=CLASSES,
+        in_channels=channels,
+        out_channels=classes,
         kernel_size=[3] * levels,
         strides=[1] + [2] * (levels - 1),
         upsample_kernel_size=[2] * (levels - 1),
@@ -56,19 +59,29 @@ class VaeUNet(SegResNetVAE):  # type: ignore[misc]
     adds the two terms up, and gives a pair in evaluation, which a sliding window cannot take.
     """
 
-    def __init__(self, edge: int, filters: int, blocks: tuple[int, ...] = (1, 2, 2, 4), dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        edge: int,
+        filters: int,
+        blocks: tuple[int, ...] = (1, 2, 2, 4),
+        dropout: float = 0.2,
+        *,
+        channels: int = CHANNELS,
+        classes: int = CLASSES,
+    ) -> None:
         super().__init__(
             input_image_size=(edge,) * 3,
             vae_estimate_std=True,
             vae_nz=LATENT,
             init_filters=filters,
-            in_channels=CHANNELS,
-            out_channels=CLASSES,
+            in_channels=channels,
+            out_channels=classes,
             dropout_prob=dropout or None,
             norm=("GROUP", {"num_groups": min(8, filters)}),
             blocks_down=blocks,
             blocks_up=(1,) * (len(blocks) - 1),
         )
+        self.channels, self.classes = channels, classes
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | Regularised:
         """Logits, and while learning the terms of the autoencoder, for patches of the size that it was made for."""
@@ -94,8 +107,8 @@ class VaeUNet(SegResNetVAE):  # type: ignore[misc]
         """The same U-Net with the same weights and without the branch, which gives the same answers."""
         plain = SegResNet(
             init_filters=self.init_filters,
-            in_channels=CHANNELS,
-            out_channels=CLASSES,
+            in_channels=self.channels,
+            out_channels=self.classes,
             dropout_prob=self.dropout_prob,
             norm=self.norm,
             blocks_down=self.blocks_down,
@@ -113,10 +126,10 @@ class Critic(nn.Module):
     2020, doi 10.1007/978-3-030-72084-1_25).
     """
 
-    def __init__(self, filters: int, layers: int = 2) -> None:
+    def __init__(self, filters: int, layers: int = 2, *, channels: int = CHANNELS, classes: int = CLASSES) -> None:
         super().__init__()
         self.patches = PatchDiscriminator(
-            spatial_dims=3, channels=filters, in_channels=CHANNELS + CLASSES, num_layers_d=layers, norm="INSTANCE"
+            spatial_dims=3, channels=filters, in_channels=channels + classes, num_layers_d=layers, norm="INSTANCE"
         )
 
     def forward(self, images: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:

@@ -101,9 +101,9 @@ class Adversarial(nn.Module):
         return {"loss": loss.detach(), "critic": judging.detach(), "critic_accuracy": right.detach()}
 
 
-def one_hot(labels: torch.Tensor) -> torch.Tensor:
-    """Labels (n, x, y, z) as shares (n, 3, x, y, z)."""
-    return functional.one_hot(labels.long(), CLASSES).movedim(-1, 1).float()
+def one_hot(labels: torch.Tensor, classes: int = CLASSES) -> torch.Tensor:
+    """Labels (n, x, y, z) as shares (n, classes, x, y, z)."""
+    return functional.one_hot(labels.long(), classes).movedim(-1, 1).float()
 
 
 def _against(logits: torch.Tensor, wanted: float) -> torch.Tensor:

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from brainmri.segmentation3d.cases import CORE, OEDEMA
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,8 +42,9 @@ class Patches:
         self._edge, self._seed = edge, seed
         self._images = [torch.from_numpy(sample.images.astype(np.float16, copy=False)) for sample in samples]
         self._labels = [torch.from_numpy(_known(sample)) for sample in samples]
+        regions = range(1, max((int(_known(sample).max()) for sample in samples), default=0) + 1)
         self._middles = [
-            [_some(random, _known(sample) == region) for region in (CORE, OEDEMA)] + [_some(random, _brain(sample))]
+            [_some(random, _known(sample) == region) for region in regions] + [_some(random, _brain(sample))]
             for sample in samples
         ]
 

@@ -9,7 +9,6 @@ from brainmri.metrics import Interval
 from brainmri.progress import spoken
 from brainmri.results import caveats
 from brainmri.segmentation3d import measure
-from brainmri.segmentation3d.cases import REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """How well a network found core and oedema of patients that it never saw, and under which circumstances.
+    """How well a network found the regions of patients that it never saw, and under which circumstances.
 
     `found` has the figures of each case by its name, `patients` the patient of each in the same order. `weights` are
     those of the network that answers, without what only helped it to learn.
@@ -43,6 +42,11 @@ class Result:
     def regions(self) -> dict[str, dict[str, Any]]:
         """Means by region."""
         return measure.summary(list(self.found.values()), self.patients, self.seed)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The regions, without what they are together."""
+        return tuple(name for name in next(iter(self.found.values())) if name != measure.WHOLE)
 
     def dice(self, region: str) -> list[float]:
         """Dice of a region in each case."""
@@ -91,7 +95,7 @@ def table(results: Mapping[str, Result], against: str) -> list[dict[str, str]]:
     rows = []
     for name, result in results.items():
         row = {"": name}
-        for region in REGIONS:
+        for region in result.names:
             one = result.regions[region]
             row[f"{region}: Dice"] = f"{one['dice']:.3f} ({one['dice_low']:.3f} to {one['dice_high']:.3f})"
             row[f"{region}: 95 % Hausdorff"] = f"{one['hausdorff_95_median']:.1f} mm"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from brainmri.segmentation3d.cases import CORE, OEDEMA, read_scan
+from brainmri.segmentation3d.cases import read_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,8 +34,9 @@ class Sample:
     """A case as a network takes it: images (4, x, y, z) of `spacing` mm, x to the right, y to the front, z up.
 
     Images are kept in half precision, so that a thousand cases fit into memory; their noise is far above its steps.
-    `labels` (x, y, z) are 0, CORE and OEDEMA, None without a mask. `size` is the voxels of the case's own files, which
-    `back` needs; `orientation` says which of their axes is which, `corner` where in them the first voxel lies.
+    `labels` (x, y, z) are 0 and the regions' numbers, None without a mask. `size` is the voxels of the case's own
+    files, which `back` needs; `orientation` says which of their axes is which, `corner` where in them the first voxel
+    lies.
     """
 
     case: Case
@@ -113,11 +114,10 @@ def normalise(image: Array) -> Array:
 
 
 def _labels(mask: Labels, blur: NDArray[np.float64], places: Sequence[NDArray[np.float64]]) -> Labels:
-    """Labels on another grid: of each voxel the region that fills most of it, if that is half at least."""
-    shares = [_interpolated(_smooth((mask == region).astype(np.float32), blur), places) for region in (CORE, OEDEMA)]
-    core, oedema = shares
-    tumour = core + oedema >= 0.5
-    return np.where(tumour, np.where(core >= oedema, CORE, OEDEMA), 0).astype(np.uint8)
+    """Labels on another grid: of each voxel the region that fills most of it, if all of them fill half at least."""
+    regions = range(1, max(int(mask.max()), 1) + 1)
+    shares = np.stack([_interpolated(_smooth((mask == one).astype(np.float32), blur), places) for one in regions])
+    return np.where(shares.sum(axis=0) >= 0.5, 1 + shares.argmax(axis=0), 0).astype(np.uint8)
 
 
 def _box(inside: NDArray[np.bool_], margin: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from brainmri.preflight import Need
+    from brainmri.segmentation3d.cases import Target
     from brainmri.segmentation3d.training import Plan
 
 STEP = 16  # by which the edge of a patch is made smaller
@@ -26,6 +27,7 @@ class Size:
 
     `levels` are those of the U-Net, `blocks` the residual blocks on each level of the one with an autoencoder. `rate`
     is the learning rate, `folds` into how many the patients are divided, `checked` how many cases the curve is of.
+    `channels` and `classes` follow from what is looked for in which images.
     """
 
     spacing: float
@@ -43,6 +45,8 @@ class Size:
     checked: int = 3
     deep_supervision: bool = False
     weight_decay: float = 1e-5
+    channels: int = networks.CHANNELS
+    classes: int = networks.CLASSES
 
 
 SIZES = {
@@ -71,9 +75,20 @@ def named(name: str) -> Size:
 
 def segmenter(family: str, size: Size) -> nn.Module:
     """A new network of a family. Seed PyTorch before."""
+    seen = {"channels": size.channels, "classes": size.classes}
     if family == "vae":
-        return networks.VaeUNet(size.edge, size.filters, tuple(size.blocks))
-    return networks.unet(size.filters, size.levels, deep_supervision=size.deep_supervision and family != "gan")
+        return networks.VaeUNet(size.edge, size.filters, tuple(size.blocks), **seen)
+    return networks.unet(size.filters, size.levels, deep_supervision=size.deep_supervision and family != "gan", **seen)
+
+
+def critic(size: Size) -> networks.Critic:
+    """A new critic of a GAN."""
+    return networks.Critic(size.critic, channels=size.channels, classes=size.classes)
+
+
+def made_for(size: Size, target: Target) -> Size:
+    """The size for what is looked for in which images."""
+    return replace(size, channels=len(target.modalities), classes=1 + len(target.regions))
 
 
 def answering(network: nn.Module, size: Size) -> nn.Module:
@@ -91,7 +106,7 @@ def learner(family: str, size: Size, loss: str, seed: int) -> Supervised | Adver
     torch.manual_seed(seed)
     network = segmenter(family, size)
     if family == "gan":
-        return Adversarial(network, networks.Critic(size.critic), loss, rate=size.rate, weight_decay=size.weight_decay)
+        return Adversarial(network, critic(size), loss, rate=size.rate, weight_decay=size.weight_decay)
     return Supervised(network, loss, rate=size.rate, weight_decay=size.weight_decay)
 
 
@@ -99,20 +114,18 @@ def plan(size: Size, seed: int) -> Plan:
     """How long a network of this size is trained: the same for every family."""
     from brainmri.segmentation3d.training import Plan
 
-    return Plan(size.epochs, size.steps, size.batch, seed)
+    return Plan(size.epochs, size.steps, size.batch, seed, size.classes)
 
 
 def need(family: str, size: Size) -> Need:
     """Memory that a training step takes on a GPU. The critic of a GAN sees the MRI once more, and the mask."""
-    shape = (size.batch, networks.CHANNELS, *(size.edge,) * 3)
+    shape = (size.batch, size.channels, *(size.edge,) * 3)
     taken = preflight.need(segmenter(family, size), shape)
     if family != "gan":
         return taken
-    with_mask = (size.batch, networks.CHANNELS + networks.CLASSES, *(size.edge,) * 3)
-    critic = preflight.need(networks.Critic(size.critic).patches, with_mask)
-    return replace(
-        taken, weights=taken.weights + critic.weights, activations=taken.activations + 3 * critic.activations
-    )
+    with_mask = (size.batch, size.channels + size.classes, *(size.edge,) * 3)
+    judge = preflight.need(critic(size).patches, with_mask)
+    return replace(taken, weights=taken.weights + judge.weights, activations=taken.activations + 3 * judge.activations)
 
 
 def for_this_session(family: str, name: str) -> tuple[Size, str]:

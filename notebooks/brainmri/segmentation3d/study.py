@@ -21,7 +21,7 @@ from brainmri import __version__, data, stored
 from brainmri.runs import HOME, Run, open_run
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training
-from brainmri.segmentation3d.cases import Cohort, read_cohort, read_scan
+from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Patches
 from brainmri.segmentation3d.report import Result
@@ -52,6 +52,12 @@ class Trained:
     network: nn.Module
     card: Mapping[str, Any]
 
+    @property
+    def target(self) -> Target:
+        """What it looks for in which images."""
+        known = {name: tuple(names) for name, names in self.card.get("target", {}).items()}
+        return Target(**known)
+
     @classmethod
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
@@ -61,8 +67,17 @@ class Trained:
         return cls(network, card)
 
     def load(self, cohort: Cohort, on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
-        """Cases as the network takes them."""
+        """Cases as the network takes them. Raises DataError for a cohort that is about something else."""
+        self.refuse_other(cohort)
         return samples.load(cohort.cases, float(self.card["size"]["spacing"]), on_progress)
+
+    def refuse_other(self, cohort: Cohort) -> None:
+        """Raise DataError for a cohort of other images or regions than the network learnt from."""
+        if cohort.target != self.target:
+            raise data.DataError(
+                f"The network looks for {', '.join(self.target.regions)} in {', '.join(self.target.modalities)}; "
+                f"{cohort.root} is about {', '.join(cohort.target.regions)} in {', '.join(cohort.target.modalities)}."
+            )
 
     def answer(self, sample: Sample) -> Answer:
         """Probabilities on the network's grid, the mean over all ways of mirroring, and their spread."""
@@ -84,7 +99,7 @@ class Trained:
         truth = read_scan(sample.case)
         if truth.mask is None:
             raise data.DataError(f"{sample.case.name} has no mask to be held against.")
-        return measure.held_against(self.labels(sample, answer), truth.mask, truth.spacing)
+        return measure.held_against(self.labels(sample, answer), truth.mask, truth.spacing, self.target.regions)
 
 
 @dataclass
@@ -102,7 +117,7 @@ class Study:
 
     def __post_init__(self) -> None:
         self.loss = self.loss or DEFAULT_LOSS[self.family]
-        self.numbers = self.size or sizes.named(self.size_name)
+        self.numbers = sizes.made_for(self.size or sizes.named(self.size_name), self.cohort.target)
 
     @classmethod
     def open(cls, cohort: Cohort, family: str, size_name: str, **options: Any) -> Study:
@@ -124,6 +139,7 @@ class Study:
             "name": f"{self.family}-{self.size_name}-{data_name}",
             "task": self.family,
             "size": asdict(self.numbers),
+            "target": asdict(self.cohort.target),
             "seed": self.seed,
             "loss": self.loss,
             "data": fingerprint(self.cohort),
@@ -170,7 +186,8 @@ class Study:
             answers.append(measure.labelled(found.probability))
         bar(len(chosen_by), len(chosen_by))
         truths = [sample.labels for sample in chosen_by if sample.labels is not None]
-        smallest = measure.smallest_worth_keeping(answers, truths, self.numbers.spacing**3 / 1000)
+        regions = len(self.cohort.target.regions)
+        smallest = measure.smallest_worth_keeping(answers, truths, self.numbers.spacing**3 / 1000, regions)
         learnt_from = [loaded[index].digest for part in (division.train, division.validation) for index in part]
         card = {
             **self.settings,
@@ -231,11 +248,11 @@ def family_name(family: str, loss: str) -> str:
 
 
 def plain_dice(network: nn.Module, sample: Sample, size: Size) -> float:
-    """Mean Dice of both regions on the network's own grid, asked once; for the learning curve."""
+    """Mean Dice of all regions on the network's own grid, asked once; for the learning curve."""
     if sample.labels is None:
         raise ValueError(f"{sample.case.name} has no mask")
     found = inference.answer(network, sample.images, size.edge, inference.PLAIN)
-    return measure.mean_dice(measure.labelled(found.probability), sample.labels)
+    return measure.mean_dice(measure.labelled(found.probability), sample.labels, size.classes - 1)
 
 
 def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bars: Bars | None = None) -> Cohort:
@@ -260,7 +277,7 @@ def _of_site(site: Path) -> Cohort | None:
             found = read_cohort(folder).masked
         except (data.DataError, OSError):  # other data, which a site may well have
             continue
-        if len(set(found.patients)) >= 3:
+        if len(set(found.patients)) >= 3 and found.target == Target():
             return found
     return None
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from brainmri import fit
+from brainmri.segmentation3d.networks import CLASSES
 from brainmri.segmentation3d.objectives import one_hot
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ SEED_STRIDE = 1_000_003
 
 @dataclass(frozen=True)
 class Plan:
-    """How long is trained: `epochs` of `steps` batches of `batch` patches each."""
+    """How long is trained: `epochs` of `steps` batches of `batch` patches each, whose voxels are one of `classes`."""
 
     epochs: int
     steps: int
     batch: int
     seed: int = 0
+    classes: int = CLASSES
 
 
 class Training:
@@ -73,7 +75,7 @@ class Training:
                 self._set_rates((1 - step / total) ** POWER)
                 images, labels = patches.batch(step, plan.batch, self.device)
                 images = images.contiguous(memory_format=torch.channels_last_3d)
-                noted.append(self.family.learn(images, one_hot(labels), self._mixed))
+                noted.append(self.family.learn(images, one_hot(labels, plan.classes), self._mixed))
             means = {name: float(torch.stack([one[name] for one in noted]).mean()) for name in noted[0]}
             if not all(np.isfinite(list(means.values()))):
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")

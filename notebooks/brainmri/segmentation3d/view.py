@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from brainmri.segmentation3d.cases import CORE, MODALITIES, OEDEMA, REGIONS
+from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
 from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Place = tuple[int, int, int]
 
 PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
-COLOURS = {CORE: ORANGE, OEDEMA: BLUE}
+COLOURS = {CORE: ORANGE, OEDEMA: BLUE, 3: GREEN, 4: "#cc79a7", 5: "#f0e442", 6: "#56b4e9"}  # of regions, by number
 FAMILY_COLOURS = (BLUE, GREEN, ORANGE, "#cc79a7", GREY)
 NAMES = {"t1": "T1", "t1ce": "T1 after contrast", "t2": "T2", "flair": "FLAIR"}
 
@@ -48,27 +48,34 @@ def middle(labels: NDArray[np.uint8]) -> Place:
     return tuple(int(count.argmax()) for count in counts)  # type: ignore[return-value]
 
 
-def modalities(sample: Sample, source: Source, *, title: str = "") -> Figure:
-    """The four modalities of a case in an axial plane through its tumour, and its mask over the last."""
+def modalities(sample: Sample, source: Source, *, title: str = "", regions: Sequence[str] = REGIONS) -> Figure:
+    """The modalities of a case in an axial plane through most of its mask, and its mask over the last."""
     at = middle(_labels(sample))
+    count = len(sample.images)
     with rc_context(STYLE):
-        figure, axes = plt.subplots(1, 5, figsize=(11, 3.1))
-        for axis, image, name in zip(axes, sample.images, MODALITIES, strict=False):
+        figure, axes = plt.subplots(1, count + 1, figsize=(2.2 * (count + 1), 3.1))
+        for axis, image, name in zip(axes, sample.images, sample.case.images, strict=False):
             _show(axis, image, at, "axial")
-            axis.set_title(NAMES[name], fontsize=9, loc="center")
-        _show(axes[4], sample.images[-1], at, "axial")
-        _cover(axes[4], _labels(sample), at, "axial")
-        axes[4].set_title("its mask", fontsize=9, loc="center")
-        _legend(axes[4])
+            axis.set_title(NAMES.get(name, name), fontsize=9, loc="center")
+        _show(axes[-1], sample.images[-1], at, "axial")
+        _cover(axes[-1], _labels(sample), at, "axial")
+        axes[-1].set_title("its mask", fontsize=9, loc="center")
+        _legend(axes[-1], regions)
         return finished(figure, source, title)
 
 
 def planes(
-    sample: Sample, rows: Mapping[str, NDArray[Any]], source: Source, *, modality: str = "flair", title: str = ""
+    sample: Sample,
+    rows: Mapping[str, NDArray[Any]],
+    source: Source,
+    *,
+    modality: str = "flair",
+    title: str = "",
+    regions: Sequence[str] = REGIONS,
 ) -> Figure:
     """A row for each entry, in three planes: labels (integers) as colours, other values as heat, over one modality."""
     at = middle(_labels(sample) if sample.labels is not None else next(iter(rows.values())))
-    image = sample.images[MODALITIES.index(modality)]
+    image = sample.images[tuple(sample.case.images).index(modality)]
     with rc_context(STYLE):
         figure, axes = plt.subplots(len(rows), 3, figsize=(8.4, 2.75 * len(rows) + 0.9), squeeze=False)
         for line, (name, values) in zip(axes, rows.items(), strict=True):
@@ -77,7 +84,7 @@ def planes(
                 (_cover if np.issubdtype(values.dtype, np.integer) else _heat)(axis, values, at, plane)
                 axis.set_title(f"{name}, {plane}", fontsize=9, loc="center")
         if any(np.issubdtype(values.dtype, np.integer) for values in rows.values()):
-            _legend(axes[0, 2])
+            _legend(axes[0, 2], regions)
         return finished(figure, source, title)
 
 
@@ -128,8 +135,9 @@ def curves(
 def families(results: Mapping[str, Result], source: Source) -> Figure:
     """Dice of each case as a dot, by region and way of training, with the mean and its interval."""
     with rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(REGIONS), figsize=(4.6 * len(REGIONS), 3.9), sharey=True)
-        for axis, region in zip(axes, REGIONS, strict=True):
+        names = next(iter(results.values())).names
+        figure, axes = plt.subplots(1, len(names), figsize=(4.6 * len(names), 3.9), sharey=True, squeeze=False)
+        for axis, region in zip(axes.flat, names, strict=True):
             for place, (result, colour) in enumerate(zip(results.values(), cycle(FAMILY_COLOURS), strict=False)):
                 values, summed = result.dice(region), result.regions[region]
                 spread = place + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else [place]
@@ -139,7 +147,7 @@ def families(results: Mapping[str, Result], source: Source) -> Figure:
             axis.set_xticks(range(len(results)), list(results), rotation=18, fontsize=8)
             axis.set(ylim=(-0.03, 1.03), title=region.capitalize())
             axis.grid(axis="y", color="#dddddd")
-        axes[0].set_ylabel("Dice")
+        axes[0, 0].set_ylabel("Dice")
         return finished(figure, source, "A dot a case; the bar is the mean with its 95 % interval")
 
 
@@ -188,6 +196,7 @@ def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: str) -> Non
     axis.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=np.sqrt(cut), interpolation="nearest")
 
 
-def _legend(axis: Axes) -> None:
-    patches = [Patch(color=COLOURS[number], label=name) for number, name in enumerate(REGIONS, start=1)]
+def _legend(axis: Axes, regions: Sequence[str]) -> None:
+    shown = zip(regions, COLOURS.values(), strict=False)
+    patches = [Patch(color=colour, label=name) for name, colour in shown]
     axis.legend(handles=patches, fontsize=7, loc="lower right")

@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from brainmri.data import DataError
-from brainmri.segmentation3d.cases import CORE, OEDEMA, read_cohort, read_scan
+from brainmri.segmentation3d.cases import CORE, OEDEMA, Target, read_cohort, read_scan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,10 +83,35 @@ def test_the_decathlon_says_itself_what_its_numbers_mean(tmp_path: Path) -> None
     assert scan.mask.flat[:4].tolist() == [OEDEMA, CORE, CORE, 0]
 
 
-def test_a_decathlon_task_of_other_images_is_refused(tmp_path: Path) -> None:
-    decathlon(tmp_path, labels(1), modality={"0": "CT"})
-    with pytest.raises(DataError, match=r"names no t1 and no t1ce and no t2 and no flair; modalities found: ct"):
-        read_cohort(tmp_path)
+def other_task(root: Path, values: np.ndarray, mask: np.ndarray, **more: object) -> Path:
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    described = {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"}, **more}
+    (root / "dataset.json").write_text(json.dumps(described))
+    nibabel.save(volume(values), root / "imagesTr/liver_1.nii.gz")
+    nibabel.save(volume(mask), root / "labelsTr/liver_1.nii.gz")
+    return root
+
+
+def test_another_task_of_the_decathlon_is_taken_as_it_describes_itself(tmp_path: Path) -> None:
+    values = np.arange(-1024, -1024 + np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
+    cohort = read_cohort(other_task(tmp_path / "a", values, labels(1, 2), outside=-1024))
+    assert cohort.target == Target(("CT",), ("liver", "cancer"))
+    assert cohort.layout == "Medical Segmentation Decathlon: 1 = liver, 2 = cancer"
+    scan = read_scan(cohort.cases[0])
+    assert np.array_equal(scan.images[0], values + 1024), "what is no patient is 0"
+    assert scan.mask is not None
+    assert scan.mask.flat[:3].tolist() == [1, 2, 0]
+    together = other_task(tmp_path / "b", values, labels(1, 2), regions={"liver": [1, 2]})
+    cohort = read_cohort(together)
+    assert cohort.target.regions == ("liver",)
+    assert read_scan(cohort.cases[0]).mask.flat[:3].tolist() == [1, 1, 0]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("regions", [{"liver": [1], "all": [1, 2]}, {"whole": [1]}, {"liver": "1"}, [1]])
+def test_regions_that_cannot_be_told_apart_are_refused(tmp_path: Path, regions: object) -> None:
+    with pytest.raises(DataError, match=r"dataset.json cannot be used"):
+        read_cohort(other_task(tmp_path, np.ones(SHAPE, dtype=np.float32), labels(1), regions=regions))
 
 
 def test_a_missing_modality_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Another region than the brain, from a cohort to masks in ml: the same commands, and nothing is mixed up."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from brainmri.cli import main
+from brainmri.segmentation3d import abdomen, cohort, networks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("family", ["unet", "vae"])
+def test_a_network_takes_as_many_images_and_tells_as_many_regions_as_it_is_told(family: str) -> None:
+    shape = {"channels": 1, "classes": 4}
+    model = networks.unet(4, 3, **shape) if family == "unet" else networks.VaeUNet(16, 4, (1, 1, 1), **shape)
+    plain = model.without_autoencoder() if isinstance(model, networks.VaeUNet) else model
+    assert plain.eval()(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 4, 16, 16, 16)
+
+
+def test_organs_are_learnt_and_found_by_the_same_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run, out = (tmp_path / name for name in ("data", "run", "out"))
+    abdomen.make(data, cases=3, spacing=8.0)
+    assert main(["train", "gan", "--data", str(data), "--out", str(run), "--size", "smoke"]) == 0
+    assert "Liver: Dice" in capsys.readouterr().out
+    assert main(["predict", str(run), "--input", str(data), "--out", str(out)]) == 0
+    (row, *others) = csv.DictReader((out / "predictions.csv").read_text().splitlines())
+    assert len(others) == 2
+    assert list(row) == ["case", "liver_ml", "spleen_ml", "kidneys_ml", "uncertain_ml", "mask"]
+    found = nibabel.load(out / row["mask"])
+    assert set(np.unique(found.get_fdata())) <= {0, 1, 2, 3}
+    assert b"1 liver, 2 spleen, 3 kidneys" in found.header["descrip"].tobytes()
+    brains = tmp_path / "brains"
+    cohort.make(brains, cases=1, spacing=8.0)
+    capsys.readouterr()
+    assert main(["predict", str(run), "--input", str(brains), "--out", str(tmp_path / "none")]) == 2
+    assert "looks for liver, spleen, kidneys in CT" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
