@@ -65,18 +65,21 @@ PREDICTED = {1: "core", 2: "oedema"}  # labels of the masks that `brainmri predi
 
 @dataclass(frozen=True)
 class Network:
-    """What drew a mask, as both objects name it."""
+    """What drew a mask, as both objects name it. `regions` are what its labels 1, 2, ... mean."""
 
     name: str
     version: str
     learnt_from: str
+    regions: tuple[str, ...] = tuple(PREDICTED.values())
 
     @classmethod
     def of_run(cls, run: Path) -> Network:
         """From the card of a network that `brainmri train` stored. Raises DataError where there is none."""
         try:
             card = json.loads((run / "model.json").read_text(encoding="utf-8"))
-            return cls(f"{MODEL} {card['task']}, size {card['size_name']}", card["version"], card["data_name"])
+            regions = tuple(card.get("target", {}).get("regions", PREDICTED.values()))
+            name = f"{MODEL} {card['task']}, size {card['size_name']}"
+            return cls(name, card["version"], card["data_name"], regions)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{run} holds no network in 3D. Give the folder that `brainmri train` wrote.") from error
 

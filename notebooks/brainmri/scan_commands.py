@@ -57,7 +57,7 @@ def add_to(commands: Any) -> None:
     out.add_argument("--series", type=Path, required=True, metavar="DIR", help="DICOM files that it was drawn on")
     out.add_argument("--number", type=int, help="of the series, where there are several in DIR")
     out.add_argument("--run", dest="run_folder", type=Path, metavar="RUN", help="whose network drew it; else a person")
-    out.add_argument("--label", nargs="+", metavar="N=NAME", help="what its labels mean (with --run: 1=core 2=oedema)")
+    out.add_argument("--label", nargs="+", metavar="N=NAME", help="what its labels mean (with --run, as learnt)")
     out.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make; it must not exist")
     out.set_defaults(run=dicom_seg_)
 
@@ -145,8 +145,9 @@ def dicom_seg_(options: argparse.Namespace) -> int:
     volume.read_mask(options.mask, scan)  # which looks whether it lies there
     labels = dicom_out.as_labels(volume.read(options.mask).values)
     network = dicom_out.Network.of_run(options.run_folder) if options.run_folder else None
-    meanings = {_whole(label, name): name for label, name in _pairs(options.label or (), "1=core")}
-    found = dicom_out.write(labels, one, options.out, meanings or (dicom_out.PREDICTED if network else {}), network)
+    told = {_whole(label, name): name for label, name in _pairs(options.label or (), "1=core")}
+    meanings = told or (dict(enumerate(network.regions, start=1)) if network else {})
+    found = dicom_out.write(labels, one, options.out, meanings, network)
     print(f"{options.out}: {dicom_out.SEGMENTATION} and {dicom_out.REPORT} about {one}.")
     print("Read again, they agree with the mask.")
     print("\n".join([*(f"  {name}: {ml:.2f} ml" for name, ml in found.ml.items()), followup.WARNING]))

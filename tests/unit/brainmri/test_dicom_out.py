@@ -12,7 +12,7 @@ import pytest
 from brainmri import cli, deidentify, dicom, dicom_case, dicom_out, dicom_phantom, preprocess, volume
 from brainmri.data import DataError
 from brainmri.segmentation3d import cohort
-from brainmri.segmentation3d.cases import read_scan
+from brainmri.segmentation3d.cases import read_cohort, read_scan
 from brainmri.volume import Volume, on_grid_of
 from scipy import ndimage
 
@@ -79,7 +79,7 @@ def test_four_series_become_a_case_on_one_grid_in_which_the_tumour_is_where_it_w
     target = tmp_path / "anna"
     assert cli.main(["convert", "dicom", "--from", str(clean), "--to", str(target), "--case", *CASE]) == 0
     assert "SYNTHETIC DATA" in capsys.readouterr().out
-    (case,) = dicom_case.read_cohort(target)
+    (case,) = read_cohort(target)
     assert (case.name, case.mask) == ("anna", None)
     scan = read_scan(case)
     grid = dicom.read(dicom_case.numbered(dicom.series(clean), dicom_phantom.NUMBERS["t1ce"]))
@@ -179,6 +179,7 @@ def test_what_was_written_is_read_again_with_the_network_that_drew_it(
     card = {"task": "vae", "size_name": "full", "version": "0.1.0", "data_name": "Data: ours"}
     (tmp_path / "model.json").write_text(json.dumps(card))
     network = dicom_out.Network.of_run(tmp_path)
+    assert network.regions == ("core", "oedema")
     written = dicom_out.write(labels, one, tmp_path / "out", {2: "oedema", 1: "core"}, network)
     found = dicom_out.read(tmp_path / "out", one)
     assert found.ml == written.ml
@@ -215,6 +216,13 @@ def cut(path: Path, mask: Path) -> None:
     volume.write(Volume(found.values[..., ::2], found.affine), mask, mask=True)
 
 
+def organs(_: Path, mask: Path) -> None:
+    """The card of a network that learnt something else."""
+    card = {"task": "gan", "size_name": "full", "version": "0.1.0", "data_name": "Data: ours"}
+    (mask.parent / "organs").mkdir()
+    (mask.parent / "organs/model.json").write_text(json.dumps({**card, "target": {"regions": ["liver", "spleen"]}}))
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "words"),
     [
@@ -225,6 +233,7 @@ def cut(path: Path, mask: Path) -> None:
         (None, ["--label", "1=core", "2=core"], "no two of them may have the same meaning"),
         (None, ["--label", "1", "2"], "give pairs such as 1=core"),
         (None, ["--run", "nowhere"], "holds no network in 3D"),
+        (organs, ["--run", "organs"], "There is no region liver, spleen; there are core"),
         (lambda path, _: sorted((path / "series-002").iterdir())[5].unlink(), DRAWN, "1 slice is missing"),
         (lambda path, _: shutil.rmtree(path / "series-002"), DRAWN, "There is no series 3"),
     ],
@@ -238,6 +247,7 @@ def test_what_cannot_be_written_is_said_and_nothing_is_left(
         series = shutil.copytree(clean, tmp_path / "clean")
         change(series, mask)
     out = tmp_path / "out"
+    arguments = [str(tmp_path / text) if text in {"nowhere", "organs"} else text for text in arguments]
     command = ["dicom-seg", str(mask), "--series", str(series), "--number", "3", "--out", str(out), *arguments]
     assert cli.main(command) == 2
     assert words in capsys.readouterr().err
