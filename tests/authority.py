@@ -68,7 +68,7 @@ def running(folder: Path, address: str, http_port: int, https_port: int) -> Iter
     name_server = [
         programs / "pebble-challtestsrv",
         *off,
-        f"-dns01=127.0.0.1:{names_port}",
+        f"-dnsserver=127.0.0.1:{names_port}",
         f"-management=127.0.0.1:{_free_port()}",
         "-defaultIPv6=",
         "-defaultIPv4=127.0.0.1",
@@ -77,19 +77,20 @@ def running(folder: Path, address: str, http_port: int, https_port: int) -> Iter
     environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
     with (
         (folder / "authority.log").open("wb") as log,
-        _ended(subprocess.Popen(name_server, stdout=log, stderr=log)),
+        _ended(subprocess.Popen(name_server, stdout=log, stderr=log)) as resolver,
         _ended(subprocess.Popen(pebble, env=environment, stdout=log, stderr=log)),
     ):
         found = Authority(f"https://{address}:{clients}/dir", certificate, f"https://127.0.0.1:{management}")
         wait_until(lambda: _answers(found), "the authority answers")
+        assert resolver.poll() is None, (folder / "authority.log").read_text()
         yield found
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """End a program with the context."""
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(timeout=20)
