@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from brainmri.cli import main
-from brainmri.segmentation3d import abdomen, cohort, networks
+from brainmri.segmentation3d import abdomen, cohort, networks, patches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +24,17 @@ def test_a_network_takes_as_many_images_and_tells_as_many_regions_as_it_is_told(
     assert plain.eval()(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 4, 16, 16, 16)
 
 
+def test_right_stays_right_where_a_mirror_shows_no_patient() -> None:
+    images = torch.zeros(16, 1, 16, 16, 16)
+    images[:, :, 12:] = 1.0  # what is on the right
+    labels = images[:, 0].byte()
+    for mirror in (True, False):
+        random = torch.Generator().manual_seed(0)
+        _, moved = patches.changed(images, labels, random, patches.Change(mirror=mirror))
+        right = moved[:, 8:].float().mean(dim=(1, 2, 3)) > moved[:, :8].float().mean(dim=(1, 2, 3))
+        assert bool(right.all()) != mirror
+
+
 def test_organs_are_learnt_and_found_by_the_same_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run, out = (tmp_path / name for name in ("data", "run", "out"))
     abdomen.make(data, cases=3, spacing=8.0)
@@ -33,6 +44,7 @@ def test_organs_are_learnt_and_found_by_the_same_commands(tmp_path: Path, capsys
     (row, *others) = csv.DictReader((out / "predictions.csv").read_text().splitlines())
     assert len(others) == 2
     assert list(row) == ["case", "liver_ml", "spleen_ml", "kidneys_ml", "uncertain_ml", "mask"]
+    assert row["uncertain_ml"] == "", "asked in one way, as the liver is on one side"
     found = nibabel.load(out / row["mask"])
     assert set(np.unique(found.get_fdata())) <= {0, 1, 2, 3}
     assert b"1 liver, 2 spleen, 3 kidneys" in found.header["descrip"].tobytes()

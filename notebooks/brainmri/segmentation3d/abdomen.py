@@ -81,7 +81,9 @@ def make(
 def described() -> dict[str, object]:
     """What dataset.json says: the one place where it is told what is looked for in which images."""
     labels = {"0": "background", **{str(number): name for number, name in enumerate(REGIONS, start=1)}}
-    return {"name": f"{STAMP} abdomen", "modality": {"0": "CT"}, "labels": labels, "outside": OUTSIDE}
+    return {
+        "name": f"{STAMP} abdomen", "modality": {"0": "CT"}, "labels": labels, "outside": OUTSIDE, "mirror": False,
+    }  # fmt: skip
 
 
 def draw(number: int, *, spacing: float = 2.5, difficulty: float = 0.5, seed: int = 0) -> Drawn:

@@ -12,9 +12,10 @@ Decathlon          imagesTr/CASE.nii.gz (four volumes in one),  as dataset.json 
 Core is the necrotic and the enhancing part together, as in BraTS (Menze et al. 2015, doi 10.1109/TMI.2014.2377694).
 
 Any other task of the Decathlon, or a folder laid out like one, is taken as its dataset.json has it: every modality, and
-a region for every label but the background. Two keys that the Decathlon does not have may be added: `regions`, such as
-{"liver": [1, 2]}, where labels are to be put together, others being background; and `outside`, the grey value up to
-which nothing is patient (such as -300 in a CT of the abdomen), for 0 is taken to be that.
+a region for every label but the background. Keys that the Decathlon does not have may be added: `regions`, such as
+{"liver": [1, 2]}, where labels are to be put together, others being background; `outside`, the grey value up to which
+nothing is patient (such as -300 in a CT of the abdomen), for 0 is taken to be that; and `mirror`, false where right and
+left are not alike, so that a network must not learn from patients in a mirror.
 """
 
 from __future__ import annotations
@@ -62,10 +63,14 @@ DECATHLON = {  # how dataset.json names modalities and labels, in small letters 
 
 @dataclass(frozen=True)
 class Target:
-    """What is looked for in which images: their names in order, and the regions', which are 1, 2, ... in masks."""
+    """What is looked for in which images: their names in order, and the regions', which are 1, 2, ... in masks.
+
+    `mirror` says whether what is seen in a mirror could be a patient, too.
+    """
 
     modalities: tuple[str, ...] = MODALITIES
     regions: tuple[str, ...] = REGIONS
+    mirror: bool = True
 
 
 @dataclass(frozen=True)
@@ -259,7 +264,10 @@ def _other(described: Any, channels: dict[int, str], named: dict[int, str]) -> T
     if "whole" in regions:
         raise ValueError("no region can be named whole, which is what all of them are together")
     images = {name: number for number, name in sorted(channels.items())}
-    return Target(tuple(images), tuple(regions)), images, labels
+    mirror = described.get("mirror", True)
+    if not isinstance(mirror, bool):
+        raise ValueError("mirror is true or false")
+    return Target(tuple(images), tuple(regions), mirror), images, labels
 
 
 def _plain(name: Any) -> str:

@@ -96,8 +96,9 @@ def predict(options: argparse.Namespace) -> int:
         _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
         voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
         volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
-        uncertain = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
-        rows.append((case.name, *(f"{volume:.2f}" for volume in (*volumes, uncertain)), name))
+        unsure = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
+        uncertain = f"{unsure:.2f}" if trained.target.mirror else ""  # asked once, nothing is known of it
+        rows.append((case.name, *(f"{volume:.2f}" for volume in volumes), uncertain, name))
         show(len(rows), len(cohort))
     columns = ("case", *(f"{region}_ml" for region in regions), "uncertain_ml", "mask")
     write_predictions(options.out, columns, rows, f"{len(rows)} masks and predictions.csv")
@@ -121,7 +122,8 @@ def portable(run: Path, folder: Path | None) -> export.Portable:
         threshold="none: the most probable label holds",
         smallest_ml=trained.card["smallest_ml"],
         asking=f"`brainmri predict` slides the window over the volume with an overlap of {OVERLAP}, weighs it by a "
-        "Gaussian, takes the mean over mirrored volumes, and leaves pieces below smallest_ml out.",
+        f"Gaussian{', takes the mean over mirrored volumes,' * trained.target.mirror} and leaves pieces below "
+        "smallest_ml out.",
     )
     if not folder and trained.target != Target():
         raise DataError("Only brains can be drawn to try a network on: name a folder of cases with --input.")

@@ -25,21 +25,22 @@ REMEMBERED = 4000  # voxels of a region, from which the middle of a patch is dra
 
 @dataclass(frozen=True)
 class Change:
-    """How much a patch is changed. Angles in degrees, the rest factors."""
+    """How much a patch is changed. Angles in degrees, the rest factors; `mirror` allows it to be seen in a mirror."""
 
     turn: float = 12.0
     scale: float = 0.12
     contrast: float = 0.15
     brightness: float = 0.15
     noise: float = 0.08
+    mirror: bool = True
 
 
 class Patches:
     """Cuts batches out of samples, which stay in memory."""
 
-    def __init__(self, samples: Sequence[Sample], edge: int, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], edge: int, seed: int, how: Change | None = None) -> None:
         random = np.random.default_rng(seed)
-        self._edge, self._seed = edge, seed
+        self._edge, self._seed, self._how = edge, seed, how
         self._images = [torch.from_numpy(sample.images.astype(np.float16, copy=False)) for sample in samples]
         self._labels = [torch.from_numpy(_known(sample)) for sample in samples]
         regions = range(1, max((int(_known(sample).max()) for sample in samples), default=0) + 1)
@@ -54,7 +55,7 @@ class Patches:
         cut = [self._patch(random) for _ in range(size)]
         images = torch.stack([image for image, _ in cut]).to(device).float()
         labels = torch.stack([label for _, label in cut]).to(device)
-        return changed(images, labels, torch.Generator(device).manual_seed(int(random.integers(2**62))))
+        return changed(images, labels, torch.Generator(device).manual_seed(int(random.integers(2**62))), self._how)
 
     def _patch(self, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         case = int(random.integers(len(self._images)))
@@ -79,7 +80,8 @@ def changed(
     def uniform(*shape: int) -> torch.Tensor:
         return 2 * torch.rand(shape, generator=random, device=images.device) - 1
 
-    matrix = torch.diag_embed((1 + how.scale * uniform(count, 3)) * torch.sign(uniform(count, 3)))
+    scale, side = 1 + how.scale * uniform(count, 3), torch.sign(uniform(count, 3))
+    matrix = torch.diag_embed(scale * side if how.mirror else scale)
     for axis in range(3):
         angle = uniform(count) * how.turn * pi / 180
         matrix = _turn(axis, angle) @ matrix

@@ -23,7 +23,7 @@ from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training
 from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
-from brainmri.segmentation3d.patches import Patches
+from brainmri.segmentation3d.patches import Change, Patches
 from brainmri.segmentation3d.report import Result
 from brainmri.splits import Split, split_patients
 from brainmri.study import hardware
@@ -55,8 +55,8 @@ class Trained:
     @property
     def target(self) -> Target:
         """What it looks for in which images."""
-        known = {name: tuple(names) for name, names in self.card.get("target", {}).items()}
-        return Target(**known)
+        known = self.card.get("target", {}).items()
+        return Target(**{name: tuple(value) if isinstance(value, list) else value for name, value in known})
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
@@ -80,8 +80,12 @@ class Trained:
             )
 
     def answer(self, sample: Sample) -> Answer:
-        """Probabilities on the network's grid, the mean over all ways of mirroring, and their spread."""
-        return inference.answer(self.network, sample.images, int(self.card["size"]["edge"]))
+        """Probabilities on the network's grid, the mean over all ways of mirroring, and their spread.
+
+        Where a mirror shows no patient there is one way, and no spread.
+        """
+        flips = inference.FLIPS if self.target.mirror else inference.PLAIN
+        return inference.answer(self.network, sample.images, int(self.card["size"]["edge"]), flips)
 
     def labels(self, sample: Sample, answer: Answer) -> Labels:
         """What is most probable in each voxel of the case's own files, small pieces left out."""
@@ -161,7 +165,8 @@ class Study:
         trained = training.Training(
             sizes.learner(self.family, numbers, self.loss, self.seed), sizes.plan(numbers, self.seed), run
         )
-        patches = Patches([loaded[index] for index in division.train], numbers.edge, self.seed)
+        how = Change(mirror=self.cohort.target.mirror)
+        patches = Patches([loaded[index] for index in division.train], numbers.edge, self.seed, how)
         checked = [loaded[index] for index in division.validation[: numbers.checked]]
 
         def check() -> dict[str, float]:

@@ -95,8 +95,8 @@ def other_task(root: Path, values: np.ndarray, mask: np.ndarray, **more: object)
 
 def test_another_task_of_the_decathlon_is_taken_as_it_describes_itself(tmp_path: Path) -> None:
     values = np.arange(-1024, -1024 + np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
-    cohort = read_cohort(other_task(tmp_path / "a", values, labels(1, 2), outside=-1024))
-    assert cohort.target == Target(("CT",), ("liver", "cancer"))
+    cohort = read_cohort(other_task(tmp_path / "a", values, labels(1, 2), outside=-1024, mirror=False))
+    assert cohort.target == Target(("CT",), ("liver", "cancer"), mirror=False)
     assert cohort.layout == "Medical Segmentation Decathlon: 1 = liver, 2 = cancer"
     scan = read_scan(cohort.cases[0])
     assert np.array_equal(scan.images[0], values + 1024), "what is no patient is 0"
