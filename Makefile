@@ -90,7 +90,7 @@ venv: .venv/finished ## Make .venv with all development tools and the three pack
 
 .PHONY: test test-tools lint format bench notebooks chart
 test: venv ## Run every test for which this machine has the parts; lists what was skipped, and why.
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 test-tools: venv ## Build the parts that tests need and a distribution lacks, into a cache.
 	@tests/tools/build.sh

@@ -9,10 +9,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.engine import rig
 from tests.fakes.driver.fake import FakeDriver, buildable
@@ -25,21 +26,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
-ORDER = (
-    "unit",
-    "stack",
-    "notebooks",
-    "networks",
-    "kube",
-    "engine",
-    "gpu",
-    "images",
-    "deploy",
-    "deployed",
-    "browser",
-    "chaos",
-    "distribution",
-)
+BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
+# There is one engine, and one deployment at a time on it: what needs them is one group, which one worker does while
+# others do the rest file by file.
+ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
+ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -49,7 +40,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("sciencebox")
 
-_skipped = pytest.StashKey[dict[str, int]]()
+_account = pytest.StashKey["Account"]()
 
 
 def stack_folder() -> Path:
@@ -60,29 +51,50 @@ def stack_folder() -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the account."""
-    config.stash[_skipped] = {}
+    config.stash[_account] = Account()
+    config.pluginmanager.register(config.stash[_account])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order by folder."""
-    folders = {name: place for place, name in enumerate(ORDER)}
-    items.sort(key=lambda item: folders.get(item.path.relative_to(ROOT / "tests").parts[0], len(ORDER)))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order by folder. Where there are several workers the engine's tests come first: the others fit beside them."""
+    order = BESIDE_THE_ENGINE + ON_THE_ENGINE
+    if hasattr(config, "workerinput"):
+        order = ON_THE_ENGINE + BESIDE_THE_ENGINE
+    folders = {name: place for place, name in enumerate(order)}
+    items.sort(key=lambda item: folders.get(item.path.relative_to(ROOT / "tests").parts[0], len(order)))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note why a test was skipped."""
-    report: pytest.TestReport = yield  # type: ignore[assignment]
-    if report.skipped and isinstance(report.longrepr, tuple):
-        reason = report.longrepr[2].removeprefix("Skipped: ")
-        found = item.config.stash[_skipped]
-        found[reason] = found.get(reason, 0) + 1
-    return report  # type: ignore[return-value]
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """What is of one group runs on one worker."""
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.split("::", maxsplit=1)[0].removeprefix("tests/"))
+
+    return Groups(config, log)
+
+
+def group(file: str) -> str:
+    """Which tests may not run side by side with those of `file`, a path below tests/."""
+    return "engine" if file.split("/", maxsplit=1)[0] in ON_THE_ENGINE or file in ALSO_ON_THE_ENGINE else file
+
+
+class Account:
+    """Counts why tests were skipped, from the reports, which come from wherever the tests ran."""
+
+    def __init__(self) -> None:
+        self.skipped: dict[str, int] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a report."""
+        if report.skipped and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            self.skipped[reason] = self.skipped.get(reason, 0) + 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what this machine lacks, and how to get it."""
-    skipped = config.stash[_skipped]
+    skipped = config.stash[_account].skipped
     if not skipped:
         return
     terminalreporter.section("Skipped, because this machine lacks something")
@@ -92,7 +104,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """In CI nothing may be skipped."""
-    if os.environ.get("CI") == "true" and session.config.stash[_skipped] and exitstatus == pytest.ExitCode.OK:
+    if os.environ.get("CI") == "true" and session.config.stash[_account].skipped and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -77,7 +77,7 @@ def test_a_session_without_a_gpu_sees_no_card(service: Service) -> None:
 def test_stopping_frees_the_card(service: Service) -> None:
     with service.session("maria", **ONE):
         assert service.holders()
-    assert not service.holders()
+    wait_until(lambda: not service.holders(), "the card is free")
 
 
 @pytest.mark.parametrize("how", ["kill", "remove"])
