@@ -115,3 +115,17 @@ def test_a_kernel_computes_in_a_session(run: Callable[..., tuple[int, str]], sta
     )
     assert status == 0, said
     assert said.splitlines()[-1].endswith("2")
+
+
+def test_a_user_makes_a_virtual_environment_in_a_session(run: Callable[..., tuple[int, str]], stack: Stack) -> None:
+    made = f". {stack.view}/pytorch/setup.sh && python -m venv /tmp/mine && /tmp/mine/bin/pip config list"
+    status, said = run(
+        *("session", ["sh", "-c", f"{made} && /tmp/mine/bin/pip --version"]),
+        volumes=bound(stack.folder, "ro"),
+        user=f"{USER}:{USER}",
+        tmpfs={"/tmp": "mode=1777,exec"},
+        environment={"HOME": "/tmp"},
+    )
+    assert status == 0, said
+    assert "from /tmp/mine/" in said.splitlines()[-1]
+    assert "prefix" not in said, "what it installs goes into itself"

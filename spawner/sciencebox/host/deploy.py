@@ -169,8 +169,8 @@ class Deployment:
         if not (self.checkout / "images/cvmfs/Dockerfile").exists():
             return "left out; this checkout has no builder"
         passed = {name: value for name, value in self.network.items() if name in PASSED_TO_STACK}
-        # Another deployment may share the folder by a link.
-        in_use = bool(self.client.api.containers(filters={"label": "sciencebox.deployment"}))
+        # Others, of whose sessions this engine knows nothing, may share a folder that is a link.
+        in_use = self._repository().is_symlink() or bool(self.sessions())
         wanted = stack.arguments(self.settings, self._repository(), self.variant(), passed, in_use=in_use)
         return stack.run(self.client, wanted, screen, "The software stack could not be built")
 
