@@ -31,6 +31,8 @@ BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
 # others do the rest file by file.
 ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
 ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
+# Pages alone, of the real hub with pretended sessions.
+NOT_ON_THE_ENGINE = tuple(f"browser/test_{page}.py" for page in ("form_page", "gpus_page", "look", "queue_page"))
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -76,7 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def group(file: str) -> str:
     """Which tests may not run side by side with those of `file`, a path below tests/."""
-    return "engine" if file.split("/", maxsplit=1)[0] in ON_THE_ENGINE or file in ALSO_ON_THE_ENGINE else file
+    with_engine = file.split("/", maxsplit=1)[0] in ON_THE_ENGINE and file not in NOT_ON_THE_ENGINE
+    return "engine" if with_engine or file in ALSO_ON_THE_ENGINE else file
 
 
 class Account:

@@ -91,7 +91,7 @@ def test_a_container_ended_by_hand_frees_its_card(service: Service, how: str) ->
         wait_until(lambda: not service.holders(), "the card is free")
         with service.session("jonas", gpu="any", gpu_count=2):
             assert len(service.holders()) == 2
-        wait_until(lambda: not maria.session(), "the hub has seen that the session ended", seconds=90)
+        wait_until(lambda: not maria.session(), "the hub was told that the session ended", seconds=20)
 
 
 def test_a_killed_hub_comes_back_knowing_who_holds_what(service: Service) -> None:

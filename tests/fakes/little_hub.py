@@ -222,6 +222,7 @@ class PretendDesk(Leasing):
         self.changed = Signal()
         self.idle = IdleWatch(IdleRule(None, 0.05))
         self.watchers.clear()
+        self.watched: dict[str, Any] = {}
         self.engine = Engine()  # for its threads: nobody asks it anything
         self.room = WaitingRoom(self._broker, lambda _: None, time.time, grace_s=60, show_names=True)
 

@@ -38,7 +38,7 @@ from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Health, Inventory
@@ -102,6 +102,9 @@ class Desk(Leasing):
         self._looking = asyncio.Lock()
         self._looking_at_driver = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self.watched: dict[str, Callable[[], Awaitable[None]]] = {}
+        """By the name of its container, who wants to be told that a session has ended by itself."""
+        self._telling: set[asyncio.Task[None]] = set()
 
     @classmethod
     def from_environment(cls, settings: Settings, state: Path, environment: Mapping[str, str]) -> Desk:
@@ -189,11 +192,21 @@ class Desk(Leasing):
         while True:
             await self._remove(await self.refresh_ledger())
             try:
-                async for _ in self.engine.endings():
+                async for container in self.engine.endings():
                     await self._remove(await self.refresh_ledger())
+                    telling = asyncio.create_task(self._tell_of_the_end(container))
+                    self._telling.add(telling)
+                    telling.add_done_callback(self._telling.discard)
             except UNREADABLE as error:
                 log.warning("The engine cannot be followed: %s", error)
             await asyncio.sleep(RETRY_S if self._engine_fault else 0)
+
+    async def _tell_of_the_end(self, container: str) -> None:
+        try:
+            if tell := self.watched.get(container):
+                await tell()
+        except UNREADABLE as error:
+            log.warning("That %s has ended is told at the next poll: %s", container, error)
 
     async def _follow_driver(self) -> None:
         while True:

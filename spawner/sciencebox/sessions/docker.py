@@ -182,6 +182,20 @@ class GPUDockerSpawner(DockerSpawner):
         """
         return await super().poll() if self.object_id else 0
 
+    def start_polling(self) -> None:
+        """Beside the polls, which are half a minute apart, hear of the end of a container with GPUs when it comes."""
+        super().start_polling()
+        self.desk.watched[self.container_name] = self._ended
+
+    def stop_polling(self) -> None:
+        """Hear of it no more: it is being stopped, or it was told."""
+        self.desk.watched.pop(self.container_name, None)
+        super().stop_polling()
+
+    async def _ended(self) -> None:
+        if not self.pending:  # else the hub is not ready to be told, and would never be again
+            await self.poll_and_notify()
+
     async def stop(self, now: bool = False) -> None:
         """Stop and remove the container; its GPUs are free when it is gone."""
         if why := self.desk.why_stopped(self.container_name):

@@ -97,6 +97,33 @@ def granted(answer: Grant | Refusal) -> Grant:
     return answer
 
 
+async def test_the_end_of_a_session_is_told_when_the_engine_tells_it(
+    make_desk: MakeDesk, engine: EngineInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def endings() -> AsyncIterator[str]:
+        yield "session-maria"
+        await asyncio.Event().wait()
+
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    def listener(name: str) -> Callable[[], Any]:
+        async def ended() -> None:
+            told.put_nowait(name)
+
+        return ended
+
+    monkeypatch.setattr(engine, "endings", endings)
+    desk = make_desk()
+    desk.watched = {name: listener(name) for name in ("session-jonas", "session-maria")}
+    await desk.open()
+    try:
+        async with asyncio.timeout(10):
+            assert await told.get() == "session-maria"
+        assert told.empty()
+    finally:
+        await desk.close()
+
+
 async def test_two_who_ask_at_once_get_different_cards_and_the_third_waits_for_one_of_them(make_desk: MakeDesk) -> None:
     desk = make_desk()
     await desk.open()
