@@ -28,11 +28,10 @@ STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
 BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
 # There is one engine, and one deployment at a time on it: what needs them is one group, which one worker does while
-# others do the rest file by file.
+# others do the rest file by file. All of `browser` belongs to it, pages alone, too: Playwright leaves an event loop
+# running in its worker, where tests of coroutines then cannot have theirs.
 ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
 ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
-# Pages alone, of the real hub with pretended sessions.
-NOT_ON_THE_ENGINE = tuple(f"browser/test_{page}.py" for page in ("form_page", "gpus_page", "look", "queue_page"))
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -78,8 +77,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def group(file: str) -> str:
     """Which tests may not run side by side with those of `file`, a path below tests/."""
-    with_engine = file.split("/", maxsplit=1)[0] in ON_THE_ENGINE and file not in NOT_ON_THE_ENGINE
-    return "engine" if with_engine or file in ALSO_ON_THE_ENGINE else file
+    return "engine" if file.split("/", maxsplit=1)[0] in ON_THE_ENGINE or file in ALSO_ON_THE_ENGINE else file
 
 
 class Account:
