@@ -28,8 +28,7 @@ STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
 BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
 # There is one engine, and one deployment at a time on it: what needs them is one group, which one worker does while
-# others do the rest file by file. All of `browser` belongs to it, pages alone, too: Playwright leaves an event loop
-# running in its worker, where tests of coroutines then cannot have theirs.
+# others do the rest file by file.
 ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
 ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
 
@@ -131,9 +130,9 @@ def cdi_engine(driver: FakeDriver) -> Iterator[rig.Engine]:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium of the system."""
+    """Chromium of the system. It ends with its file, for Playwright's event loop is in the way of other tests'."""
     sync_api = pytest.importorskip("playwright.sync_api")
     executable = shutil.which("chromium")
     if executable is None:
