@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
+from tests.ports import free_ports
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def running(folder: Path, address: str, http_port: int, https_port: int) -> Iter
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority"]
     names = ["-addext", f"subjectAltName=IP:{address},IP:127.0.0.1", "-keyout", key, "-out", certificate]
     subprocess.run([*command, *names], check=True, capture_output=True)
-    clients, management, names_port = (_free_port() for _ in range(3))
+    clients, management, names_port, names_management = free_ports(4)
     settings = {
         "listenAddress": f"0.0.0.0:{clients}",
         "managementListenAddress": f"127.0.0.1:{management}",
@@ -69,7 +69,7 @@ def running(folder: Path, address: str, http_port: int, https_port: int) -> Iter
         programs / "pebble-challtestsrv",
         *off,
         f"-dnsserver=127.0.0.1:{names_port}",
-        f"-management=127.0.0.1:{_free_port()}",
+        f"-management=127.0.0.1:{names_management}",
         "-defaultIPv6=",
         "-defaultIPv4=127.0.0.1",
     ]
@@ -101,10 +101,3 @@ def _answers(authority: Authority) -> bool:
         return bool(authority.root())
     except requests.ConnectionError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -6,14 +6,23 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from brainmri.data import Dataset
 
+S = TypeVar("S")
+
 HOME = "sciencebox-runs"
+
+
+def named_size(sizes: Mapping[str, S], name: str) -> S:
+    """The numbers behind a size's name. Raises ValueError for a name that there is none of."""
+    if name not in sizes:
+        raise ValueError(f"size is {name!r}; use one of {', '.join(sizes)}")
+    return sizes[name]
 
 
 @dataclass(frozen=True)

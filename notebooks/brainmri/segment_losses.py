@@ -22,7 +22,7 @@ from brainmri.data import DataError
 from brainmri.losses import LOSSES
 from brainmri.progress import spoken
 from brainmri.results import caveats
-from brainmri.runs import Run, fingerprint, open_run
+from brainmri.runs import Run, fingerprint, named_size, open_run
 from brainmri.study import hardware
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ class Comparison:
     @property
     def size(self) -> Size:
         """The numbers behind the size's name. Raises ValueError for a name that there is none of."""
-        if self.size_name not in SIZES:
-            raise ValueError(f"size is {self.size_name!r}; use one of {', '.join(SIZES)}")
-        return SIZES[self.size_name]
+        return named_size(SIZES, self.size_name)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch
 
 from brainmri import __version__, data, fit, gpu, overlap, segment, stored, synthetic
 from brainmri.results import SegmentationResult
-from brainmri.runs import HOME, Run, fingerprint, open_run
+from brainmri.runs import HOME, Run, fingerprint, named_size, open_run
 from brainmri.segment import SIZES, Fold, Samples, Size
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Study:
     @property
     def size(self) -> Size:
         """The numbers behind the size's name. Raises ValueError for a name that there is none of."""
-        if self.size_name not in SIZES:
-            raise ValueError(f"size is {self.size_name!r}; use one of {', '.join(SIZES)}")
-        return SIZES[self.size_name]
+        return named_size(SIZES, self.size_name)
 
     @property
     def settings(self) -> dict[str, Any]:

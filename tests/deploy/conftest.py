@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.deployed.conftest import stack
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ def deployment(cdi_engine: rig.Engine, client: docker.DockerClient, stack: Path)
     folder.mkdir()
     (folder / "data/cvmfs").mkdir(parents=True)
     (folder / "data/cvmfs/sciencebox.local").symlink_to(stack)
-    https, http = free_ports()
+    https, http = free_ports(2)
     made = Deployment(
         folder,
         client,
@@ -99,11 +99,3 @@ def deployment(cdi_engine: rig.Engine, client: docker.DockerClient, stack: Path)
     ended = made.run("destroy", "--yes")
     shutil.rmtree(folder)
     assert ended.returncode == 0, ended.stdout
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody has."""
-    with socket.socket() as first, socket.socket() as second:
-        for probe in (first, second):
-            probe.bind(("", 0))
-        return first.getsockname()[1], second.getsockname()[1]

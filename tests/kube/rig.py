@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
+
+from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -214,7 +215,7 @@ class ControlPlane:
 @contextmanager
 def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPlane]:
     """A control plane that is ready, until the context ends. Raises RigError."""
-    ports = {name: free_port() for name in ("etcd", "peer", "api")}
+    ports = dict(zip(("etcd", "peer", "api"), free_ports(3), strict=True))
     plane = ControlPlane(program(), folder, ports, node_lost_s=node_lost_s)
     folder.joinpath("tokens.csv").write_text(f'{ADMIN_TOKEN},admin,1,"system:masters"\n', encoding="utf-8")
     subprocess.run(
@@ -231,9 +232,3 @@ def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPla
     finally:
         for part in reversed(list(plane.parts)):
             plane.end(part, signal.SIGKILL)  # an API server that is asked waits for its watchers; nothing is kept
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

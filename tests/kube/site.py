@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from tests.fakes.little_hub import LittleHub, Person
-from tests.kube.rig import free_port
+from tests.ports import free_port
 from tests.service import wait_until
 from tests.unit.helm.chart import Chart, alone, find_helm
 

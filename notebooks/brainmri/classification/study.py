@@ -13,7 +13,7 @@ import torch
 from brainmri import __version__, data, fit, metrics, segment, splits, stored
 from brainmri.classification.network import SIZES, ClassifierTraining, Size, network, probabilities
 from brainmri.results import ClassificationResult
-from brainmri.runs import Run, fingerprint
+from brainmri.runs import Run, fingerprint, named_size
 from brainmri.study import hardware
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ class Study:
     @property
     def size(self) -> Size:
         """The numbers behind the size's name. Raises ValueError for a name that there is none of."""
-        if self.size_name not in SIZES:
-            raise ValueError(f"size is {self.size_name!r}; use one of {', '.join(SIZES)}")
-        return SIZES[self.size_name]
+        return named_size(SIZES, self.size_name)
 
     @cached_property
     def split(self) -> splits.Split:

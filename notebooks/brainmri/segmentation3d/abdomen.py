@@ -16,10 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from brainmri.data import Source, write_source
-from brainmri.segmentation3d.cases import Cohort, read_cohort
-from brainmri.segmentation3d.cohort import Drawn, bumps
-from brainmri.store import new_folder
-from brainmri.synthetic import STAMP, workers
+from brainmri.segmentation3d.cohort import Drawn, bumps, drawn
+from brainmri.synthetic import STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
     Field = NDArray[np.float32]
     Mask = NDArray[np.bool_]
+
+    from brainmri.segmentation3d.cases import Cohort
 
 LOW_MM, HIGH_MM = np.array([-160.0, -112.0, -104.0]), np.array([160.0, 112.0, 104.0])  # to the right, front, up
 BODY_MM, FAT_MM, MUSCLE_MM = (150.0, 102.0), 16.0, 14.0  # half axes; thickness of what lies under the skin
@@ -43,7 +43,6 @@ ORGANS = (
     ("kidneys", (62.0, -44.0, -36.0), (24.0, 23.0, 46.0), 165.0),
     ("kidneys", (-62.0, -44.0, -28.0), (24.0, 23.0, 46.0), 165.0),
 )
-WORTH_WORKERS = 12  # cases
 
 
 def make(
@@ -61,21 +60,16 @@ def make(
     same arguments give the same voxels. The folder appears only when it is complete. Raises ValueError for arguments
     out of range.
     """
-    if cases < 1 or not 1 <= spacing <= 8 or not 0 <= difficulty <= 1:
-        raise ValueError("cases must be at least 1, spacing between 1 and 8 mm, and difficulty between 0 and 1")
-    if not root.exists():
-        with new_folder(root) as unfinished:
-            for name in ("imagesTr", "labelsTr"):
-                (unfinished / name).mkdir()
-            jobs = [(unfinished, number, spacing, difficulty, seed) for number in range(1, cases + 1)]
-            with workers(len(jobs), WORTH_WORKERS) as each:
-                for done, _ in enumerate(each(_write, jobs), start=1):
-                    if on_progress:
-                        on_progress(done, len(jobs))
-            (unfinished / "dataset.json").write_text(json.dumps(described(), indent=2) + "\n", encoding="utf-8")
-            name = f"made-up abdomens, difficulty {difficulty:g}, seed {seed}"
-            write_source(unfinished, Source(name, LICENCE, synthetic=True))
-    return read_cohort(root)
+    name = f"made-up abdomens, difficulty {difficulty:g}, seed {seed}"
+
+    def finish(folder: Path) -> None:
+        (folder / "dataset.json").write_text(json.dumps(described(), indent=2) + "\n", encoding="utf-8")
+        write_source(folder, Source(name, LICENCE, synthetic=True))
+
+    return drawn(
+        root, _write, finish,
+        cases=cases, spacing=spacing, difficulty=difficulty, seed=seed, on_progress=on_progress,
+    )  # fmt: skip
 
 
 def described() -> dict[str, object]:
@@ -143,9 +137,10 @@ def _write(job: tuple[Path, int, float, float, int]) -> None:
     import nibabel
 
     root, number, spacing, difficulty, seed = job
-    drawn = draw(number, spacing=spacing, difficulty=difficulty, seed=seed)
-    image = np.round(drawn.images[0]).astype(np.int16)
-    for folder, values in (("imagesTr", image), ("labelsTr", drawn.labels)):
-        volume = nibabel.Nifti1Image(values, drawn.affine)
+    case = draw(number, spacing=spacing, difficulty=difficulty, seed=seed)
+    image = np.round(case.images[0]).astype(np.int16)
+    for folder, values in (("imagesTr", image), ("labelsTr", case.labels)):
+        (root / folder).mkdir(exist_ok=True)
+        volume = nibabel.Nifti1Image(values, case.affine)
         volume.header["descrip"] = f"{STAMP}: made by a program, shows no patient".encode()
         nibabel.save(volume, root / folder / f"{STAMP}-{number:03d}.nii.gz")

@@ -69,17 +69,41 @@ def make(
     ones among noise and decoys). The same arguments give the same voxels. The folder appears only when it is complete.
     Raises ValueError for arguments out of range.
     """
+    name = f"made-up brains in 3D, difficulty {difficulty:g}, seed {seed}"
+    return drawn(
+        root,
+        _write,
+        lambda folder: write_source(folder, Source(name, LICENCE, synthetic=True)),
+        cases=cases, spacing=spacing, difficulty=difficulty, seed=seed, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def drawn(
+    root: Path,
+    write: Callable[[tuple[Path, int, float, float, int]], None],
+    finish: Callable[[Path], None],
+    *,
+    cases: int,
+    spacing: float,
+    difficulty: float,
+    seed: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Cohort:
+    """The cohort at `root`; where there is none `write` draws each case and `finish` says what they are.
+
+    `write` gets the folder, the case's number, spacing, difficulty and seed, in a process of its own where that is
+    worth it. Raises ValueError for arguments out of range.
+    """
     if cases < 1 or not 1 <= spacing <= 8 or not 0 <= difficulty <= 1:
         raise ValueError("cases must be at least 1, spacing between 1 and 8 mm, and difficulty between 0 and 1")
     if not root.exists():
-        source = Source(f"made-up brains in 3D, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
         with new_folder(root) as unfinished:
             jobs = [(unfinished, number, spacing, difficulty, seed) for number in range(1, cases + 1)]
             with workers(len(jobs), WORTH_WORKERS) as each:
-                for done, _ in enumerate(each(_write, jobs), start=1):
+                for done, _ in enumerate(each(write, jobs), start=1):
                     if on_progress:
                         on_progress(done, len(jobs))
-            write_source(unfinished, source)
+            finish(unfinished)
     return read_cohort(root)
 
 
@@ -302,12 +326,12 @@ def _write(job: tuple[Path, int, float, float, int]) -> None:
     import nibabel
 
     root, number, spacing, difficulty, seed = job
-    drawn = draw(number, spacing=spacing, difficulty=difficulty, seed=seed)
+    case = draw(number, spacing=spacing, difficulty=difficulty, seed=seed)
     name = f"{STAMP}-{number:03d}"
     folder = root / name
     folder.mkdir()
-    images = np.round(drawn.images * 600).astype(np.int16)
-    for kind, values in [*zip(MODALITIES, images, strict=True), ("seg", drawn.labels)]:
-        volume = nibabel.Nifti1Image(values, drawn.affine)
+    images = np.round(case.images * 600).astype(np.int16)
+    for kind, values in [*zip(MODALITIES, images, strict=True), ("seg", case.labels)]:
+        volume = nibabel.Nifti1Image(values, case.affine)
         volume.header["descrip"] = f"{STAMP}: made by a program, shows no patient".encode()
         nibabel.save(volume, folder / f"{name}_{kind}.nii.gz")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from brainmri import preflight
+from brainmri.runs import named_size
 from brainmri.segmentation3d import networks
 from brainmri.segmentation3d.objectives import Adversarial, Supervised
 
@@ -68,9 +69,7 @@ SIZES = {
 
 def named(name: str) -> Size:
     """The numbers behind a size's name. Raises ValueError for a name that there is none of."""
-    if name not in SIZES:
-        raise ValueError(f"size is {name!r}; use one of {', '.join(SIZES)}")
-    return SIZES[name]
+    return named_size(SIZES, name)
 
 
 def segmenter(family: str, size: Size) -> nn.Module:
