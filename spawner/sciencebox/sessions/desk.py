@@ -194,17 +194,17 @@ class Desk(Leasing):
             try:
                 async for container in self.engine.endings():
                     await self._remove(await self.refresh_ledger())
-                    telling = asyncio.create_task(self._tell_of_the_end(container))
-                    self._telling.add(telling)
-                    telling.add_done_callback(self._telling.discard)
+                    if tell := self.watched.get(container):
+                        telling = asyncio.create_task(self._tell_of_the_end(container, tell))
+                        self._telling.add(telling)
+                        telling.add_done_callback(self._telling.discard)
             except UNREADABLE as error:
                 log.warning("The engine cannot be followed: %s", error)
             await asyncio.sleep(RETRY_S if self._engine_fault else 0)
 
-    async def _tell_of_the_end(self, container: str) -> None:
+    async def _tell_of_the_end(self, container: str, tell: Callable[[], Awaitable[None]]) -> None:
         try:
-            if tell := self.watched.get(container):
-                await tell()
+            await tell()
         except UNREADABLE as error:
             log.warning("That %s has ended is told at the next poll: %s", container, error)
 
