@@ -6,9 +6,10 @@ Exit codes: 0 all is well, 1 faults were found in the data, 2 the command could 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from brainmri import __version__, scan_commands
 from brainmri.commands import add_to
@@ -17,7 +18,7 @@ from brainmri.progress import counter
 from brainmri.store import must_be_new
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from brainmri.check import Findings
 
@@ -95,6 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--grid", default="t1ce", help="dicom --case: whose voxels all of them get (t1ce)")
     convert.add_argument("--strip", action="store_true", help="dicom --case: black outside of the brain")
     convert.set_defaults(run=_convert)
+
+    runs = commands.add_parser("runs", help="trainings beside each other", description=_runs.__doc__)
+    runs.add_argument("--json", action="store_true", help="for programs")
+    runs.add_argument(
+        "--curves", metavar="METRIC", help="draw this metric of the newest ones, such as loss or val_dice"
+    )
+    runs.add_argument("--to", type=Path, metavar="FILE", help="--curves: picture to write (.png, .svg or .pdf)")
+    runs.set_defaults(run=_runs)
     add_to(commands)
     scan_commands.add_to(commands)
     return parser
@@ -189,6 +198,32 @@ def _convert(options: argparse.Namespace) -> int:
     print(f"{options.to}: {len(dataset)} slices with masks of {len(set(dataset.groups))} patients")
     print(f"{dataset.source.credit}. Run `brainmri check {options.to}` next.")
     return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    """List the trainings that MLflow has of you, the newest first, those in notebooks included.
+
+    They are in ~/sciencebox-runs/mlflow.db, or where MLFLOW_TRACKING_URI says.
+    """
+    from brainmri import tracking
+
+    if bool(options.curves) != bool(options.to):
+        raise ValueError("--curves and --to belong together: name the metric and the picture to write")
+    if options.curves:
+        must_be_new(options.to)
+        tracking.curves(options.curves).savefig(options.to)
+        print(f"{options.to}: {options.curves} of each epoch")
+        return 0
+    listed = tracking.rows()
+    print(json.dumps(listed, indent=2) if options.json else "\n".join(map(_training, listed)) or "No training yet.")
+    return 0
+
+
+def _training(row: Mapping[str, Any]) -> str:
+    figures = [f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float)]
+    state = [] if row["complete"] else ["not complete"]
+    told = ", ".join([*figures, *state, row["data"] or "data that is not named"])
+    return f"{row['begun']}  {row['task']}, {row['name']}, seed {row['seed']}: {told}\n{'':18}{row['folder']}"
 
 
 def _report(findings: Findings) -> str:

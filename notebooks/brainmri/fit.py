@@ -97,6 +97,7 @@ class Training:
                 stored = monotonic()
         if on_progress and self.recipe.epochs:
             on_progress(self.recipe.epochs * steps, self.recipe.epochs * steps, self._words(self.recipe.epochs - 1))
+        self._run.end()
         return self.history
 
     def _check(self, images: Array, truth: NDArray[Any]) -> dict[str, float]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from brainmri import tracking
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-HOME = "sciencebox-runs"
+HOME = tracking.HOME
 
 
 def named_size(sizes: Mapping[str, S], name: str) -> S:
@@ -27,7 +29,10 @@ def named_size(sizes: Mapping[str, S], name: str) -> S:
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of one training. Different settings never share one, so a checkpoint always fits."""
+    """The folder of one training. Different settings never share one, so a checkpoint always fits.
+
+    What is written into it is logged by MLflow, too, where its settings name a task (see `tracking`).
+    """
 
     folder: Path
 
@@ -51,11 +56,17 @@ class Run:
     def write_history(self, history: list[dict[str, float]]) -> None:
         """Replace the stored epochs."""
         write_whole(self.folder / "history.json", json.dumps(history, indent=1))
+        tracking.log_epochs(self.folder, history)
+
+    def end(self) -> None:
+        """Say that no more epochs will come."""
+        tracking.log_epochs(self.folder, self.read_history(), complete=True)
 
     def write_result(self, result: Mapping[str, Any]) -> Path:
         """Store the figures of the run with what they were obtained from."""
         path = self.folder / "result.json"
         write_whole(path, json.dumps(dict(result), indent=2) + "\n")
+        tracking.log_result(self.folder, result)
         return path
 
 

@@ -115,6 +115,7 @@ class Comparison:
             "seed": self.seed,
             "losses": list(self.losses),
             "data": fingerprint(self.dataset),
+            "data_name": self.dataset.source.credit,
             "version": __version__,
         }
 

@@ -88,7 +88,9 @@ class Study:
             "seed": self.seed,
             "loss": self.loss,
             "pretrained": self.pretrain,
+            "split": f"{self.dataset.grouping} cross-validation, {self.size.folds} folds at most",
             "data": fingerprint(self.dataset),
+            "data_name": self.dataset.source.credit,
             "version": __version__,
         }
 
@@ -164,7 +166,6 @@ class Study:
         self._fit(training, samples, None, "learning from all masks")
         card = {
             **self.settings,
-            "data_name": self.dataset.source.credit,
             "licence": self.dataset.source.licence,
             "threshold": segment.best_threshold(validation.probability, samples.masks),
             "slices": sorted(stored.digests(samples.images)),

@@ -41,6 +41,10 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._run.write_history(self.history)
         self._run.checkpoint(epoch).unlink(missing_ok=True)
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Called by Keras."""
+        self._run.end()
+
 
 class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]
     """Shows the epoch, the metrics and the time that is left."""

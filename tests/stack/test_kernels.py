@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.stack
 
+PRIVATE = """
+from mlflow.telemetry.utils import is_telemetry_disabled
+assert is_telemetry_disabled()
+"""
+
 TORCH = """
 import monai, torch, torchio
 net = monai.networks.nets.UNet(spatial_dims=3, in_channels=1, out_channels=2, channels=(4, 8), strides=(2,))
@@ -75,7 +80,7 @@ for _ in range(2):
 assert errors[1] < errors[0]
 """
 
-CODE = {"pytorch": TORCH, "tensorflow": TENSORFLOW, "root": ROOT, "mxnet": MXNET}
+CODE = {"pytorch": TORCH + PRIVATE, "tensorflow": TENSORFLOW + PRIVATE, "root": ROOT, "mxnet": MXNET}
 
 
 def test_a_kernel_starts_trains_and_answers(stack: Stack, environment: str, home: Path) -> None:

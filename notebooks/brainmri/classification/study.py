@@ -72,6 +72,7 @@ class Study:
             "seed": self.seed,
             "split": self.split.how,
             "data": fingerprint(self.dataset),
+            "data_name": self.dataset.source.credit,
             "version": __version__,
         }
 
@@ -120,7 +121,6 @@ class Study:
         learnt = images[np.concatenate([self.split.train, self.split.validation])]
         card = {
             **self.settings,
-            "data_name": self.dataset.source.credit,
             "licence": self.dataset.source.licence,
             "threshold": threshold,
             "slices": sorted(stored.digests(learnt)),

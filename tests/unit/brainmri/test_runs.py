@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brainmri import data, runs
+from brainmri.cli import main
 from brainmri.progress import Progress, remaining, spoken
 
 if TYPE_CHECKING:
@@ -37,6 +38,20 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         runs.write_whole(target, "new and longer")
     assert target.read_text() == "old"
+
+
+def test_without_mlflow_a_training_is_stored_and_the_list_says_where_it_would_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("brainmri.tracking.find_spec", lambda _: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run = runs.open_run("n", {**SETTINGS, "task": "classification"}, tmp_path)
+    run.write_history([{"loss": 0.5}])
+    run.end()
+    assert run.read_history() == [{"loss": 0.5}]
+    assert sorted(path.name for path in run.folder.iterdir()) == ["history.json", "settings.json"]
+    assert main(["runs"]) == 2
+    assert "Use the kernel PyTorch or TensorFlow" in capsys.readouterr().err
 
 
 def test_fingerprint_changes_with_the_data(make_folder: Callable[..., Path]) -> None:
