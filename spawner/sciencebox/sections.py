@@ -131,6 +131,10 @@ class Server(Section):
             raise ValueError(f"`https_port` and `http_port` must differ; both are {self.http_port}")
         return self
 
+    def address(self, hostname: str) -> str:
+        """The address that users type, of the service by this name."""
+        return f"https://{hostname}" + ("" if self.https_port == 443 else f":{self.https_port}")
+
 
 class Engine(Section):
     """The container engine that runs the service and its sessions."""
@@ -320,14 +324,6 @@ class Stack(Section):
         if self.publish.enabled and self.source != "local":
             raise ValueError("`publish` needs `source: local`: what another server publishes is served there")
         return self
-
-
-class Accounts(Section):
-    """Who may sign in."""
-
-    administrator: UserName = Field("admin", description="First administrator, made by `make deploy`.")
-    sign_up: bool = Field(True, description="Let people ask for an account; the administrator approves it.")
-    demo_users: list[UserName] = Field([], description="Accounts made at once, for a demonstration.")
 
 
 class Network(Section):

@@ -1,7 +1,8 @@
 """The settings file `deploy/sciencebox.yaml`: its model, and its errors.
 
 The model is the only place that knows a key: the documentation in `Field(description=...)`, the JSON schema, the
-reference and the checks all follow from it. Its parts are in `sections.py` and `cluster_section.py`.
+reference and the checks all follow from it. Its parts are in `sections.py`, `accounts_section.py` and
+`cluster_section.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from sciencebox import explain
+from sciencebox.accounts_section import Accounts
 from sciencebox.cluster_section import Kubernetes
 from sciencebox.sections import (
     GIB,
     MIB,
     NETWORK_VARIABLES,
-    Accounts,
     Engine,
     Firewall,
     Folder,

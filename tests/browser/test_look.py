@@ -37,7 +37,7 @@ pytestmark = pytest.mark.browser
 def accounts_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LittleHub]:
     """A hub whose people have passwords; its administrator's is still the printed one."""
     folder = tmp_path_factory.mktemp("hub")
-    with little_hub.running(folder, "native", first_password=FIRST_PASSWORD) as hub:
+    with little_hub.running(folder, "own", first_password=FIRST_PASSWORD) as hub:
         yield hub
 
 

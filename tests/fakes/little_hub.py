@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 from sciencebox import settings as settings_file
 from sciencebox.accounting.quota import budget
+from sciencebox.files import write_whole
 from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.marks import Mark, marked
@@ -36,6 +36,7 @@ from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.stack import Stacks
 from sciencebox.sessions.waiting import WaitingRoom
 
+from tests.ports import free_ports
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ class LittleHub:
 
     url: str
     file: Path
+    trust: Path | None = None
+    """The certificates that it trusts beside the system's."""
     people: dict[str, Person] = field(default_factory=dict)
 
     def show(self, state: State) -> None:
@@ -166,27 +169,25 @@ class LittleHub:
 
 
 @contextmanager
-def running(folder: Path, accounts: str = "dummy", first_password: str = "") -> Iterator[LittleHub]:
-    """A hub as a process of its own. `accounts`: `dummy`, where any password does, or `native`."""
-    secrets = folder / "secrets"
-    secrets.mkdir()
-    for name, content in (
-        ("cookie_secret", "00" * 32),
-        ("proxy_token", "token"),
-        ("service_token", "11" * 32),
-        ("metrics_token", "22" * 32),
-        ("first_password", first_password),
-    ):
-        if content:
-            secrets.joinpath(name).write_text(content, encoding="utf-8")
-            secrets.joinpath(name).chmod(0o600)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    hub = LittleHub(f"http://127.0.0.1:{port}", folder / "state.json")
+def running(
+    folder: Path, accounts: str = "dummy", settings: str = "", trust: Path | None = None, port: int = 0, **secrets: str
+) -> Iterator[LittleHub]:
+    """A hub as a process of its own. `accounts`: `dummy`, where any password does, or `own`, as the settings say.
+
+    It trusts the certificates of `trust` and has these secrets beside its own.
+    """
+    (folder / "secrets").mkdir()
+    own = {"cookie_secret": "00" * 32, "proxy_token": "token", "service_token": "11" * 32, "metrics_token": "22" * 32}
+    for name, content in (own | secrets).items():
+        write_whole(folder / "secrets" / name, content)
+    (folder / "sciencebox.yaml").write_text(settings, encoding="utf-8")
+    port = port or free_ports(1)[0]
+    hub = LittleHub(f"http://127.0.0.1:{port}", folder / "state.json", trust)
     hub.show(State())
     command = [sys.executable, "-m", "tests.fakes.little_hub", str(hub.file), str(port), accounts]
+    environment = {**os.environ, "PYTHONPATH": ".", **({"SSL_CERT_FILE": str(trust)} if trust else {})}
     with (folder / "hub.log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "."})
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
         try:
             wait_until(lambda: _answers(hub.url, process), "the hub answers")
             yield hub
@@ -375,7 +376,10 @@ def main(file: str, port: str, accounts: str) -> None:
 
     desk = PretendDesk(Path(file))
     # As it is deployed, but for what would need an engine or a proxy.
-    c: Any = config.build_config(settings_file.parse("", "test"), config.Place(Path(file).parent))
+    settings = settings_file.load(Path(file).with_name("sciencebox.yaml"))
+    c: Any = config.build_config(settings, config.Place(Path(file).parent))
+    if settings.accounts.source == "oidc":
+        c.SingleSignOn.oauth_callback_url = f"http://127.0.0.1:{port}/hub/oauth_callback"
     c.JupyterHub.hub_ip, c.JupyterHub.hub_connect_ip, c.JupyterHub.hub_port = "127.0.0.1", "127.0.0.1", int(port)
     c.JupyterHub.template_vars["sciencebox_simulated"] = lambda _: desk.settings.gpus.simulate > 0
     c.JupyterHub.proxy_class, c.JupyterHub.spawner_class = NoProxy, PretendSpawner

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Build the third-party parts that the tests need and a distribution may lack: a container engine with CDI, NVIDIA's
 # container toolkit, a client for CVMFS repositories, Helm, the control plane of Kubernetes, an authority that speaks
-# ACME. Each goes into a cache outside the checkout, under a name that carries its pins, so that a changed pin builds
+# ACME, an OpenID Connect provider. Each goes into a cache outside the checkout, under a name that carries its pins, so that a changed pin builds
 # anew and everything else is reused.
 #
 #   tests/tools/build.sh            build what is missing
@@ -59,7 +59,7 @@ client=cvmfs-0.4.2 # a crate that mounts repositories; its own lock pins what it
 client_folder=$cache/tools/$client-$(declare -f build_client | sha256sum | cut -c1-12)
 
 if [ "${1:-}" = --path ]; then
-    echo "$(pinned engine):$(pinned nvidia):$(pinned helm):$(pinned kubernetes):$(pinned acme):$client_folder/bin"
+    echo "$(pinned engine):$(pinned nvidia):$(pinned helm):$(pinned kubernetes):$(pinned acme):$(pinned oidc):$client_folder/bin"
     exit
 fi
 
@@ -84,6 +84,9 @@ build helm 0 -ldflags '-s -w -X helm.sh/helm/v3/internal/version.version=v3.19.5
 
 packages=(github.com/letsencrypt/pebble/v2/cmd/pebble github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv)
 build acme 0 -ldflags '-s -w'
+
+packages=(.)
+build oidc 0 -ldflags '-s -w'
 
 release=(-X k8s.io/VERSION.gitVersion=v1.34.4 -X k8s.io/VERSION.gitMajor=1 -X k8s.io/VERSION.gitMinor=34)
 packages=(.)

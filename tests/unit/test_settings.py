@@ -53,6 +53,9 @@ def test_values_reach_the_model() -> None:
             "site.yaml:2: `server.https_port` must be a whole number from 1 to 65535; given: 'many'",
         ),
         ("server:\n  http_port: 70000\n", "site.yaml:2: `server.http_port` must be a whole number from 1 to 65535"),
+        ("kubernetes: {kueue: GPUs}", "`kubernetes.kueue` must be the name of a LocalQueue, of small letters"),
+        ("kubernetes: {prometheus: 'https://me:pw@prom'}", "give a token by `prometheus_token_file`"),
+        ("kubernetes: {prometheus: 'http://prom', prometheus_token_file: /t}", "need a `prometheus` with https://"),
         (
             "gpus:\n\n  simulate: true\n",
             "site.yaml:3: `gpus.simulate` must be a whole number from 0 to 16; given: True",
@@ -94,6 +97,26 @@ def test_values_reach_the_model() -> None:
         ("engine: {socket: '/run/a:b'}", "`engine.socket` may have letters, digits"),
         ("network: {http_proxy: proxy:3128}", "`network.http_proxy` must be an address that begins with http://"),
         ("accounts: {administrator: Root}", "`accounts.administrator` must be a login name"),
+        (
+            "accounts: {source: oidc}",
+            "`source: oidc` needs `oidc.issuer` and `oidc.client_id` and `oidc.client_secret`",
+        ),
+        ("accounts: {source: ldap}", "`source: ldap` needs `ldap.server` and `ldap.user_base`"),
+        (
+            "accounts: {source: ldap, ldap: {server: 'ldaps://x', user_base: dc=x}}",
+            "needs somebody in `rights.administrators` or `rights.administrator_groups`",
+        ),
+        (
+            "accounts: {source: ldap, ldap: {server: 'ldaps://x', user_base: dc=x, reader: cn=x}}",
+            "`ldap.reader` and `ldap.reader_password` are of use only together",
+        ),
+        (
+            "accounts: {source: ldap, demo_users: [a], rights: {administrators: [a]}, "
+            "ldap: {server: 'ldaps://x', user_base: dc=x}}",
+            "`demo_users` are accounts of this service",
+        ),
+        ("accounts: {ldap: {server: x}}", "`accounts.ldap.server` must be an address such as ldaps://ldap.example.org"),
+        ("accounts: {ldap: {group_filter: '(a={b})'}}", "`group_filter` may have `{userdn}` and `{uid}`"),
         ("stack: {repository: ../x}", "`stack.repository` must be a repository name such as sciencebox.local"),
         ("name: [", "site.yaml:1: not valid YAML"),
         ("name: &a [*a]", "site.yaml: a part of it contains itself"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.files import write_whole
 from sciencebox.host import backup, build, doctor, engine, firewall, images, network, stack, watch
 from sciencebox.host.command import ask, run
@@ -90,8 +91,7 @@ class Deployment:
     @property
     def address(self) -> str:
         """The address that users type."""
-        port = self.settings.server.https_port
-        return f"https://{self.hostname}" + ("" if port == 443 else f":{port}")
+        return self.settings.server.address(self.hostname)
 
     def steps(self) -> list[Step]:
         """Everything that `deploy` does, in order."""
@@ -146,10 +146,16 @@ class Deployment:
 
     def provide_secrets(self, screen: Screen) -> str:
         """Generate what is missing."""
+        accounts = self.settings.accounts
         made = self.secrets.provide(
-            self.settings.accounts.demo_users,
-            accounts_exist=has_account(self.places.state / "hub.sqlite", self.settings.accounts.administrator),
+            accounts.demo_users,
+            accounts_exist=accounts.source != "local"
+            or has_account(self.places.state / "hub.sqlite", accounts.administrator),
         )
+        try:
+            self.secrets.keep(DIRECTORY_SECRET, accounts.secret_file)
+        except OSError as error:
+            raise StepError(f"{error.filename} cannot be read: {error.strerror}; see `accounts`.") from error
         # Proxy and Prometheus are not root; each container is given this one file.
         for name in ("proxy_token", "metrics_token"):
             os.chown(self.secrets.folder / name, PROXY_USER, PROXY_USER)
@@ -344,7 +350,7 @@ class Deployment:
             socket=self.socket,
             hostname=self.hostname,
             addresses=addresses,
-            hub_inputs=digest([deployed, gpu or ""]),
+            hub_inputs=digest([deployed, gpu or "", self.secrets.age(DIRECTORY_SECRET)]),
             caddy_inputs=digest([read("Caddyfile").read_bytes(), *certificates]),
             firewall_inputs=digest([rules]),
             monitoring_inputs=digest([read("prometheus.yml").read_bytes()]),

@@ -50,6 +50,21 @@ class Secrets:
             write_whole(self.folder / name, wanted[name] + "\n")
         return missing + self._provide_demo_passwords(demo_users)
 
+    def keep(self, name: str, source: Path | None) -> None:
+        """A secret of the site's, from a file of the administrator's; without one none is kept. Raises OSError."""
+        kept = self.folder / name
+        if source is None:
+            kept.unlink(missing_ok=True)
+            return
+        content = source.read_text(encoding="utf-8", errors="replace").strip() + "\n"
+        if not kept.exists() or kept.read_text(encoding="utf-8") != content:
+            write_whole(kept, content)
+
+    def age(self, name: str) -> str:
+        """Changes when a secret does, and tells nothing of it."""
+        kept = self.folder / name
+        return str(kept.stat().st_mtime_ns) if kept.exists() else ""
+
     def _provide_demo_passwords(self, users: Sequence[str]) -> list[str]:
         known = dict(self.demo_passwords)
         added = [user for user in users if user not in known]

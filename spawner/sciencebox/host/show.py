@@ -55,7 +55,11 @@ def facts(pairs: Iterable[tuple[str, str]], console: Console) -> None:
 
 
 def accounts(deployment: Deployment) -> list[tuple[str, str]]:
-    """The administrator, with the one-time password as long as it is valid, and demonstration accounts."""
+    """The administrators, a local one with the one-time password as long as it is valid, and demonstration accounts."""
+    rights = deployment.settings.accounts.rights
+    if deployment.settings.accounts.source != "local":
+        groups = [f"members of {group}" for group in rights.administrator_groups]
+        return [("Administrators", ", ".join([*rights.administrators, *groups]))]
     name, password = deployment.settings.accounts.administrator, deployment.secrets.first_password
     told = f"{name}, one-time password {password}" if password else name
     demo = deployment.secrets.demo_passwords

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from jupyterhub.utils import url_path_join
 from traitlets.config import Config
 
 import sciencebox
+from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.gpus import wording
 from sciencebox.hub import caretaker, culling, metrics
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
@@ -44,7 +48,7 @@ def build_config(settings: Settings, place: Place) -> Config:
     """Put the hub together."""
     config = Config()
     _hub(config, settings, place)
-    accounts(config, settings, place.secrets)
+    _accounts(config, settings, place)
     _sessions(config, settings, place)
     return config
 
@@ -57,7 +61,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.template_paths = [str(HERE / "templates")]
     c.JupyterHub.template_vars = {
         "sciencebox_simulated": settings.gpus.simulate > 0,
-        "sciencebox_accounts": True,
+        "sciencebox_accounts": settings.accounts.source == "local",
         "sciencebox_grace": wording.span(60 * settings.queue.grace_minutes),
     }
     # The proxy is a service of its own, and sessions are containers: both outlive the hub.
@@ -80,6 +84,66 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 2}
     # A hub that was down looks at what is running before it answers.
     c.JupyterHub.init_spawners_timeout = 30
+
+
+def _accounts(c: Any, settings: Settings, place: Place) -> None:
+    if settings.accounts.source == "local":
+        accounts(c, settings, place.secrets)
+        return
+    {"oidc": _single_sign_on, "ldap": _directory}[settings.accounts.source](c, settings, place)
+    rights = settings.accounts.rights
+    c.Authenticator.admin_users = set(rights.administrators)
+    c.Authenticator.allow_all = not rights.groups
+    c.Authenticator.any_allow_config = c.Authenticator.manage_groups = True
+    c.Authenticator.username_pattern = r"[^\s/:,]{1,64}"
+    # Whoever has left the site is out after a day; sessions that run go on.
+    c.JupyterHub.cookie_max_age_days = 1
+
+
+def _single_sign_on(c: Any, settings: Settings, place: Place) -> None:
+    # Imported only where they are used: their libraries would make every start of a hub longer.
+    from sciencebox.hub.directory import NOT_IN_A_GROUP, SingleSignOn, by_way_of
+
+    oidc, rights = settings.accounts.oidc, settings.accounts.rights
+    c.JupyterHub.authenticator_class = SingleSignOn
+    sign_on = c.SingleSignOn
+    sign_on.issuer = oidc.issuer
+    sign_on.client_id = oidc.client_id
+    sign_on.client_secret = place.secret(DIRECTORY_SECRET)
+    sign_on.login_service = oidc.title
+    sign_on.scope = oidc.scopes
+    sign_on.username_claim = oidc.name_claim
+    sign_on.auth_state_groups_key = lambda state: state["oauth_user"].get(oidc.groups_claim, ())
+    sign_on.oauth_callback_url = url_path_join(settings.server.address(settings.server.hostname), "hub/oauth_callback")
+    sign_on.http_request_kwargs = by_way_of(settings.network)
+    sign_on.allowed_groups = set(rights.groups)
+    sign_on.admin_groups = set(rights.administrator_groups)
+    sign_on.custom_403_message = NOT_IN_A_GROUP
+
+
+def _directory(c: Any, settings: Settings, place: Place) -> None:
+    from sciencebox.hub.directory import SiteDirectory
+
+    ldap, rights = settings.accounts.ldap, settings.accounts.rights
+    server = urlsplit(ldap.server or "")
+    c.JupyterHub.authenticator_class = SiteDirectory
+    directory = c.SiteDirectory
+    directory.server_address = server.hostname
+    if server.port:
+        directory.server_port = server.port
+    # Nothing is said in the clear, and to nobody whose certificate was not checked.
+    directory.tls_strategy = "on_connect" if server.scheme == "ldaps" else "before_bind"
+    directory.tls_kwargs = {"validate": ssl.CERT_REQUIRED}
+    directory.lookup_dn = directory.use_lookup_dn_username = True
+    directory.valid_username_regex = r"^[^\s/:,]{1,64}$"
+    directory.user_search_base = ldap.user_base
+    directory.user_attribute = directory.lookup_dn_user_dn_attribute = ldap.user_attribute
+    if ldap.reader:
+        directory.lookup_dn_search_user = ldap.reader
+        directory.lookup_dn_search_password = place.secret(DIRECTORY_SECRET)
+    directory.group_base, directory.group_attribute = ldap.group_base, ldap.group_attribute
+    directory.group_search_filter = ldap.group_filter
+    directory.user_groups, directory.admin_groups = set(rights.groups), set(rights.administrator_groups)
 
 
 def accounts(c: Any, settings: Settings, secrets: Path) -> None:

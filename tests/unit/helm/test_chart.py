@@ -61,7 +61,7 @@ def test_the_proxy_is_that_of_a_single_server() -> None:
 
 
 def test_the_whole_settings_file_is_accepted_and_reaches_the_hub_unchanged(chart: Chart, tmp_path: Path) -> None:
-    text = (ROOT / "deploy/sciencebox.yaml").read_text().replace("source: local", "source: client")
+    text = (ROOT / "deploy/sciencebox.yaml").read_text().replace("source: local", "source: client", 1)
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({"sciencebox": yaml.safe_load(text)}))
     settings = one(chart.objects(values), "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
@@ -103,6 +103,7 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
         ({"jupyterhub.enabled": False}, "set it to true"),
         ({"sciencebox.stack": {"source": "local"}}, "set `sciencebox.stack.source: client`"),
         ({"sciencebox.stack.publish": {"enabled": True}}, "remove `sciencebox.stack.publish`"),
+        ({"sciencebox.accounts": {"source": "ldap"}}, "set `jupyterhub.hub.config.JupyterHub.authenticator_class`"),
         ({"sciencebox.monitoring": {"enabled": True}}, "set `serviceMonitor.enabled: true` instead"),
         ({"cvmfs.storageClass": ""}, "`cvmfs.storageClass` is empty"),
         ({"data.enabled": True}, "add `sciencebox-data` to `jupyterhub.singleuser.storage`"),

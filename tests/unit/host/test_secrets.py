@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
 from sciencebox.host.secrets import Secrets, password
 
 if TYPE_CHECKING:
@@ -53,6 +54,26 @@ def test_demonstration_accounts_keep_their_passwords(tmp_path: Path) -> None:
     assert secrets.provide(["ada", "grace"], accounts_exist=True) == ["password of grace"]
     assert secrets.demo_passwords["ada"] == ada
     assert secrets.demo_passwords["grace"] != ada
+
+
+def test_a_secret_of_the_site_is_kept_for_the_hub_alone_and_forgotten_with_its_setting(tmp_path: Path) -> None:
+    secrets, source = Secrets(tmp_path / "secrets"), tmp_path / "from-the-site"
+    secrets.provide([], accounts_exist=True)
+    source.write_text("s3cret\n")
+    source.chmod(0o644)
+    secrets.keep("directory_secret", source)
+    kept, age = secrets.folder / "directory_secret", secrets.age("directory_secret")
+    assert kept.read_text() == "s3cret\n"
+    assert kept.stat().st_mode & 0o777 == 0o600
+    secrets.keep("directory_secret", source)
+    assert secrets.age("directory_secret") == age, "the hub would be restarted for nothing"
+    source.write_text("another")
+    secrets.keep("directory_secret", source)
+    assert secrets.age("directory_secret") != age
+    secrets.keep("directory_secret", None)
+    assert not kept.exists()
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        secrets.keep("directory_secret", tmp_path / "nowhere")
 
 
 def test_passwords_can_be_typed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from tests.fakes import little_hub
+from tests.unit.hub.visitor import PASSWORD, Visitor, is_let_in, said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,57 +23,14 @@ if TYPE_CHECKING:
 
 ONE_TIME = "one-time-password-as-printed"
 ADMIN = "the-administrator-s-own-password"
-PASSWORD = "quite-a-long-password"
 EVIL = '"><script>alert(1)</script>'
 
 _numbers = count()
 
 
-class Visitor:
-    """A browser with cookies. Answers are not followed, so that a test sees where they lead."""
-
-    def __init__(self, hub: LittleHub) -> None:
-        self.url = f"{hub.url}/hub/"
-        self.http = requests.Session()
-        self.http.trust_env = False
-
-    def get(self, path: str) -> requests.Response:
-        return self.http.get(self.url + path, timeout=10, allow_redirects=False)
-
-    def send(self, path: str, at: str = "", **fields: str) -> requests.Response:
-        """Fill in the form to this path, which is on the page `at`, and send it."""
-        xsrf = re.search(r'name="_xsrf" value="([^"]+)"', self.get(at or path).text)
-        data = {**fields, **({"_xsrf": xsrf[1]} if xsrf else {})}
-        return self.http.post(self.url + path, data=data, timeout=10, allow_redirects=False)
-
-    def approve(self, name: str) -> requests.Response:
-        """The administrator lets somebody in."""
-        return self.send(f"authorize/{name}", at="authorize")
-
-    def sign_in(self, name: str, password: str, path: str = "login") -> requests.Response:
-        return self.send(path, username=name, password=password)
-
-    def sign_up(self, name: str, password: str = PASSWORD, again: str = "") -> requests.Response:
-        return self.send(
-            "signup", username=name, signup_password=password, signup_password_confirmation=again or password
-        )
-
-    def change_password(self, old: str, new: str, again: str = "") -> requests.Response:
-        return self.send("change-password", old_password=old, new_password=new, new_password_confirmation=again or new)
-
-
-def said(answer: requests.Response) -> str:
-    """The message of a page."""
-    return " ".join(unescape(text) for text in re.findall(r'role="alert">([^<]*)<', answer.text))
-
-
-def is_let_in(visitor: Visitor) -> bool:
-    return visitor.get("home").status_code == 200
-
-
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LittleHub]:
-    with little_hub.running(tmp_path_factory.mktemp("hub"), "native", first_password=ONE_TIME) as hub:
+    with little_hub.running(tmp_path_factory.mktemp("hub"), "own", first_password=ONE_TIME) as hub:
         yield hub
 
 

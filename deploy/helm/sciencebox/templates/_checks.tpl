@@ -23,6 +23,9 @@
 {{- if dig "stack" "publish" "enabled" false .Values.sciencebox }}
 {{- fail "A cluster does not publish the stack: remove `sciencebox.stack.publish`, and publish on the server that builds it." }}
 {{- end }}
+{{- if ne (dig "accounts" "source" "local" .Values.sciencebox) "local" }}
+{{- fail "`sciencebox.accounts.source` is for one server: on a cluster, set `jupyterhub.hub.config.JupyterHub.authenticator_class`, see docs/kubernetes.md." }}
+{{- end }}
 {{- if dig "monitoring" "enabled" false .Values.sciencebox }}
 {{- fail "A cluster brings its own Prometheus: set `serviceMonitor.enabled: true` instead of `sciencebox.monitoring.enabled`." }}
 {{- end }}
