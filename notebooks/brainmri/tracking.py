@@ -13,14 +13,15 @@ import os
 import re
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -36,7 +37,7 @@ SHOWN = 9  # curves that can be told apart
 
 def uri() -> str:
     """Where trainings are kept: what MLFLOW_TRACKING_URI says, else a file in the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.home() / HOME / STORE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _own()
 
 
 def log_epochs(folder: Path, history: Sequence[Mapping[str, float]], *, complete: bool = False) -> None:
@@ -100,6 +101,10 @@ def curves(metric: str = "loss", most: int = SHOWN) -> Figure:
         return view.finished(figure, data.Source(name, "", synthetic=synthetic))
 
 
+def _own() -> str:
+    return f"sqlite:///{Path.home() / HOME / STORE}"
+
+
 def _study(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """The folder of the whole training that a folder belongs to, with its settings; None where there is no task."""
     for place in (folder, folder.parent):
@@ -152,14 +157,17 @@ def _log(client: Any, run: str, values: Mapping[str, float], step: int = 0) -> N
 
 
 def _runs() -> list[Any]:
-    """All runs that MLflow has, the newest first."""
-    client = _client(uri())
-    if client is None:
-        raise ValueError("MLflow is not in this environment. Use the kernel PyTorch or TensorFlow, which have it.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """All runs that MLflow has, the newest first. Raises ValueError where it is not, or cannot read them."""
+    try:
+        client = _client(uri())
+        if client is None:
+            raise ValueError("MLflow is not in this environment. Use the kernel PyTorch or TensorFlow, which have it.")
         experiments = [one.experiment_id for one in client.search_experiments()]
         return list(client.search_runs(experiments, max_results=MOST, order_by=["attributes.start_time DESC"]))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"MLflow cannot read {uri()}: {_reason(error)}") from error
 
 
 def _row(run: Any) -> dict[str, Any]:
@@ -208,8 +216,18 @@ def _client(where: str) -> Any:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    (Path.home() / HOME).mkdir(parents=True, exist_ok=True)
+    if where == _own() and not (Path.home() / HOME / STORE).exists():
+        _make_store(Path.home() / HOME / STORE, MlflowClient)
     return MlflowClient(tracking_uri=where)
+
+
+def _make_store(store: Path, client: Callable[..., object]) -> None:
+    """Let MLflow make its tables beside the place and put them there whole: it cannot go on with half of them."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{STORE}-", dir=store.parent) as scratch:
+        client(tracking_uri=f"sqlite:///{Path(scratch) / STORE}")
+        with suppress(FileExistsError):  # another training was faster
+            store.hardlink_to(Path(scratch) / STORE)
 
 
 @contextmanager
@@ -220,5 +238,8 @@ def _harmless() -> Iterator[None]:
             warnings.simplefilter("ignore")  # of the libraries below MLflow
             yield
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"MLflow did not log this training, which goes on: {reason}", stacklevel=4)
+        warnings.warn(f"MLflow did not log this training, which goes on: {_reason(error)}", stacklevel=4)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -126,6 +128,36 @@ def test_a_training_goes_on_where_nothing_can_be_logged(tmp_path: Path, monkeypa
     with pytest.warns(UserWarning, match="MLflow did not log this training, which goes on"):
         run.write_history(EPOCHS)
     assert run.read_history() == EPOCHS
+
+
+def test_a_training_that_is_killed_while_mlflow_makes_its_tables_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def killed(tracking_uri: str) -> None:
+        with closing(sqlite3.connect(tracking_uri.removeprefix("sqlite:///"))) as half:
+            half.execute("CREATE TABLE registered_models (name TEXT)")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlflow.MlflowClient", killed)
+    run = open_run("n", SETTINGS, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.write_history(EPOCHS[:1])
+    monkeypatch.undo()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run.write_history(EPOCHS)
+    assert [step for step, _ in epochs(run.folder, "loss")] == [1, 2, 3]
+    assert [path.name for path in (tmp_path / "sciencebox-runs").iterdir()] == ["mlflow.db"]
+
+
+def test_a_store_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.db").write_text("no database" * 100)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'broken.db'}")
+    assert main(["runs"]) == 2
+    assert "MLflow cannot read sqlite:///" in capsys.readouterr().err
 
 
 def test_trainings_are_listed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
