@@ -36,19 +36,41 @@ class Need:
         return f"The training needs {self.total / 1024**3:.1f} GiB, the GPU has {memory / 1024**3:.1f} GiB. {how}."
 
 
-def need(model: nn.Module, shape: tuple[int, ...], *, mixed: bool = True) -> Need:
-    """What a step with a batch of `shape` takes. Costs no memory: the network is run on shapes without numbers."""
+def need(
+    model: nn.Module, shape: tuple[int, ...], *, mixed: bool = True, checkpointed: tuple[type[nn.Module], ...] = ()
+) -> Need:
+    """What a step with a batch of `shape` takes. Costs no memory: the network is run on shapes without numbers.
+
+    Of blocks of the kinds `checkpointed` only what goes in is kept; on the way back, one after the other is run again.
+    """
     kind = torch.bfloat16 if mixed else torch.float32
     ghost = copy.deepcopy(model).to("meta", kind).train()
     kept: dict[int, int] = {}  # bytes of each storage, once however many tensors look into it
+    begun: list[set[int]] = []
+    largest, again = 0, 0
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
         storage = tensor.untyped_storage()
         kept[storage._cdata] = storage.nbytes()
+        largest = max(largest, storage.nbytes())
         return tensor
 
+    def begin(_block: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        for tensor in inputs:
+            keep(tensor)
+        begun.append(set(kept))
+
+    def forget(*_: object) -> None:
+        nonlocal again
+        again = max(again, sum(kept.pop(inside) for inside in kept.keys() - begun.pop()))
+
+    for block in ghost.modules():
+        if isinstance(block, checkpointed):
+            block.register_forward_pre_hook(begin)
+            block.register_forward_hook(forget)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = ghost(torch.empty(shape, device="meta", dtype=kind))
     del result  # until here it held what was kept
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Need(4 * FLOAT * parameters, sum(kept.values()) + WAY_BACK * max(kept.values()))
+    return Need(4 * FLOAT * parameters, sum(kept.values()) + again + WAY_BACK * largest)
