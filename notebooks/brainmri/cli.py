@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except (DataError, ValueError) as error:
+    except (DataError, ValueError, MemoryError) as error:
         print(f"brainmri: {error}", file=sys.stderr)
     except OSError as error:
         print(f"brainmri: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)

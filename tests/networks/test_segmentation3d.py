@@ -186,14 +186,58 @@ def test_a_window_that_slides_answers_where_the_image_is_however_it_is_mirrored(
     assert not once.spread.any()
 
 
-def test_what_does_not_fit_a_gpu_is_made_smaller_and_said() -> None:
+def kept_bytes(learner: objectives.Family, images: torch.Tensor, truth: torch.Tensor) -> int:
+    """Bytes that a step keeps for the way back."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    torch.manual_seed(0)  # of what the autoencoder draws
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        learner.learn(images, truth, FULL)
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("family", objectives.FAMILIES)
+def test_checkpointing_gives_the_same_answers_and_slopes_from_less_memory(family: str) -> None:
+    size = replace(SMALL, edge=32, levels=4, blocks=(1, 2, 2, 4), deep_supervision=True)
+    images, truth = batch(edge=32)
+    found = []
+    for checkpointing in (False, True):
+        learner = sizes.learner(family, replace(size, checkpointing=checkpointing), "dice", seed=0)
+        kept = kept_bytes(learner, images, truth)
+        slopes = [weight.grad for weight in learner.parameters()]
+        found.append((kept, slopes, list(learner.state_dict()), learner.segmenter.eval()(images)))
+    (plain, slopes, names, answer), (less, same, same_names, same_answer) = found
+    assert less < 0.6 * plain
+    assert names == same_names  # checkpoints fit both
+    assert all(torch.equal(one, other) for one, other in zip(slopes, same, strict=True))
+    assert torch.equal(answer, same_answer)
+    need, smaller = (sizes.need(family, replace(size, checkpointing=one)) for one in (False, True))
+    assert smaller.activations < need.activations
+    assert smaller.weights == need.weights
+
+
+@pytest.mark.parametrize("family", objectives.FAMILIES)
+def test_what_does_not_fit_a_gpu_is_made_to_fit_at_first_without_changing_what_is_learnt(family: str) -> None:
     size = replace(SMALL, edge=80, filters=8, batch=4)
-    assert sizes.fitting("segmentation3d", size, 80 * 1024**3) == (size, "")
-    wanted = replace(size, edge=48, batch=1)
-    memory = int(sizes.need("segmentation3d", wanted).total / 0.9) + 1
-    smaller, said = sizes.fitting("segmentation3d", size, memory)
+    assert sizes.fitting(family, size, 80 * 1024**3) == (size, "")
+    frugal = replace(size, checkpointing=True)
+    memory = int(sizes.need(family, frugal).total / 0.9) + 1
+    fitted, said = sizes.fitting(family, size, memory)
+    assert fitted == frugal
+    assert said == ("To fit the GPU's memory: activation checkpointing, which takes longer and gives the same network.")
+    wanted = replace(frugal, edge=48, batch=1)
+    memory = int(sizes.need(family, wanted).total / 0.9) + 1
+    smaller, said = sizes.fitting(family, size, memory)
     assert smaller == wanted
     assert "batches of 1 patches of 48 voxels" in said
+
+
+def test_where_nothing_fits_a_gpu_that_is_said() -> None:
+    size = replace(SMALL, edge=80, filters=8, batch=4)
     with pytest.raises(MemoryError, match="smaller network"):
         sizes.fitting("segmentation3d", size, 100 * 1024**2)
     assert sizes.need("gan", SMALL).total > sizes.need("segmentation3d", SMALL).total

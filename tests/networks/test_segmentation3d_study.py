@@ -194,6 +194,16 @@ def test_what_cannot_be_done_is_said(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_gpu_that_is_too_small_for_anything_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for name, answer in (("is_available", True), ("device_count", 1), ("mem_get_info", (0, 100 * 1024**2))):
+            patch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
+        assert main(["train", "gan", "--data", str(data), "--out", str(tmp_path / "run")]) == 2
+    assert "the GPU has 0.1 GiB. Use a smaller network" in capsys.readouterr().err
+
+
 def test_too_few_patients_are_said(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data / "SYNTHETIC-001", tmp_path / "few/SYNTHETIC-001")
     with pytest.raises(DataError, match="need one each"):

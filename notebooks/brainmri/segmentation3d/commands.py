@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from brainmri import export, fit
 from brainmri.commands import claim, claim_output, stored_figures, write_predictions
@@ -41,13 +42,13 @@ def train(options: argparse.Namespace) -> int:
     if options.no_pretraining:
         raise ValueError(f"--no-pretraining is for segmentation2d: {options.task} learns from the cases alone")
     cohort = read_cohort(options.data)
-    size, adapted = sizes.for_this_session(options.task, options.size)
+    size, adapted = sizes.for_this_session(options.task, options.size, options.devices)
     study = Study(
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
-        bars=lambda title: Progress(title, line=TerminalLine()),
+        bars=lambda title: Progress(title, line=TerminalLine()), devices=options.devices,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
-    print("\n".join(filter(None, [cohort.layout, adapted])))
+    print("\n".join(filter(None, [cohort.layout, adapted, _devices(options.devices)])))
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0
@@ -142,6 +143,14 @@ def models() -> list[dict[str, Any]]:
         for family in FAMILIES
         for name, size in sizes.SIZES.items()
     ]
+
+
+def _devices(used: int) -> str:
+    """On how many devices is trained where there is a choice, in words; empty where there is none."""
+    held = torch.cuda.device_count()
+    if used > 1:
+        return f"{used} processes share each batch, {'with a GPU each' if held else 'on the cores of this session'}."
+    return f"One of this session's {held} GPUs is used; --devices {held} uses all." if held > 1 else ""
 
 
 def _middle(sample: Sample, edge: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ A family has a `segmenter`, which is what is kept, and optimisers. Only the cond
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from monai.losses import DiceCELoss, DiceLoss
@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from brainmri.segmentation3d.networks import CLASSES, Critic, Regularised
+from brainmri.segmentation3d.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,35 +31,60 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
 FAMILIES = {"segmentation3d": "U-Net", "vae": "U-Net with VAE", "gan": "conditional GAN"}
 
 
-class Supervised(nn.Module):
+class Family(nn.Module):
+    """What all families have: optimisers, a loss over the batch, and workers that may share the batch."""
+
+    segmenter: nn.Module
+    optimisers: list[torch.optim.Optimizer]
+
+    def __init__(self, loss: str) -> None:
+        super().__init__()
+        self._loss = LOSSES[loss]()
+        self.share(Worker())
+
+    def share(self, worker: Worker) -> None:
+        """From now on a step is one with the patches of all workers together."""
+        self._worker = worker
+        learning = [(name, part) for name, part in self.named_children() if next(part.parameters(), None) is not None]
+        self._wrapped = {name: worker.wrapped(part) for name, part in learning}  # a dict: no part of the state
+
+    def _ask(self, name: str, *inputs: torch.Tensor) -> Any:
+        """What a network of the family answers; its slopes are the mean of those of all workers."""
+        return self._wrapped.get(name, getattr(self, name))(*inputs)
+
+    def _over_batch(self, answer: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = self._loss(self._worker.whole(answer.float()), self._worker.whole(truth))
+        return loss
+
+
+class Supervised(Family):
     """A network that learns from masks alone, or with the two terms of its autoencoder."""
 
     def __init__(self, segmenter: nn.Module, loss: str, *, rate: float, weight_decay: float) -> None:
-        super().__init__()
+        super().__init__(loss)
         self.segmenter = segmenter
-        self._loss = LOSSES[loss]()
         self.optimisers = [torch.optim.AdamW(segmenter.parameters(), rate, weight_decay=weight_decay)]
 
     def learn(self, images: torch.Tensor, truth: torch.Tensor, mixed: torch.autocast) -> dict[str, torch.Tensor]:
         """One step; `truth` is (n, 3, x, y, z). Returns what is to be written down."""
         with mixed:
-            answer = self.segmenter(images)
+            answer = self._ask("segmenter", images)
         noted = {}
         if isinstance(answer, Regularised):
-            loss = self._loss(answer.logits.float(), truth)
+            loss = self._over_batch(answer.logits, truth)
             noted = {"reconstruction": answer.reconstruction.detach(), "divergence": answer.divergence.detach()}
             total = loss + RECONSTRUCTION * answer.reconstruction + DIVERGENCE * answer.divergence
         elif answer.dim() == truth.dim() + 1:
             weights = 0.5 ** torch.arange(answer.shape[1])
-            each = torch.stack([self._loss(one.float(), truth) for one in answer.unbind(1)])
+            each = torch.stack([self._over_batch(one, truth) for one in answer.unbind(1)])
             loss = total = (each * (weights / weights.sum()).to(each)).sum()
         else:
-            loss = total = self._loss(answer.float(), truth)
+            loss = total = self._over_batch(answer, truth)
         _step(self.optimisers[0], total, self.segmenter)
         return {"loss": loss.detach(), **noted}
 
 
-class Adversarial(nn.Module):
+class Adversarial(Family):
     """A generator that learns from masks and from a critic, which learns to tell its masks from drawn ones.
 
     The loss is that of Vox2Vox: adversarial and Dice; with `absolute`, pix2pix' L1 as well. Three things keep the
@@ -75,9 +101,8 @@ class Adversarial(nn.Module):
         weight_decay: float,
         absolute: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.segmenter, self.critic = generator, critic
-        self._loss, self._absolute = LOSSES[loss](), absolute
+        super().__init__(loss)
+        self.segmenter, self.critic, self._absolute = generator, critic, absolute
         self.optimisers = [
             torch.optim.AdamW(generator.parameters(), rate, weight_decay=weight_decay),
             torch.optim.Adam(critic.parameters(), SLOWER * rate, betas=(0.5, 0.999)),
@@ -86,15 +111,15 @@ class Adversarial(nn.Module):
     def learn(self, images: torch.Tensor, truth: torch.Tensor, mixed: torch.autocast) -> dict[str, torch.Tensor]:
         """One step of the critic and one of the generator."""
         with mixed:
-            logits = self.segmenter(images)
+            logits = self._ask("segmenter", images)
         shares = torch.softmax(logits.float(), dim=1)
         with mixed:
-            drawn, made = self.critic(images, truth), self.critic(images, shares.detach())
+            drawn, made = self._ask("critic", images, truth), self._ask("critic", images, shares.detach())
         judging = (_against(drawn, DRAWN) + _against(made, 0.0)) / 2
         _step(self.optimisers[1], judging, self.critic)
         with mixed:
             fooled = self.critic(images, shares)
-        loss = self._loss(logits.float(), truth)
+        loss = self._over_batch(logits, truth)
         distance = self._absolute * functional.l1_loss(shares, truth) if self._absolute else 0.0
         _step(self.optimisers[0], loss + ADVERSARIAL * _against(fooled, 1.0) + distance, self.segmenter)
         right = ((drawn > 0).float().mean() + (made <= 0).float().mean()) / 2

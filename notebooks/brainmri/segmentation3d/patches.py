@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from brainmri.segmentation3d.samples import Sample
 
+WHOLE = slice(None)  # of a batch
 REMEMBERED = 4000  # voxels of a region, from which the middle of a patch is drawn
 
 
@@ -49,20 +50,30 @@ class Patches:
             for sample in samples
         ]
 
-    def batch(self, number: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images (n, 4, edge, edge, edge) and labels (n, edge, edge, edge), each patch changed a little."""
+    def batch(
+        self, number: int, size: int, device: torch.device, part: slice = WHOLE
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images (n, 4, edge, edge, edge) and labels (n, edge, edge, edge), each patch changed a little.
+
+        Of the `size` patches of the batch those of `part` are made, as they are in the whole batch.
+        """
         random = np.random.default_rng((self._seed, number))
-        cut = [self._patch(random) for _ in range(size)]
+        places = [self._place(random) for _ in range(size)]
+        cut = [self._patch(*place) for place in places[part]]
         images = torch.stack([image for image, _ in cut]).to(device).float()
         labels = torch.stack([label for _, label in cut]).to(device)
-        return changed(images, labels, torch.Generator(device).manual_seed(int(random.integers(2**62))), self._how)
+        chance = torch.Generator(device).manual_seed(int(random.integers(2**62)))
+        return changed(images, labels, chance, self._how, size=size, part=part)
 
-    def _patch(self, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    def _place(self, random: np.random.Generator) -> tuple[int, NDArray[np.intp]]:
+        """A case, and the middle of a patch in it."""
         case = int(random.integers(len(self._images)))
         places = [places for places in self._middles[case] if len(places)]
         kind = places[random.integers(len(places))]
         shift = random.integers(-self._edge // 4, self._edge // 4 + 1, size=3)
-        middle = kind[random.integers(len(kind))] + shift
+        return case, kind[random.integers(len(kind))] + shift
+
+    def _patch(self, case: int, middle: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
         image, labels = self._images[case], self._labels[case]
         first = middle - self._edge // 2
         room = np.array(labels.shape) - self._edge
@@ -71,28 +82,37 @@ class Patches:
 
 
 def changed(
-    images: torch.Tensor, labels: torch.Tensor, random: torch.Generator, how: Change | None = None
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    random: torch.Generator,
+    how: Change | None = None,
+    *,
+    size: int | None = None,
+    part: slice = WHOLE,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch mirrored, turned, scaled and lit otherwise, with its labels. `random` is of the batch's device."""
+    """A batch mirrored, turned, scaled and lit otherwise, with its labels. `random` is of the batch's device.
+
+    Where the images are only `part` of a batch of `size`, they are changed as they would be in the whole.
+    """
     how = how or Change()
-    count = len(images)
+    count, size = len(images), size or len(images)
 
     def uniform(*shape: int) -> torch.Tensor:
-        return 2 * torch.rand(shape, generator=random, device=images.device) - 1
+        return 2 * torch.rand((size, *shape), generator=random, device=images.device)[part] - 1
 
-    scale, side = 1 + how.scale * uniform(count, 3), torch.sign(uniform(count, 3))
+    scale, side = 1 + how.scale * uniform(3), torch.sign(uniform(3))
     matrix = torch.diag_embed(scale * side if how.mirror else scale)
     for axis in range(3):
-        angle = uniform(count) * how.turn * pi / 180
+        angle = uniform() * how.turn * pi / 180
         matrix = _turn(axis, angle) @ matrix
     grid = functional.affine_grid(
         torch.cat([matrix, matrix.new_zeros(count, 3, 1)], dim=2), list(images.shape), align_corners=False
     )
     images = functional.grid_sample(images, grid, align_corners=False)
     moved = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
-    one = (count, images.shape[1], 1, 1, 1)
+    one = (images.shape[1], 1, 1, 1)
     brain = images.abs().amax(dim=1, keepdim=True) > 0  # outside it stays 0
-    noise = torch.randn(images.shape, generator=random, device=images.device)
+    noise = torch.randn((size, *images.shape[1:]), generator=random, device=images.device)[part]
     lit = images * (1 + how.contrast * uniform(*one)) + how.brightness * uniform(*one) + how.noise * noise
     return lit * brain, moved[:, 0].to(labels.dtype)
 

@@ -28,7 +28,8 @@ class Size:
 
     `levels` are those of the U-Net, `blocks` the residual blocks on each level of the one with an autoencoder. `rate`
     is the learning rate, `folds` into how many the patients are divided, `checked` how many cases the curve is of.
-    `channels` and `classes` follow from what is looked for in which images.
+    `channels` and `classes` follow from what is looked for in which images. `checkpointing` saves memory for time and
+    changes nothing else.
     """
 
     spacing: float
@@ -48,6 +49,7 @@ class Size:
     weight_decay: float = 1e-5
     channels: int = networks.CHANNELS
     classes: int = networks.CLASSES
+    checkpointing: bool = False
 
 
 SIZES = {
@@ -75,14 +77,19 @@ def named(name: str) -> Size:
 def segmenter(family: str, size: Size) -> nn.Module:
     """A new network of a family. Seed PyTorch before."""
     seen = {"channels": size.channels, "classes": size.classes}
+    network: nn.Module
     if family == "vae":
-        return networks.VaeUNet(size.edge, size.filters, tuple(size.blocks), **seen)
-    return networks.unet(size.filters, size.levels, deep_supervision=size.deep_supervision and family != "gan", **seen)
+        network = networks.VaeUNet(size.edge, size.filters, tuple(size.blocks), **seen)
+    else:
+        deep = size.deep_supervision and family != "gan"
+        network = networks.unet(size.filters, size.levels, deep_supervision=deep, **seen)
+    return networks.checkpointed(network) if size.checkpointing else network
 
 
 def critic(size: Size) -> networks.Critic:
     """A new critic of a GAN."""
-    return networks.Critic(size.critic, channels=size.channels, classes=size.classes)
+    network = networks.Critic(size.critic, channels=size.channels, classes=size.classes)
+    return networks.checkpointed(network, networks.CRITICS_BLOCKS) if size.checkpointing else network
 
 
 def made_for(size: Size, target: Target) -> Size:
@@ -94,7 +101,7 @@ def answering(network: nn.Module, size: Size) -> nn.Module:
     """A segmenter that gives the same answers, without what only helped it to learn: autoencoder, coarser answers."""
     if isinstance(network, networks.VaeUNet):
         return network.without_autoencoder()
-    plain = segmenter("segmentation3d", replace(size, deep_supervision=False))
+    plain = segmenter("segmentation3d", replace(size, deep_supervision=False, checkpointing=False))
     kept = plain.state_dict().keys()
     plain.load_state_dict({name: value for name, value in network.state_dict().items() if name in kept})
     return plain.train(network.training)
@@ -119,34 +126,62 @@ def plan(size: Size, seed: int) -> Plan:
 def need(family: str, size: Size) -> Need:
     """Memory that a training step takes on a GPU. The critic of a GAN sees the MRI once more, and the mask."""
     shape = (size.batch, size.channels, *(size.edge,) * 3)
-    taken = preflight.need(segmenter(family, size), shape)
+    plain, kinds = replace(size, checkpointing=False), (networks.BLOCKS, networks.CRITICS_BLOCKS)
+    forgetful, critics = kinds if size.checkpointing else ((), ())
+    taken = preflight.need(segmenter(family, plain), shape, checkpointed=forgetful)
     if family != "gan":
         return taken
     with_mask = (size.batch, size.channels + size.classes, *(size.edge,) * 3)
-    judge = preflight.need(critic(size).patches, with_mask)
+    judge = preflight.need(critic(plain).patches, with_mask, checkpointed=critics)
     return replace(taken, weights=taken.weights + judge.weights, activations=taken.activations + 3 * judge.activations)
 
 
-def for_this_session(family: str, name: str) -> tuple[Size, str]:
-    """The numbers behind a size's name, made to fit the GPU where there is one; and what was done, in words."""
-    size = named(name)
+def for_this_session(family: str, name: str, workers: int = 1) -> tuple[Size, str]:
+    """The numbers behind a size's name, made to fit the GPUs where there are some; and what was done, in words.
+
+    Raises ValueError where there are fewer GPUs than workers; without any, workers share the cores.
+    """
+    if workers < 1:
+        raise ValueError(f"{workers} devices cannot train anything; use one or more")
+    size, said = shared(named(name), workers)
     if not torch.cuda.is_available():
-        return size, ""
-    return fitting(family, size, torch.cuda.mem_get_info()[1])
+        return size, said
+    held = torch.cuda.device_count()
+    if workers > held:
+        raise ValueError(f"this session holds {held} GPU{'s' * (held > 1)}, not {workers}; use as many, or get more")
+    memory = min(torch.cuda.mem_get_info(number)[1] for number in range(workers))
+    if workers > 1:
+        memory -= preflight.OVERHEAD  # of this process, which asks each card and does not train
+    fitted, what = fitting(family, size, memory, workers)
+    return fitted, " ".join(filter(None, [said, what]))
 
 
-def fitting(family: str, size: Size, memory: int) -> tuple[Size, str]:
-    """The size with smaller batches, then smaller patches, until a step fits into so many bytes; and what was done.
+def shared(size: Size, workers: int) -> tuple[Size, str]:
+    """The size with batches that workers can share evenly, larger ones if need be; and what was done, in words."""
+    each = -(-size.batch // workers)
+    larger = replace(size, batch=each * workers)
+    return larger, "" if larger == size else f"Batches of {larger.batch} patches, so that each device has {each}."
 
-    Raises MemoryError where nothing fits.
+
+def fitting(family: str, size: Size, memory: int, workers: int = 1) -> tuple[Size, str]:
+    """The size for so many bytes, which each of the workers that share a batch has; and what was done, in words.
+
+    Until a step fits: activation checkpointing, which changes nothing in what is learnt, then smaller batches, then
+    smaller patches. Raises MemoryError where nothing fits.
     """
     smaller = size
-    while advice := need(family, smaller).advice(memory):
-        if smaller.batch > 1:
-            smaller = replace(smaller, batch=smaller.batch // 2)
+    while advice := need(family, replace(smaller, batch=smaller.batch // workers)).advice(memory):
+        if not smaller.checkpointing:
+            smaller = replace(smaller, checkpointing=True)
+        elif smaller.batch > workers:
+            smaller = replace(smaller, batch=smaller.batch // workers // 2 * workers)
         elif smaller.edge > 2 * STEP:
             smaller = replace(smaller, edge=smaller.edge - STEP)
         else:
             raise MemoryError(advice)
-    said = f"To fit the GPU's memory: batches of {smaller.batch} patches of {smaller.edge} voxels' edge."
-    return smaller, "" if smaller == size else said
+    if smaller == size:
+        return size, ""
+    said = "To fit the GPU's memory: activation checkpointing, which takes longer and gives the same network"
+    if smaller != replace(size, checkpointing=True):
+        said += f"; batches of {smaller.batch} patches of {smaller.edge} voxels' edge, which does not"
+    return smaller, f"{said}."

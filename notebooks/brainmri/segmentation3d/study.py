@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from brainmri import __version__, data, stored
 from brainmri.runs import HOME, Run, open_run
 from brainmri.segmentation3d import cohort as made_up
-from brainmri.segmentation3d import inference, measure, samples, sizes, training
+from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
 from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Change, Patches
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from brainmri.segmentation3d.measure import Found, Labels
     from brainmri.segmentation3d.samples import Sample
     from brainmri.segmentation3d.sizes import Size
+    from brainmri.segmentation3d.workers import Worker
 
     Bars = Callable[[str], Callable[..., None]]
 
@@ -106,9 +107,17 @@ class Trained:
         return measure.held_against(self.labels(sample, answer), truth.mask, truth.spacing, self.target.regions)
 
 
+def silent(_title: str) -> Callable[..., None]:
+    """No progress bar."""
+    return lambda *_: None
+
+
 @dataclass
 class Study:
-    """One family on one cohort. `bars` makes a progress bar from a title; `size` may be one that was made to fit."""
+    """One family on one cohort. `bars` makes a progress bar from a title; `size` may be one that was made to fit.
+
+    Where there are several `devices`, as many processes share the training, and nothing else.
+    """
 
     cohort: Cohort
     family: str
@@ -117,7 +126,8 @@ class Study:
     seed: int = 0
     loss: str = ""
     size: Size | None = None
-    bars: Bars = lambda _: lambda *_: None
+    bars: Bars = silent
+    devices: int = 1
 
     def __post_init__(self) -> None:
         self.loss = self.loss or DEFAULT_LOSS[self.family]
@@ -139,10 +149,12 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
         data_name = "synthetic" if self.cohort.source.synthetic else self.cohort.root.name
+        numbers = asdict(self.numbers)
+        del numbers["checkpointing"]  # changes no result: a training may go on where memory is another
         return {
             "name": f"{self.family}-{self.size_name}-{data_name}",
             "task": self.family,
-            "size": asdict(self.numbers),
+            "size": numbers,
             "target": asdict(self.cohort.target),
             "seed": self.seed,
             "loss": self.loss,
@@ -158,13 +170,11 @@ class Study:
         """Which cases are learnt from, chosen by and asked about: never one patient in two of these."""
         return split_patients(self.cohort.masked.patients, folds=self.numbers.folds, seed=self.seed)
 
-    def train(self, loaded: Sequence[Sample], division: Split) -> training.Training:
+    def train(self, loaded: Sequence[Sample], division: Split, worker: Worker | None = None) -> training.Training:
         """Train, or go on, or find the training complete."""
         numbers = self.numbers
-        run = Run(self.folder)
-        trained = training.Training(
-            sizes.learner(self.family, numbers, self.loss, self.seed), sizes.plan(numbers, self.seed), run
-        )
+        learner, plan = sizes.learner(self.family, numbers, self.loss, self.seed), sizes.plan(numbers, self.seed)
+        trained = training.Training(learner, plan, Run(self.folder), worker)
         how = Change(mirror=self.cohort.target.mirror)
         patches = Patches([loaded[index] for index in division.train], numbers.edge, self.seed, how)
         checked = [loaded[index] for index in division.validation[: numbers.checked]]
@@ -216,8 +226,18 @@ class Study:
         bar(len(asked), len(asked))
         return answers
 
+    def share(self) -> None:
+        """Let a process for each device train; after it `train` finds the training complete.
+
+        Each reads the cases anew. Raises WorkerError when one fails.
+        """
+        if len(Run(self.folder).read_history()) < self.numbers.epochs:
+            workers.run(self.devices, take_part, replace(self, bars=silent), self.bars)
+
     def run(self) -> Result:
         """Train, choose, ask, and store the figures."""
+        if self.devices > 1:
+            self.share()
         loaded, division = self.samples(), self.division()
         network = self.finish(self.train(loaded, division), loaded, division)
         asked = [loaded[index] for index in division.test]
@@ -245,6 +265,12 @@ class Study:
         )
         Run(self.folder).write_result(result.as_json())
         return result
+
+
+def take_part(worker: Worker, bars: Bars, study: Study) -> None:
+    """What each process of a shared training does."""
+    study = replace(study, bars=bars)
+    study.train(study.samples(), study.division(), worker)
 
 
 def family_name(family: str, loss: str) -> str:

@@ -1,7 +1,8 @@
 """Training one of the families: a fixed number of steps, a checkpoint after each epoch, and going on from the last.
 
 Everything that chance decides in a step follows from the seed and the step's number. So a training that was killed at
-any moment and goes on ends, on a CPU, with the very weights of one that was not.
+any moment and goes on ends, on a CPU, with the very weights of one that was not. Workers that share the batches see
+the patches that one process would see, so a training may go on with more or less of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from brainmri import fit
 from brainmri.segmentation3d.networks import CLASSES
 from brainmri.segmentation3d.objectives import one_hot
+from brainmri.segmentation3d.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from brainmri.segmentation3d.patches import Patches
 
 POWER = 0.9  # of the polynomial by which the learning rate falls (Myronenko 2018)
-SEED_STRIDE = 1_000_003
+SEED_STRIDE, WORKER_STRIDE = 1_000_003, 2**40
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Plan:
 class Training:
     """A family with its run's folder. `history` has losses, Dice on the validation set and seconds of each epoch."""
 
-    def __init__(self, family: Supervised | Adversarial, plan: Plan, run: Run) -> None:
+    def __init__(self, family: Supervised | Adversarial, plan: Plan, run: Run, worker: Worker | None = None) -> None:
+        self._worker = worker or Worker()
         self.device = fit.best_device()
         self.family = family.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.plan = plan
@@ -60,9 +63,20 @@ class Training:
     ) -> list[dict[str, float]]:
         """Train until the plan is fulfilled; returns the history. `check` measures the segmenter after an epoch.
 
-        Raises OSError when a checkpoint cannot be written: the last good one stays. ValueError when it has diverged.
+        Of several workers the first one checks and stores. Raises OSError when a checkpoint cannot be written: the last
+        good one stays. ValueError when it has diverged.
         """
-        plan = self.plan
+        self.family.share(self._worker)
+        try:
+            return self._fit(patches, check, on_progress)
+        finally:
+            self.family.share(Worker())
+
+    def _fit(
+        self, patches: Patches, check: Callable[[], dict[str, float]] | None, on_progress: Progress | None
+    ) -> list[dict[str, float]]:
+        plan, worker = self.plan, self._worker
+        part = worker.part(plan.batch)
         total = plan.epochs * plan.steps
         for epoch in range(len(self.history), plan.epochs):
             noted: list[dict[str, torch.Tensor]] = []
@@ -71,17 +85,19 @@ class Training:
             for step in range(epoch * plan.steps, (epoch + 1) * plan.steps):
                 if on_progress:
                     on_progress(step, total, self._words(epoch))
-                torch.manual_seed(SEED_STRIDE * plan.seed + step)
+                torch.manual_seed(SEED_STRIDE * plan.seed + step + WORKER_STRIDE * worker.number)
                 self._set_rates((1 - step / total) ** POWER)
-                images, labels = patches.batch(step, plan.batch, self.device)
+                images, labels = patches.batch(step, plan.batch, self.device, part)
                 images = images.contiguous(memory_format=torch.channels_last_3d)
                 noted.append(self.family.learn(images, one_hot(labels, plan.classes), self._mixed))
-            means = {name: float(torch.stack([one[name] for one in noted]).mean()) for name in noted[0]}
+            means = {name: float(worker.mean(torch.stack([one[name] for one in noted]).mean())) for name in noted[0]}
             if not all(np.isfinite(list(means.values()))):
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
             seconds = monotonic() - began
-            self.history.append({**means, **(check() if check else {}), "seconds": seconds})
-            self._store()
+            checked = check() if check and worker.first else {}
+            self.history.append({**means, **checked, "seconds": seconds})
+            if worker.first:
+                self._store()
         if on_progress and total:
             on_progress(total, total, self._words(plan.epochs - 1))
         return self.history

@@ -1,0 +1,141 @@
+"""Several processes, each with a GPU of its own, that share the batches of one training.
+
+Together they do what one process would do with the whole batch: each takes its patches of it, the loss is that of all
+patches, and the slopes are averaged (Li et al. 2020, PyTorch Distributed, doi 10.14778/3415478.3415530).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed, multiprocessing, nn
+from torch.distributed.nn.functional import all_gather
+
+from brainmri import gpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+    Bars = Callable[[str], Callable[..., None]]
+    Task = Callable[["Worker", Bars, Any], None]
+
+POLL_S = 0.2
+LOOPBACK = "lo"  # all workers are in this session: nothing listens where others could reach it
+
+
+class WorkerError(ValueError):
+    """One of the workers failed, and the others were stopped."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One of `count` processes. The first is the one that writes and speaks."""
+
+    number: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that writes and speaks."""
+        return self.number == 0
+
+    def part(self, batch: int) -> slice:
+        """Its patches of a batch. Raises ValueError where not all get as many."""
+        if batch % self.count:
+            raise ValueError(f"{self.count} workers cannot share {batch} patches evenly; use a multiple")
+        each = batch // self.count
+        return slice(self.number * each, (self.number + 1) * each)
+
+    def wrapped(self, network: nn.Module) -> nn.Module:
+        """The network, such that a way back through it averages the slopes of all workers."""
+        if self.count == 1:
+            return network
+        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+
+    def whole(self, part: torch.Tensor) -> torch.Tensor:
+        """What all workers have, along the first axis; slopes find their way back to each."""
+        return part if self.count == 1 else torch.cat(all_gather(part.contiguous()))
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean of all workers' values."""
+        if self.count > 1:
+            distributed.all_reduce(value := value / self.count)
+        return value
+
+
+def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
+    """Let `count` new processes do `task(worker, bars, argument)`; the first one's progress is shown by `bars`.
+
+    `task` and `argument` are pickled. Raises WorkerError when one fails, with its error; then all are stopped.
+    """
+    heard, told = get_context("spawn").Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as meeting, heard:
+        with told:
+            order = _Order(count, Path(meeting) / "all", told, task, argument)
+            started = multiprocessing.spawn(_join, (order,), count, join=False)
+        shown: dict[str, Callable[..., None]] = {}
+        try:
+            while not started.join(POLL_S):
+                _show(heard, shown, bars)
+            _show(heard, shown, bars)
+        except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
+            said = str(error).strip().splitlines()[-1].removeprefix("-- ")
+            raise WorkerError(
+                f"process {error.error_index + 1} of {count} failed, so all were stopped: {said}. What was stored "
+                "stays; run the same again to go on from there"
+            ) from error
+        finally:
+            for process in started.processes:
+                process.kill()
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What each process is told: how many there are, where they meet, where the first one speaks, what to do."""
+
+    count: int
+    place: Path
+    told: Connection
+    task: Task
+    argument: Any
+
+
+def _join(number: int, order: _Order) -> None:
+    """What each process does. After an error the group is left as it is, so that it is told before those it causes."""
+    worker = Worker(number, order.count)
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", LOOPBACK)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(number)
+    torch.set_num_threads(max(1, gpu.session().cores // order.count))
+    distributed.init_process_group(
+        "nccl" if on_gpu else "gloo", init_method=f"file://{order.place}", rank=number, world_size=order.count
+    )
+
+    def bars(title: str) -> Callable[..., None]:
+        return lambda *state: order.told.send((title, state)) if worker.first else None
+
+    order.task(worker, bars, order.argument)
+    gc.collect()  # what is wrapped holds the group, whose threads must have ended when Python does
+    distributed.destroy_process_group()
+
+
+def _show(heard: Connection, shown: dict[str, Callable[..., None]], bars: Bars) -> None:
+    """Show what the first process has told meanwhile."""
+    try:
+        while heard.poll():
+            title, state = heard.recv()
+            if title not in shown:
+                shown[title] = bars(title)
+            shown[title](*state)
+    except EOFError:  # it has ended
+        pass

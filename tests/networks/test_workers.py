@@ -1,0 +1,147 @@
+"""Several processes that share a training, here two on the CPU: slopes of one, written once, stopped together."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from brainmri.cli import main
+from brainmri.commands import claim
+from brainmri.runs import Run
+from brainmri.segmentation3d import cohort, samples, sizes, study, workers
+from brainmri.segmentation3d.cases import read_cohort
+from brainmri.segmentation3d.networks import VaeUNet
+from brainmri.segmentation3d.objectives import FAMILIES, Family, one_hot
+from brainmri.segmentation3d.patches import Patches
+from brainmri.segmentation3d.workers import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SMALL = replace(sizes.SIZES["smoke"], edge=16)
+CPU, FULL = torch.device("cpu"), torch.autocast("cpu", torch.bfloat16, enabled=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "data"
+    cohort.make(folder, cases=3, spacing=8.0)
+    return folder
+
+
+def family(name: str) -> Family:
+    """A new family without what chance does in it: processes draw numbers of their own."""
+    learner = sizes.learner(name, SMALL, "ce + dice", seed=0)
+    if isinstance(learner.segmenter, VaeUNet):
+        learner.segmenter.dropout_prob = None
+        torch.nn.init.zeros_(learner.segmenter.vae_fc2.weight)
+        torch.nn.init.constant_(learner.segmenter.vae_fc2.bias, -30.0)  # a code that hardly deviates
+    return learner
+
+
+def slopes(worker: Worker, _bars: workers.Bars, places: tuple[Path, Path]) -> None:
+    """Store the slopes of one step of each family, as its optimisers get them."""
+    data, folder = places
+    cut = Patches(samples.load(read_cohort(data).cases, 8.0), SMALL.edge, 0)
+    images, labels = cut.batch(0, 2, CPU, worker.part(2))
+    found = {}
+    for name in FAMILIES:
+        learner = family(name)
+        seen: list[torch.Tensor] = []
+        for optimiser in learner.optimisers:
+            optimiser.register_step_pre_hook(
+                lambda one, *_, seen=seen: seen.extend(
+                    weight.grad.clone() for group in one.param_groups for weight in group["params"]
+                )
+            )
+        learner.share(worker)
+        noted = learner.learn(images, one_hot(labels), FULL)
+        learner.share(Worker())
+        found[name] = seen, float(noted["loss"])
+    if worker.first:
+        torch.save(found, folder / f"slopes-{worker.count}.pt")
+
+
+def fail(worker: Worker, bars: workers.Bars, whole: study.Study) -> None:
+    """Take part in a training, in whose second epoch the second process meets an error."""
+
+    def watched(title: str) -> Callable[..., None]:
+        def show(done: int, total: int, words: str = "") -> None:
+            if title.startswith("training") and done == 3 and not worker.first:
+                raise OSError(5, "the cable was pulled")
+            bars(title)(done, total, words)
+
+        return show
+
+    study.take_part(worker, watched, whole)
+
+
+def test_two_processes_have_the_slopes_of_one_with_the_whole_batch(data: Path, tmp_path: Path) -> None:
+    slopes(Worker(), study.silent, (data, tmp_path))
+    workers.run(2, slopes, (data, tmp_path), study.silent)
+    alone, together = (torch.load(tmp_path / f"slopes-{count}.pt") for count in (1, 2))
+    for name in FAMILIES:
+        (one, loss), (other, shared_loss) = alone[name], together[name]
+        assert shared_loss == pytest.approx(loss, rel=1e-5)
+        assert len(one) == len(other) > 20
+        longest = max(float(slope.norm()) for slope in one)
+        for slope, shared in zip(one, other, strict=True):
+            assert torch.allclose(slope, shared, rtol=1e-3, atol=1e-5 * longest)
+
+
+def test_one_process_that_fails_ends_both_and_the_command_goes_on_from_what_was_stored(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    whole = study.Study(read_cohort(data), "gan", "smoke", run, devices=2)
+    claim(run, whole.settings, force=False)
+    heard: list[tuple[str, int]] = []
+    with pytest.raises(workers.WorkerError, match=r"process 2 of 2 failed.*the cable was pulled.*run the same again"):
+        workers.run(2, fail, whole, lambda title: lambda done, *_: heard.append((title, done)))
+    assert sorted(path.name for path in run.iterdir()) == ["epoch-0001.pt", "history.json", "settings.json"]
+    steps = [done for title, done in heard if title == "training conditional GAN"]
+    assert steps[:3] == [0, 1, 2]  # of the first process alone
+    first = Run(run).read_history()
+
+    arguments = ["train", "gan", "--data", str(data), "--out", str(run), "--size", "smoke"]
+    assert main([*arguments, "--devices", "2"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("2 processes share each batch, on the cores of this session.") == 1
+    assert said.count("Stored in") == 1
+    names = ["epoch-0002.pt", "history.json", "model.json", "model.pt", "result.json", "settings.json"]
+    assert sorted(path.name for path in run.iterdir()) == names
+    assert Run(run).read_history()[:1] == first
+    assert json.loads((run / "result.json").read_text())["steps"] == 4
+    assert main(arguments) == 0  # complete: on one device it is the same training
+
+
+def test_batches_grow_until_each_device_has_as_many_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = replace(SMALL, batch=2)
+    assert sizes.shared(size, 2) == (size, "")
+    larger, said = sizes.shared(size, 3)
+    assert larger.batch == 3
+    assert said == "Batches of 3 patches, so that each device has 1."
+    with pytest.raises(ValueError, match="3 workers cannot share 4 patches"):
+        Worker(0, 3).part(4)
+    four = replace(size, batch=8, filters=8, edge=32)
+    memory = int(sizes.need("segmentation3d", replace(four, batch=1)).total / 0.9) + 1
+    assert sizes.fitting("segmentation3d", four, memory, 4)[0].batch == 4
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="this session holds 2 GPUs, not 4"):
+        sizes.for_this_session("vae", "smoke", 4)
+
+
+@pytest.mark.parametrize(
+    ("task", "devices", "said"),
+    [("classification", "2", "--devices is for the networks in 3D"), ("vae", "0", "0 devices cannot train anything")],
+)
+def test_devices_that_make_no_sense_are_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, devices: str, said: str
+) -> None:
+    assert main(["train", task, "--data", str(data), "--out", str(tmp_path / "run"), "--devices", devices]) == 2
+    assert said in capsys.readouterr().err
