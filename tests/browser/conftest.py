@@ -101,8 +101,8 @@ def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{hub.url}/hub/login")
-        page.get_by_label("Username").fill(name)
-        page.get_by_label("Password:").fill("x")
+        page.get_by_label("User name").fill(name)
+        page.get_by_label("Password").fill("x")
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Start a session").wait_for()
         return page
