@@ -60,6 +60,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         _proxies(host),
         _certificates(host),
         *_stack(host, settings),
+        *_directory(host, settings),
     ]
 
 
@@ -157,6 +158,16 @@ def _stack(host: Host, settings: Settings) -> Iterator[Row]:
         yield Row("Repository", State.WARNING if days > 0 else State.FAILED, found, advice)
     else:
         yield Row("Repository", State.OK, f"whitelist valid for {days:.0f} days")
+
+
+def _directory(host: Host, settings: Settings) -> Iterator[Row]:
+    """Who signs people in, where that is not the service itself. The service starts without it, too."""
+    source = settings.accounts.source
+    if host.directory_fault:
+        advice = f"See `accounts.{source}`; until it answers nobody can sign in."
+        yield Row("Accounts", State.WARNING, host.directory_fault, advice)
+    elif source != "local":
+        yield Row("Accounts", State.OK, f"{settings.accounts.oidc.issuer or settings.accounts.ldap.server} answers")
 
 
 def _engine(host: Host) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import requests
 
-from sciencebox.host import engine, images, stack
+from sciencebox.host import directory, engine, images, stack
 from sciencebox.host.command import ask
 from sciencebox.host.compose import network_environment
 from sciencebox.host.driver import Driver, read_driver
@@ -70,6 +70,7 @@ class Host:
     stack_fault: str = ""  # why what should be mounted is not
     propagates: bool = True  # whether a mount of this server reaches containers
     whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
+    directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
 
 
@@ -79,6 +80,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
     state = engine.look(socket)
     driver = read_driver(settings, environment)
     mode = NO_ENGINE
+    network = network_environment(settings, environment)
     if state.answers:
         facts = engine_facts(state.info, state.versions)
         mode = choose_mode(settings.gpus.attach, facts, driver.inventory.devices, driver.files)
@@ -88,12 +90,13 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         free=_free_space(settings, state),
         ports=_ports(settings, state),
         clock=_clock(checkout),
-        network=network_environment(settings, environment),
+        network=network,
         certificates=tuple(sorted(path.name for path in images.HOST_CERTIFICATES.rglob("*.crt"))),
         engine=state,
         compose=engine.find_compose(),
         driver=driver,
         toolkit=_toolkit(),
+        directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
         **_stack(settings),
     )
