@@ -6,12 +6,8 @@ import base64
 import json
 import os
 import ssl
-import subprocess
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
@@ -19,17 +15,18 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 from rich.console import Console
-from sciencebox.host.kubectl import Tools
-from sciencebox.host.release import Release
 from sciencebox.host.steps import Screen, StepError, run_steps
 
 from tests.kube import rig
-from tests.unit.helm.chart import CHART, GOLDEN, ROOT, find_helm
+from tests.kube.installer import NAMESPACE, Installer, charts_in, deployments, tools_of
+from tests.unit.helm.chart import GOLDEN, ROOT, find_helm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMESPACE, JOBS = "sciencebox", "sciencebox-jobs"
+    from sciencebox.host.release import Release
+
+JOBS = "sciencebox-jobs"
 HUB = f"system:serviceaccount:{NAMESPACE}:hub"
 SESSION = f"system:serviceaccount:{NAMESPACE}:sciencebox-session"
 JOBS_VALUES = {
@@ -50,117 +47,24 @@ JOBS_VALUES = {
     },
     "nvidia-device-plugin": {"enabled": False},
 }
-# What zero-to-jupyterhub would make, as far as ours stands on it; it never starts a container here.
-JUPYTERHUB = """
-{{- range list "hub" "proxy" }}
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: {{ . }}, labels: {app: jupyterhub, component: {{ . }}}}
-spec:
-  replicas: {{ $.Values.replicas | default 0 }}
-  selector: {matchLabels: {component: {{ . }}}}
-  template:
-    metadata:
-      labels: {component: {{ . }}}
-      annotations: {{ ($.Values.hub | default dict).annotations | default dict | toJson }}
-    spec: {containers: [{name: {{ . }}, image: none}]}
-{{- end }}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: hub}
----
-apiVersion: v1
-kind: Service
-metadata: {name: proxy-public}
-spec: {type: ClusterIP, ports: [{name: http, port: 80}]}
-"""
-
-
-@dataclass(frozen=True)
-class Site:
-    """A cluster, and an administrator with kubectl and helm."""
-
-    plane: rig.ControlPlane
-    tools: Tools
-    charts: Path
-
-    def release(self, folder: Path, values: dict[str, Any], ready_s: int = 60) -> Release:
-        """The service with these values, on a node that has just said that it lives."""
-        self.plane.try_kubectl(
-            *("patch", "node", "node-1", "--subresource=status", "--type=merge", f"--patch={_alive()}")
-        )
-        file = folder / "values.yaml"
-        file.write_text(yaml.safe_dump(values))
-        return Release(ROOT, file, self.tools, folder / "work", charts=self.charts, ready_s=ready_s)
-
-    def may(self, who: str, *what: str) -> bool:
-        """Whether somebody may do something."""
-        return self.plane.try_kubectl("auth", "can-i", *what, f"--as={who}").stdout.strip() == "yes"
-
-    def get(self, *what: str) -> dict[str, Any]:
-        """An object of the service's namespace."""
-        return json.loads(self.plane.kubectl("get", "--namespace", NAMESPACE, *what, "--output=json"))
-
-
-def _alive() -> str:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}
-    return json.dumps({"status": {"conditions": [ready]}})
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installer]:
     """A cluster with a default storage class and one node, where nothing is installed yet."""
     helm = find_helm()
     if helm is None:
         pytest.skip("no helm: run `make test-tools`, or install it")
     folder = tmp_path_factory.mktemp("cluster")
     try:
-        with rig.running(folder) as plane, _deployments(plane):
-            yield Site(plane, _tools(plane, helm, folder), _charts(folder / "charts"))
+        with rig.running(folder) as plane, deployments(plane):
+            yield Installer(plane, tools_of(plane, helm, folder), charts_in(folder / "charts"))
     except rig.RigError as error:
         pytest.skip(str(error))
 
 
-@contextmanager
-def _deployments(plane: rig.ControlPlane) -> Iterator[None]:
-    """The controllers of Deployments and Jobs, which the rig has no other use for."""
-    command = [plane.program, "kube-controller-manager", f"--kubeconfig={plane.kubeconfig}", "--leader-elect=false"]
-    command += ["--secure-port=0", "--controllers=deployment-controller,replicaset-controller,job-controller"]
-    with (plane.folder / "deployments.log").open("wb") as log:
-        controllers = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            yield
-        finally:
-            controllers.terminate()
-            controllers.wait()
-
-
-def _tools(plane: rig.ControlPlane, helm: Path, folder: Path) -> Tools:
-    programs = folder / "bin"
-    programs.mkdir()
-    (programs / "helm").symlink_to(helm)
-    (programs / "kubectl").write_text(f'#!/bin/sh\nexec {plane.program} kubectl "$@"\n')
-    (programs / "kubectl").chmod(0o755)
-    path = f"{programs}:{os.environ['PATH']}"
-    return Tools(NAMESPACE, {"PATH": path, "HOME": str(folder), "KUBECONFIG": str(plane.kubeconfig)})
-
-
-def _charts(folder: Path) -> Path:
-    """The charts below ours, with as little in them as ours needs."""
-    for wanted in yaml.safe_load((CHART / "Chart.yaml").read_text())["dependencies"]:
-        chart = folder / wanted["name"]
-        (chart / "templates").mkdir(parents=True)
-        description = {"apiVersion": "v2", "name": wanted["name"], "version": wanted["version"]}
-        (chart / "Chart.yaml").write_text(yaml.safe_dump(description))
-    (folder / "jupyterhub/templates/hub.yaml").write_text(JUPYTERHUB)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def classes(site: Site) -> None:
+def classes(site: Installer) -> None:
     """A default storage class, as most clusters have one, and a node."""
     site.plane.apply(
         {
@@ -178,23 +82,23 @@ def screen() -> Screen:
     return Screen(Console(quiet=True))
 
 
-def password(site: Site) -> str:
+def password(site: Installer) -> str:
     data = site.get("secret", "sciencebox-administrator")["data"]
     return base64.b64decode(data["first_password"]).decode()
 
 
-def settings(site: Site) -> dict[str, Any]:
+def settings(site: Installer) -> dict[str, Any]:
     return yaml.safe_load(site.get("configmap", "sciencebox-settings")["data"]["sciencebox.yaml"])
 
 
-def test_a_cluster_that_is_not_ready_is_told_so_and_left_alone(site: Site, tmp_path: Path) -> None:
+def test_a_cluster_that_is_not_ready_is_told_so_and_left_alone(site: Installer, tmp_path: Path) -> None:
     with pytest.raises(StepError, match="no default storage class") as caught:
         site.release(tmp_path, {}).check_cluster(screen())
     assert "0 of 0 ready" in str(caught.value)
     assert NAMESPACE not in site.plane.kubectl("get", "namespaces")
 
 
-def test_helm_alone_says_what_is_missing_too(site: Site, tmp_path: Path) -> None:
+def test_helm_alone_says_what_is_missing_too(site: Installer, tmp_path: Path) -> None:
     release = site.release(tmp_path, {})
     release.gather_charts(screen())
     with pytest.raises(StepError, match=r"no default storage class.*It has: none\."):
@@ -202,21 +106,21 @@ def test_helm_alone_says_what_is_missing_too(site: Site, tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def installed(site: Site, classes: None, tmp_path_factory: pytest.TempPathFactory) -> Release:
+def installed(site: Installer, classes: None, tmp_path_factory: pytest.TempPathFactory) -> Release:
     """The service, installed as `make deploy-k8s` does it."""
     release = site.release(tmp_path_factory.mktemp("installed"), JOBS_VALUES)
     assert run_steps(release.steps(), screen())
     return release
 
 
-def test_the_address_and_the_first_password_are_told(site: Site, installed: Release) -> None:
+def test_the_address_and_the_first_password_are_told(site: Installer, installed: Release) -> None:
     told = dict(installed.summary())
     assert told["Administrator"] == f"admin, first password {password(site)}"
     assert "port-forward" in told["Address"]
 
 
 @pytest.mark.parametrize("golden", sorted(GOLDEN.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_api_server_takes_every_object_of_an_example(site: Site, classes: None, golden: Path) -> None:
+def test_the_api_server_takes_every_object_of_an_example(site: Installer, classes: None, golden: Path) -> None:
     for name in ("examples", "examples-jobs"):
         site.plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     text = golden.read_text().replace("namespace: sciencebox", "namespace: examples").replace("MASKED", "TUFTS0VE")
@@ -243,7 +147,7 @@ def test_the_api_server_takes_every_object_of_an_example(site: Site, classes: No
         (("create", "clusterroles"), False),
     ],
 )
-def test_what_the_hub_may(site: Site, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
+def test_what_the_hub_may(site: Installer, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
     assert site.may(HUB, *what) is allowed
 
 
@@ -265,11 +169,11 @@ def test_what_the_hub_may(site: Site, installed: Release, what: tuple[str, ...],
         (("list", "namespaces"), False),
     ],
 )
-def test_what_a_session_may(site: Site, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
+def test_what_a_session_may(site: Installer, installed: Release, what: tuple[str, ...], *, allowed: bool) -> None:
     assert site.may(SESSION, *what) is allowed
 
 
-def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Site, installed: Release) -> None:
+def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Installer, installed: Release) -> None:
     spec = {"containers": [{"name": "any", "image": "none"}]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
     done = site.plane.try_kubectl("apply", "--namespace", JOBS, "--filename=-", stdin=json.dumps(pod))
@@ -291,7 +195,7 @@ def notebook(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def session(site: Site, installed: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def session(site: Installer, installed: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What kubelets put into a session's pod: its account's token, and where the API server is."""
     account = tmp_path / "account"
     account.mkdir()
@@ -303,7 +207,7 @@ def session(site: Site, installed: Release, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(site.plane.ports["api"]))
 
 
-def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Site, session: None, tmp_path: Path) -> None:
+def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Installer, session: None, tmp_path: Path) -> None:
     scope = notebook(tmp_path)
     scope["wanted"] = scope["objects"]("train", "print()", 2)
     for each in scope["wanted"]:
@@ -327,7 +231,7 @@ def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Site, session: N
     assert "train" not in plane.kubectl("get", "jobs,services,configmaps", "--namespace", JOBS, "--output=name")
 
 
-def test_more_gpus_than_jobs_may_have_are_not_given(site: Site, session: None, tmp_path: Path) -> None:
+def test_more_gpus_than_jobs_may_have_are_not_given(site: Installer, session: None, tmp_path: Path) -> None:
     scope = notebook(tmp_path)
     for each in scope["objects"]("large", "print()", 3):
         scope["kubernetes"]("POST", scope["PATHS"][each["kind"]], each)
@@ -339,14 +243,14 @@ def test_more_gpus_than_jobs_may_have_are_not_given(site: Site, session: None, t
     plane.kubectl("delete", "job,service,configmap", "--selector=app.kubernetes.io/name=large", "--namespace", JOBS)
 
 
-def kept(site: Site) -> list[str]:
+def kept(site: Installer) -> list[str]:
     """What no upgrade may take away: the first password, data, and a session, by what makes each the same one."""
     objects = [site.get("pvc", "sciencebox-data"), site.get("pod", "jupyter-anna")]
     return [password(site), *(each["metadata"]["uid"] for each in objects)]
 
 
 def test_an_upgrade_and_a_rollback_keep_sessions_and_data_and_start_another_hub(
-    site: Site, installed: Release, tmp_path: Path
+    site: Installer, installed: Release, tmp_path: Path
 ) -> None:
     labels = {"app": "jupyterhub", "component": "singleuser-server", "release": "sciencebox"}
     session = {"metadata": {"name": "jupyter-anna", "namespace": NAMESPACE, "labels": labels}}
@@ -367,7 +271,7 @@ def test_an_upgrade_and_a_rollback_keep_sessions_and_data_and_start_another_hub(
 
 
 def test_what_does_not_come_up_is_told_why_and_the_release_before_is_put_back(
-    site: Site, installed: Release, tmp_path: Path
+    site: Installer, installed: Release, tmp_path: Path
 ) -> None:
     values = {**JOBS_VALUES, "sciencebox": {"limits": {"gpus": 9}}}
     values["jupyterhub"] = {**JOBS_VALUES["jupyterhub"], "replicas": 1}
@@ -381,7 +285,7 @@ def test_what_does_not_come_up_is_told_why_and_the_release_before_is_put_back(
     assert "limits" not in settings(site)
 
 
-def test_a_bad_value_changes_nothing(site: Site, installed: Release, tmp_path: Path) -> None:
+def test_a_bad_value_changes_nothing(site: Installer, installed: Release, tmp_path: Path) -> None:
     before = settings(site)
     release = site.release(tmp_path, {**JOBS_VALUES, "hub": {"db": {}}})
     release.gather_charts(screen())
@@ -391,7 +295,7 @@ def test_a_bad_value_changes_nothing(site: Site, installed: Release, tmp_path: P
 
 
 def test_a_service_that_was_removed_comes_back_with_its_data_and_password(
-    site: Site, installed: Release, tmp_path: Path
+    site: Installer, installed: Release, tmp_path: Path
 ) -> None:
     before = kept(site)
     assert site.tools.helm("uninstall", "sciencebox").returncode == 0
