@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 _NAMES = {
     "util": "DCGM_FI_DEV_GPU_UTIL",
@@ -52,7 +54,8 @@ def answer(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 class LittlePrometheus:
     """`told` is what it knows, `asked` has every query.
 
-    `status` other than 200 is an error in its form; `page` is what stands there instead of it.
+    `status` other than 200 is an error in its form; `page` is what stands there instead of it. `token` is what it wants
+    to be asked with, if anything.
     """
 
     def __init__(self, url: str) -> None:
@@ -60,6 +63,7 @@ class LittlePrometheus:
         self.told: list[dict[str, Any]] = []
         self.status = 200
         self.page = ""
+        self.token = ""
         self.asked: list[str] = []
 
     def answer(self, query: str) -> dict[str, Any]:
@@ -76,13 +80,17 @@ def _matches(one: dict[str, Any], selector: str) -> bool:
 
 
 @contextmanager
-def running() -> Iterator[LittlePrometheus]:
-    """One on this machine, until the context ends."""
+def running(certificate: Path | None = None) -> Iterator[LittlePrometheus]:
+    """One on this machine, until the context ends; with TLS where a file has a certificate with its key."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = urlsplit(self.path)
             known = asked.path == "/api/v1/query"
+            if little.token and self.headers["Authorization"] != f"Bearer {little.token}":
+                self.send_response(401)
+                self.end_headers()
+                return
             text = little.page or json.dumps(little.answer(parse_qs(asked.query)["query"][0]))
             self.send_response(little.status if known else 404)
             self.end_headers()
@@ -92,7 +100,11 @@ def running() -> Iterator[LittlePrometheus]:
             """Nobody reads it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    little = LittlePrometheus(f"http://127.0.0.1:{server.server_port}")
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    little = LittlePrometheus(f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
