@@ -47,13 +47,18 @@ class RigError(RuntimeError):
     """A control plane cannot be had here; the message says what is missing."""
 
 
+def tool(name: str, what: str) -> Path:
+    """The folder of a tool of `make test-tools`. Raises RigError with what is missing."""
+    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
+    folder = next(Path(path) for path in answer.stdout.strip().split(":") if f"/{name}-" in path)
+    if not (folder / "finished").exists():
+        raise RigError(f"no {what}: run `make test-tools` (Go, 15 minutes, once)")
+    return folder
+
+
 def program() -> Path:
     """The one program that is all parts of Kubernetes. Raises RigError."""
-    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
-    folder = next(Path(path) for path in answer.stdout.strip().split(":") if "/kubernetes-" in path)
-    if not (folder / "finished").exists():
-        raise RigError("no control plane of Kubernetes: run `make test-tools` (Go, 15 minutes, once)")
-    return folder / "kubernetes"
+    return tool("kubernetes", "control plane of Kubernetes") / "kubernetes"
 
 
 @dataclass
@@ -198,6 +203,13 @@ class ControlPlane:
                 f"--service-account-signing-key-file={key}",
                 "--default-unreachable-toleration-seconds=1",
                 "--default-not-ready-toleration-seconds=1",
+                # For APIs that others serve behind this one; the certificate is its own authority.
+                f"--requestheader-client-ca-file={self.folder / 'front-proxy.crt'}",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+                f"--proxy-client-cert-file={self.folder / 'front-proxy.crt'}",
+                f"--proxy-client-key-file={self.folder / 'front-proxy.key'}",
             ]
         if part == "kube-controller-manager":
             return [
@@ -212,6 +224,14 @@ class ControlPlane:
         return [kubeconfig, "--leader-elect=false", "--secure-port=0"]
 
 
+def make_certificate(folder: Path, file: str, name: str) -> None:
+    """A certificate for a name that is its own authority, as `file`.crt and `file`.key."""
+    subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-days", "2")
+    files = ("-keyout", folder / f"{file}.key", "-out", folder / f"{file}.crt")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @contextmanager
 def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPlane]:
     """A control plane that is ready, until the context ends. Raises RigError."""
@@ -221,6 +241,7 @@ def running(folder: Path, node_lost_s: int = NODE_LOST_S) -> Iterator[ControlPla
     subprocess.run(
         ["openssl", "genrsa", "-out", folder / "service-accounts.key", "2048"], check=True, capture_output=True
     )
+    make_certificate(folder, "front-proxy", "front-proxy")
     plane.write_kubeconfig("admin", ADMIN_TOKEN)
     try:
         plane.start("etcd")

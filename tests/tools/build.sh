@@ -1,6 +1,6 @@
 #!/bin/bash
 # Build the third-party parts that the tests need and a distribution may lack: a container engine with CDI, NVIDIA's
-# container toolkit, a client for CVMFS repositories, Helm, the control plane of Kubernetes, an authority that speaks
+# container toolkit, a client for CVMFS repositories, Helm, the control plane of Kubernetes, Kueue, an authority that speaks
 # ACME, an OpenID Connect provider. Each goes into a cache outside the checkout, under a name that carries its pins, so that a changed pin builds
 # anew and everything else is reused.
 #
@@ -31,6 +31,10 @@ build() { # tool, CGO_ENABLED, go build arguments...
     rm -rf "$folder"
     mkdir -p "$folder"
     (cd "$here/$tool" && CGO_ENABLED=$cgo go build -mod=mod -trimpath "$@" -o "$folder/" "${packages[@]}")
+    if [ "$tool" = kueue ]; then
+        cp -r "$(cd "$here/kueue" && go list -mod=mod -m -f '{{.Dir}}' sigs.k8s.io/kueue)/config/components" "$folder/"
+        chmod -R u+w "$folder"
+    fi
     touch "$folder/finished"
 }
 
@@ -59,7 +63,7 @@ client=cvmfs-0.4.2 # a crate that mounts repositories; its own lock pins what it
 client_folder=$cache/tools/$client-$(declare -f build_client | sha256sum | cut -c1-12)
 
 if [ "${1:-}" = --path ]; then
-    echo "$(pinned engine):$(pinned nvidia):$(pinned helm):$(pinned kubernetes):$(pinned acme):$(pinned oidc):$client_folder/bin"
+    echo "$(pinned engine):$(pinned nvidia):$(pinned helm):$(pinned kubernetes):$(pinned kueue):$(pinned acme):$(pinned oidc):$client_folder/bin"
     exit
 fi
 
@@ -91,6 +95,9 @@ build oidc 0 -ldflags '-s -w'
 release=(-X k8s.io/VERSION.gitVersion=v1.34.4 -X k8s.io/VERSION.gitMajor=1 -X k8s.io/VERSION.gitMinor=34)
 packages=(.)
 build kubernetes 0 -ldflags "-s -w ${release[*]//VERSION/component-base/version} ${release[*]//VERSION/client-go/pkg/version}"
+
+packages=(sigs.k8s.io/kueue/cmd/kueue)
+build kueue 0 -ldflags '-s -w'
 
 if [ -e "$client_folder/finished" ]; then
     say "$client: built already"
