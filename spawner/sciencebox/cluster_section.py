@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sciencebox.sections import Section, Url
 
@@ -24,6 +26,15 @@ TaintKey = Annotated[
 ]
 
 
+QueueName = Annotated[
+    str,
+    Field(
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        json_schema_extra={"accepts": "the name of a LocalQueue, of small letters, digits and -"},
+    ),
+]
+
+
 class Kubernetes(Section):
     """How sessions ask a cluster for GPUs; without a cluster these keys mean nothing."""
 
@@ -39,8 +50,32 @@ class Kubernetes(Section):
         description="A Prometheus that is told by NVIDIA's DCGM exporter what GPUs do, such as "
         "`http://prometheus-operated.monitoring:9090`; empty: that is not known, and no idle GPU is noticed.",
     )
+    prometheus_token_file: Path | None = Field(
+        None,
+        description="A file of the hub with the bearer token that this Prometheus wants, such as "
+        "`/run/secrets/prometheus/token` from the Secret `sciencebox-prometheus`; it is read anew for each question.",
+    )
+    prometheus_ca_file: Path | None = Field(
+        None,
+        description="A file of the hub with the authority of its certificate, such as "
+        "`/run/secrets/prometheus/ca.crt`; empty: those that every system knows.",
+    )
+    kueue: QueueName = Field(
+        "",
+        description="The LocalQueue of Kueue in the service's namespace in which sessions with a GPU wait; empty: "
+        "they wait for the cluster's scheduler alone.",
+    )
     count_others: bool = Field(
         False,
         description="Count GPUs that pods outside the service's namespace hold as taken. For that the hub may read "
         "every pod of the cluster, with what its environment says.",
     )
+
+    @model_validator(mode="after")
+    def _keeps_its_secrets(self) -> Kubernetes:
+        where = urlsplit(self.prometheus or "")
+        if where.username or where.password:
+            raise ValueError("`prometheus` has a password in it; give a token by `prometheus_token_file`")
+        if (self.prometheus_token_file or self.prometheus_ca_file) and where.scheme != "https":
+            raise ValueError("`prometheus_token_file` and `prometheus_ca_file` need a `prometheus` with https://")
+        return self

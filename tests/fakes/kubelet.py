@@ -84,7 +84,8 @@ class _Answer(BaseHTTPRequestHandler):
 class Kubelets:
     """All kubelets of a cluster. `serve` is whether a session becomes a process; else a little server is in its place.
 
-    `broken` is by pod's name what keeps it from running: the reason for which its container waits.
+    `broken` is by pod's name what keeps it from running: the reason for which its container waits. `warned` is the same
+    for what only an event tells, its reason and message.
     """
 
     url: str
@@ -94,12 +95,14 @@ class Kubelets:
     serve: bool = False
     nodes: set[str] = field(default_factory=set)
     broken: dict[str, str] = field(default_factory=dict)
+    warned: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._look, self._renew)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._servers: dict[str, ThreadingHTTPServer] = {}
+        self._told: set[str] = set()
         self._network = f"{random.randint(64, 250)}"  # others may pretend on this machine, too
         self._addresses = random.randint(0, 60_000)
         self._run = self._new_session()
@@ -196,7 +199,10 @@ class Kubelets:
 
     def _begin(self, pod: dict[str, Any]) -> dict[str, Any]:
         """The status of a pod that starts."""
-        reason = self.broken.get(pod["metadata"]["name"])
+        name = pod["metadata"]["name"]
+        if name in self.warned:
+            self._warn(pod, *self.warned[name])
+        reason = "ContainerCreating" if name in self.warned else self.broken.get(name)
         if reason:
             return {
                 "containerStatuses": _containers(pod, False, {"waiting": {"reason": reason, "message": "pretended"}})
@@ -216,6 +222,25 @@ class Kubelets:
             "startTime": now(),
             "containerStatuses": _containers(pod, True, {"running": {"startedAt": now()}}),
         }
+
+    def _warn(self, pod: dict[str, Any], reason: str, message: str) -> None:
+        """Tell of a pod by an event, once."""
+        metadata = pod["metadata"]
+        if metadata["uid"] in self._told:
+            return
+        about = {key: metadata[key] for key in ("name", "namespace", "uid")}
+        event = {
+            "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", **about},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "source": {"component": "kubelet"},
+            "lastTimestamp": now(),
+        }
+        url = f"{self.url}/api/v1/namespaces/{metadata['namespace']}/events"
+        self._run.post(url, json=event, timeout=5).raise_for_status()
+        self._told.add(metadata["uid"])
 
     def _start(self, pod: dict[str, Any], address: str) -> subprocess.Popen[bytes]:
         """The pod's server as a process of this machine, at the pod's address."""

@@ -53,7 +53,12 @@ c.KubeSpawner.start_timeout = 300
 c.KubeSpawner.volumes = {{"site": {{"name": "site", "emptyDir": {{}}}}}}
 c.KubeSpawner.volume_mounts = {{"site": {{"name": "site", "mountPath": "/site"}}}}
 c.Spawner.cmd = ["jupyterhub-singleuser"]
-exec(compile(open("{image}").read(), "sciencebox.py", "exec"))
+"""
+OURS = f"""
+exec(compile(open("{ROOT}/images/hub/sciencebox.py").read(), "sciencebox.py", "exec"))
+"""
+PLAIN = """
+c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
 """
 
 
@@ -113,19 +118,18 @@ class Site:
         token = self.plane.kubectl("-n", self.namespace, "create", "token", "hub").strip()
         return self.plane.write_kubeconfig(f"hub-{self.namespace}", token, self.namespace)
 
-    def start_hub(self, settings: str = "") -> None:
-        """Start the hub, and wait until it answers."""
+    def start_hub(self, settings: str = "", more: str = "") -> None:
+        """Start the hub, with `more` of a site's configuration, and wait until it answers."""
         (self.folder / "sciencebox.yaml").write_text(settings, encoding="utf-8")
-        (self.folder / "config.py").write_text(
-            CONFIG.format(
-                port=self.port,
-                hub_port=self.hub_port,
-                namespace=self.namespace,
-                folder=self.folder,
-                image=ROOT / "images/hub/sciencebox.py",
-            ),
-            encoding="utf-8",
-        )
+        self._run("sciencebox.hub.cluster", more + OURS)
+
+    def start_plain_hub(self, more: str = "") -> None:
+        """Start JupyterHub with KubeSpawner as it comes in the place of ours, with `more` configuration."""
+        self._run("jupyterhub", PLAIN + more)
+
+    def _run(self, module: str, more: str) -> None:
+        config = CONFIG.format(port=self.port, hub_port=self.hub_port, namespace=self.namespace, folder=self.folder)
+        (self.folder / "config.py").write_text(config + more, encoding="utf-8")
         own = {
             "KUBECONFIG": str(self.kubeconfig()),
             "SCIENCEBOX_SETTINGS": str(self.folder / "sciencebox.yaml"),
@@ -134,7 +138,7 @@ class Site:
         }
         with (self.folder / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sciencebox.hub.cluster", "-f", self.folder / "config.py"],
+                [sys.executable, "-m", module, "-f", self.folder / "config.py"],
                 env={**os.environ, **own},
                 cwd=self.folder,
                 stdout=log,

@@ -108,6 +108,14 @@ def test_an_api_server_that_is_away_costs_nobody_a_session_or_a_place(busy: Site
     busy.runs("eva")
 
 
+def test_a_hub_that_may_not_read_the_cluster_yet_says_so_and_goes_on_when_it_may(site: Site) -> None:
+    site.plane.kubectl("delete", "clusterrolebinding", "sciencebox-sciencebox-nodes")
+    site.start_hub(more="c.JupyterHub.init_spawners_timeout = 1\n")
+    assert "The cluster does not answer" in site.person("ada").get("spawn").text
+    site.grant()
+    wait_until(lambda: "2 of 2 free" in site.person("ada").get("spawn").text, "the form counts")
+
+
 def test_more_than_any_node_has_is_refused_at_once(busy: Site) -> None:
     busy.kubelets.add(node("gpu-b", gpus=2))
     wait_for_nodes(busy.kubelets)

@@ -8,6 +8,7 @@ Labels and resources are those of NVIDIA's device plugin and GPU feature discove
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from sciencebox.gpus.broker import Availability
 from sciencebox.gpus.device import Device, Health, Inventory, Load
+from sciencebox.gpus.kueue import is_held
 from sciencebox.gpus.pool import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from sciencebox.gpus.kueue import Place
 
 DOMAIN = "nvidia.com/"
 MIG = "mig-"
@@ -77,7 +81,7 @@ class Claim:
     """A pod that holds GPUs, or waits for them. `session` is its name; times are in seconds since the epoch.
 
     `since` is when it was bound to `node`, both None while it waits; `kind` is the kind that it needs, None for any.
-    `said` is why the scheduler has not bound it, in its own words. `ours` is whether it is somebody's session.
+    `ours` is whether it is somebody's session, `held` whether its queue holds it back from the scheduler.
     """
 
     session: str
@@ -90,9 +94,9 @@ class Claim:
     node: str | None = None
     since: float | None = None
     until: float | None = None
-    said: str = ""
     ours: bool = True
     uid: str = ""
+    held: bool = False
 
     @property
     def tag(self) -> str:
@@ -167,9 +171,9 @@ def read_claim(pod: Mapping[str, Any]) -> Claim | None:
         node=node,
         since=since,
         until=since + float(longest) if since is not None and longest else None,
-        said="" if node or "deletionTimestamp" in metadata else bound.get("message", ""),
         ours=USER_ANNOTATION in annotations,
         uid=metadata.get("uid", ""),
+        held=is_held(spec),
     )
 
 
@@ -324,10 +328,18 @@ def supplies_of(kind: str | None, resource: str, nodes: Iterable[Node]) -> tuple
 # Who waits
 
 
-def queue(claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """Everybody who waits, in the order in which the scheduler looks at them: by priority, then by arrival."""
-    waiting = [claim for claim in claims if claim.node is None]
-    return tuple(sorted(waiting, key=lambda claim: (-claim.priority, claim.created, claim.session)))
+def queue(claims: Iterable[Claim], places: Mapping[str, Place] | None = None) -> tuple[Claim, ...]:
+    """Everybody who waits, in the order in which the scheduler looks at them: by priority, then by arrival.
+
+    Who is held back comes after them, by the queue's own `places` (by uid), as far as these are known.
+    """
+
+    def order(claim: Claim) -> tuple[bool, float, int, float, str]:
+        place = (places or {}).get(claim.uid)
+        number = place.number if place else math.inf
+        return claim.held, number if claim.held else 0, -claim.priority, claim.created, claim.session
+
+    return tuple(sorted((claim for claim in claims if claim.node is None), key=order))
 
 
 def ahead_of(mine: Claim, waiting: Sequence[Claim]) -> tuple[Claim, ...]:

@@ -30,6 +30,7 @@ UNTOLD = f"{_UNKNOWN} has no figures of NVIDIA's DCGM exporter for sessions. Unt
 TOLD = "What the GPUs of sessions do is told by NVIDIA's DCGM exporter through Prometheus; free GPUs have no figures."
 OTHERS_FREE = "GPUs that other namespaces of the cluster hold count as free."
 OTHERS_UNKNOWN = "Which GPUs other namespaces hold is not known now, so some that are shown as free may be taken."
+HELD = "The cluster holds the session back until its turn comes."
 _COUNTED = re.compile(r"(\d+) (.+)")
 # Of a node: what the scheduler says (Kubernetes 1.34, plugins of the default profile), and what that means for a user.
 _CLAUSES = (
@@ -45,10 +46,17 @@ _CLAUSES = (
     (r"node\(s\) had untolerated taint.*", "been set aside for other work"),
     (r"node\(s\) had volume node affinity conflict", "no way to your home volume"),
     (r"node\(s\) exceed max volume count", "as many volumes as may be on it"),
+    (r"node\(s\) unavailable due to PersistentVolumeClaim with ReadWriteOncePod.*", "your home still in use"),
 )
 _WHOLE = (
     (r"no nodes available", "The cluster has no node."),
     (r"unbound immediate PersistentVolumeClaims", "Your home volume is not provided yet."),
+    (r"binding volumes: ", "Your home volume could not be provided in time; it is tried again."),
+    (
+        r"persistentvolumeclaim \"([^\"]+)\" bound to non-existent persistentvolume",
+        r"The volume of the claim \1, which your session needs, is gone; tell the administrator.",
+    ),
+    (r"non-empty scheduling gates", HELD),
     (
         r"persistentvolumeclaim \"([^\"]+)\" not found",
         r"The volume claim \1, which your session needs, does not exist.",

@@ -53,6 +53,7 @@ class Tools:
         if "serverVersion" not in told:
             lines = version.stderr.strip().splitlines() or ["it does not answer"]
             return Cluster(helm=helm, fault=lines[-1].rstrip("."))
+        served = self.kubectl("api-versions").stdout
         return Cluster(
             helm=helm,
             context=self.kubectl("config", "current-context").stdout.strip(),
@@ -62,7 +63,9 @@ class Tools:
             classes=self.items("storageclasses"),
             drivers=self._names("csidrivers"),
             runtimes=self._names("runtimeclasses"),
-            prometheus="monitoring.coreos.com/v1" in self.kubectl("api-versions").stdout.split(),
+            prometheus="monitoring.coreos.com/v1" in served.split(),
+            kueue="\nkueue.x-k8s.io/" in f"\n{served}",
+            queues=self._names("localqueues.kueue.x-k8s.io"),
             status=self._status(release) if helm else "",
         )
 

@@ -37,6 +37,8 @@ class Cluster:
     drivers: frozenset[str] = frozenset()
     runtimes: frozenset[str] = frozenset()
     prometheus: bool = False  # whether its operator is there
+    kueue: bool = False
+    queues: frozenset[str] = frozenset()  # LocalQueues of the service's namespace
     status: str = ""  # of this release, as helm calls it; empty where it was never installed
 
     @property
@@ -69,6 +71,7 @@ def rows(cluster: Cluster, values: Values, namespace: str) -> list[Row]:
         _stack(cluster, values),
         _encryption(values),
         *_prometheus(cluster, values),
+        *_kueue(cluster, values),
     ]
 
 
@@ -225,6 +228,20 @@ def _prometheus(cluster: Cluster, values: Values) -> Iterator[Row]:
     else:
         advice = "Install the Prometheus operator, or set `serviceMonitor.enabled: false`."
         yield Row("Prometheus", State.FAILED, "its operator is not here", advice)
+
+
+def _kueue(cluster: Cluster, values: Values) -> Iterator[Row]:
+    name = values.settings.kubernetes.kueue
+    if not name:
+        return
+    if not cluster.kueue:
+        advice = "Install Kueue, or leave `sciencebox.kubernetes.kueue` empty."
+        yield Row("Queue", State.FAILED, "Kueue is not here", advice)
+    elif name in cluster.queues:
+        yield Row("Queue", State.OK, f"{name}, of Kueue")
+    else:
+        advice = "Make one, see docs/kubernetes.md; until then no session gets a GPU."
+        yield Row("Queue", State.WARNING, f"the namespace has no LocalQueue {name} yet", advice)
 
 
 def troubles(pods: Sequence[Object]) -> list[str]:

@@ -29,7 +29,7 @@ CHART = Path("deploy/helm/sciencebox")
 DEPLOYMENTS = ("hub", "proxy")
 READY_S = 600
 LOOK_S = 10
-WITHOUT_CLUSTER = ("--kube-version", "1.34.0", "--api-versions", "monitoring.coreos.com/v1")
+WITHOUT_CLUSTER = ("--kube-version", "1.34.0", "--api-versions", "monitoring.coreos.com/v1,kueue.x-k8s.io/v1beta2")
 # The hub reads its settings when it starts: what changes its pod's annotation starts another one.
 ANNOTATION = "jupyterhub.hub.annotations.sciencebox/settings"
 

@@ -83,7 +83,7 @@ def configure(c: Any) -> None:
     spawner.start_timeout = LONGEST_WAIT_S
     spawner.http_timeout = settings.sessions.start_timeout
     spawner.poll_interval = POLL_S
-    spawner.events_enabled = False  # what they tell is in the pods' own state, which is followed anyway
+    spawner.events_enabled = False  # the desk follows those that matter, once for all sessions
 
 
 def _add(hub: Any, services: dict[Any, dict[str, Any]]) -> None:
@@ -116,11 +116,15 @@ class ClusterHub(DeskHub):
 
     async def init_spawners(self) -> Any:
         """Sessions that are running. What had only begun when the last hub was killed is begun again, in its place."""
+        self._opening = asyncio.ensure_future(self._open())
+        await self._opening
+        return await super().init_spawners()
+
+    async def _open(self) -> None:
         load_config()
-        await self.desk.open(shared_client("CoreV1Api"))
+        await self.desk.open(shared_client("CoreV1Api"), shared_client("CustomObjectsApi"))
         await self.open_accounts()
         self._unfinished = self._set_aside()
-        return await super().init_spawners()
 
     def _set_aside(self) -> list[tuple[str, dict[str, str]]]:
         """Starts that a hub did not live to end: whose they are, and what was asked for.
@@ -139,6 +143,7 @@ class ClusterHub(DeskHub):
 
     async def start(self) -> None:
         """Then bring back who was about to start before the restart."""
+        await self._opening  # JupyterHub goes on without it where the cluster takes its time
         await super().start()
         self._beside.append(tasks.start(self._bring_back(), "bringing back who waited"))
 

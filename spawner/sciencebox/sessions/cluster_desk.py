@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import cluster, wording
 from sciencebox.gpus.broker import Place, Refusal
-from sciencebox.gpus.cluster_wording import OTHERS_FREE, OTHERS_UNKNOWN, STALE, impossible, of_loads, why_waiting
+from sciencebox.gpus.cluster_wording import HELD, OTHERS_FREE, OTHERS_UNKNOWN, STALE, impossible, of_loads
 from sciencebox.gpus.device import Health
+from sciencebox.gpus.kueue import of_queue
 from sciencebox.gpus.marks import MarksError
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions import tasks
+from sciencebox.sessions.kueue import Kueue
 from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.options import ANY_GPU, Machine, Nodes, make_offer
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION, wish
@@ -86,8 +88,11 @@ class ClusterDesk(Leasing):
         super().__init__(settings, extensions)
         self.watch = watch
         self.namespace = namespace
-        where = settings.kubernetes.prometheus
-        self.prometheus = Prometheus(where, namespace) if where else None
+        asked = settings.kubernetes
+        credentials = (asked.prometheus_token_file, asked.prometheus_ca_file)
+        self.prometheus = Prometheus(asked.prometheus, namespace, *credentials) if asked.prometheus else None
+        queue = asked.kueue
+        self.kueue = Kueue(queue, namespace, watch.heard) if queue else None
         self.closed = False  # the hub stops: from now on whoever waits keeps the place
         # On a cluster the stack is what is mounted, in the hub as in sessions.
         mounted = settings.stack.model_copy(update={"source": "client", "mount": CVMFS})
@@ -101,8 +106,11 @@ class ClusterDesk(Leasing):
         self._looking = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def open(self, api: Any) -> None:
-        """Begin to follow the cluster; one that does not answer now is waited for beside everything else."""
+    async def open(self, api: Any, custom: Any) -> None:
+        """Begin to follow the cluster; one that does not answer now is waited for beside everything else.
+
+        `api` and `custom` are a CoreV1Api and a CustomObjectsApi of kubernetes_asyncio.
+        """
         await self.stacks.look()
         await asyncio.to_thread(self._extensions.read)
         others = self.settings.kubernetes.count_others
@@ -110,6 +118,8 @@ class ClusterDesk(Leasing):
             await asyncio.wait_for(self.watch.open(api, self.namespace, others=others), PATIENCE_S)
         except asyncio.TimeoutError:
             log.error("The cluster does not answer: %s", self.watch.fault)
+        if self.kueue:
+            self.kueue.open(custom, lambda: any(claim.held for claim in self._look().waiting))
         if self.prometheus:
             self._tasks.append(tasks.start(self._follow_loads(self.prometheus), "following what GPUs do"))
 
@@ -118,6 +128,8 @@ class ClusterDesk(Leasing):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.kueue:
+            await self.kueue.close()
         await self.watch.close()
 
     async def _follow_loads(self, prometheus: Prometheus) -> None:
@@ -169,7 +181,7 @@ class ClusterDesk(Leasing):
             inventory,
             holdings,
             cluster.availability(inventory, holdings),
-            cluster.queue(claims),
+            cluster.queue(claims, self.kueue.places if self.kueue else None),
             {holding.session: holding for holding in holdings},
         )
 
@@ -220,7 +232,7 @@ class ClusterDesk(Leasing):
             cores=int(max((node.cores for node in seen.nodes), default=0)) or 1,
             memory_bytes=max((node.memory_bytes for node in seen.nodes), default=0),
         )
-        return make_offer(
+        offer = make_offer(
             self.settings,
             seen.availability,
             [view.name for view in self.stacks.views],
@@ -229,6 +241,9 @@ class ClusterDesk(Leasing):
             machine=largest if seen.nodes else None,
             nodes=Nodes(cluster.most_on_a_node(seen.nodes), any_kinds),
         )
+        if self.kueue is None:
+            return offer
+        return replace(offer, queue=of_queue(self.kueue.queue, sum(claim.held for claim in seen.waiting)))
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
@@ -259,8 +274,8 @@ class ClusterDesk(Leasing):
             for position, c in enumerate(self._look().waiting, start=1)
         )
 
-    def standing(self, session: str, user: str) -> dict[str, object] | None:
-        """Where a waiting session stands, as its page shows it; None where it does not wait."""
+    def standing(self, session: str, user: str, why: str = "") -> dict[str, object] | None:
+        """Where a waiting session stands, and `why` it waits, as its page shows it; None where it does not wait."""
         seen = self._look()
         mine = next((claim for claim in seen.waiting if claim.session == session), None)
         if mine is None:
@@ -274,7 +289,7 @@ class ClusterDesk(Leasing):
             "ahead": wording.ahead(len(ahead), users),
             "in_use": wording.in_use(cluster.holders(mine, seen.claims) if show else None, user),
             "start": None,
-            "basis": STALE if self.watch.fault else why_waiting(mine.said),
+            "basis": STALE if self.watch.fault else why,
         }
 
     # What sessions ask
@@ -315,6 +330,10 @@ class ClusterDesk(Leasing):
         return (
             min(most, longest or most) if most else Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
         )
+
+    def why_held(self, pod: dict[str, Any]) -> str:
+        """Why a pod's queue holds it back, if it does and that is known."""
+        return self.kueue.why_held(pod) if self.kueue else HELD
 
     def claim(self, session: str) -> Claim | None:
         """What a session holds or waits for."""

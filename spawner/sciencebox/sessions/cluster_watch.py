@@ -1,8 +1,8 @@
 """A live copy of a cluster's nodes and of the pods of the service's namespace, kept by watching Kubernetes' API.
 
-Where it is wanted, pods of other namespaces are followed, too, for what they hold of GPUs. Each kind is listed once and
-then followed; a watch that ends goes on from where it was, and everything is listed again only where a connection was
-lost. Nobody who looks at the copy causes a request.
+With them come the events that say why a pod does not start, and, where it is wanted, pods of other namespaces for what
+they hold of GPUs. Each kind is listed once and then followed; a watch that ends goes on from where it was, and
+everything is listed again only where a connection was lost. Nobody who looks at the copy causes a request.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import aiohttp
 from kubernetes_asyncio.client import ApiException
 
 from sciencebox.gpus.cluster import gpus_of
-from sciencebox.sessions import tasks
+from sciencebox.sessions import pod_events, tasks
 from sciencebox.sessions.signal import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Collection
 
 RENEW_S = 60  # how long the server is asked to keep one watch open; the next goes on where it ended
 SILENCE_S = RENEW_S + 15  # after which a connection is dead
@@ -55,7 +55,6 @@ class Follower:
         self.gone: dict[str, dict[str, Any]] = {}
         self.fault = "it was not read yet"
         self.loaded = asyncio.Event()
-        self.lists = 0  # how often everything was asked for
         self._kind = kind
         self._request = request
         self._tell = tell
@@ -82,7 +81,6 @@ class Follower:
         if answer.status != 200:
             raise ApiException(answer.status, answer.reason)
         listed = json.loads(text)
-        self.lists += 1
         kept = ((_key(item), self._keep(item)) for item in listed["items"])
         self.objects = {key: item for key, item in kept if item is not None}
         self._is_heard()
@@ -151,32 +149,38 @@ class ClusterWatch:
         """Nobody is asked anything before `open`."""
         self.changed = Signal()
         self.version = 0  # grows with every change
-        self._nodes = self._pods = Follower("nodes", _nothing, self._heard)
+        self._nodes = self._pods = Follower("nodes", _nothing, self.heard)
+        self._events = Follower("events", _nothing, self.heard, pod_events.keep)
         self._elsewhere: Follower | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._telling = False
 
     async def open(self, api: Any, namespace: str, *, others: bool = False) -> None:
-        """Begin to follow, and wait until everything was seen once. `api` is a CoreV1Api of kubernetes_asyncio.
+        """Begin to follow, and wait until nodes and pods were seen once. `api` is a CoreV1Api of kubernetes_asyncio.
 
-        With `others`, pods of other namespaces are followed, too; nobody waits for these.
+        With `others`, pods of other namespaces are followed, too.
         """
 
         def pods(**options: Any) -> Any:
             return api.list_namespaced_pod(namespace, **options)
 
+        def events(**options: Any) -> Any:
+            return api.list_namespaced_event(namespace, field_selector=pod_events.WATCHED, **options)
+
         def elsewhere(**options: Any) -> Any:
             which = f"metadata.namespace!={namespace},{_AT_WORK}"
             return api.list_pod_for_all_namespaces(field_selector=which, **options)
 
-        self._nodes = Follower("nodes", api.list_node, self._heard)
-        self._pods = Follower("pods", pods, self._heard)
+        self._nodes = Follower("nodes", api.list_node, self.heard)
+        self._pods = Follower("pods", pods, self.heard)
+        self._events = Follower("events", events, self.heard, pod_events.keep)
         self._tasks = [
             tasks.start(self._nodes.run(), "following the cluster's nodes"),
             tasks.start(self._pods.run(), "following the cluster's pods"),
+            tasks.start(self._events.run(), "following the cluster's events"),
         ]
         if others:
-            self._elsewhere = Follower("pods of other namespaces", elsewhere, self._heard, _claims_only)
+            self._elsewhere = Follower("pods of other namespaces", elsewhere, self.heard, _claims_only)
             self._tasks.append(tasks.start(self._elsewhere.run(), "following pods of other namespaces"))
         await self._nodes.loaded.wait()
         await self._pods.loaded.wait()
@@ -198,6 +202,11 @@ class ClusterWatch:
         return self._pods.objects
 
     @property
+    def events(self) -> Collection[pod_events.Event]:
+        """What was said lately of pods that do not start, and of their volumes; see `pod_events.keep`."""
+        return self._events.objects.values()
+
+    @property
     def others(self) -> dict[str, dict[str, Any]]:
         """By `namespace/name`, pods of other namespaces that hold GPUs, with no more than what says so."""
         return self._elsewhere.objects if self._elsewhere else {}
@@ -217,12 +226,8 @@ class ClusterWatch:
         """Why the copy may be out of date; empty where it is not."""
         return self._pods.fault or self._nodes.fault
 
-    @property
-    def lists(self) -> int:
-        """How many list calls it took."""
-        return self._nodes.lists + self._pods.lists
-
-    def _heard(self) -> None:
+    def heard(self) -> None:
+        """Something is otherwise, here or in what else is known of the cluster."""
         self.version += 1
         if not self._telling:
             self._telling = True

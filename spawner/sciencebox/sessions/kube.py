@@ -17,7 +17,7 @@ from traitlets import default
 
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus.broker import Grant, Refusal
-from sciencebox.sessions import asking, pod_state
+from sciencebox.sessions import asking, pod_events, pod_state
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION, PodParts, Site, add_to, describe, home_in, kept
 from sciencebox.sessions.progress import Progress, Step
 from sciencebox.sessions.starting import StartRefused, answers
@@ -55,6 +55,7 @@ class GPUKubeSpawner(KubeSpawner):
         self._their_hook = getattr(self, "after_pod_created_hook", None)
         self.after_pod_created_hook = type(self)._follow
         self._removing = False
+        self._about = ""  # what its start waited for last
 
     @property
     def desk(self) -> ClusterDesk:
@@ -110,6 +111,7 @@ class GPUKubeSpawner(KubeSpawner):
             options = self.options
             if options is None:
                 raise StartRefused("Start the session from the form.", reason="options", status_code=400)
+            self._about = ""
             await self._prepare(options)
             self.steps.at(Step.GPU if options.gpu_count else Step.CREATING)
             url: str = await super().start()
@@ -208,14 +210,18 @@ class GPUKubeSpawner(KubeSpawner):
         if pod is None and not self.desk.watch.fault:
             why = pod_state.why_ended(self.desk.watch.gone.get(self._pod_key))
             raise StartRefused(f"The session was not started: {why}.", reason="ended")
-        stage = pod_state.stage(pod) if pod else pod_state.Stage(Step.GPU)
+        events = self.desk.watch.events
+        stage = pod_state.stage(pod, events, self.desk.why_held(pod)) if pod else pod_state.Stage(Step.GPU)
         if stage.failure:
             raise StartRefused(stage.failure, reason="pod")
+        if pod and stage.about != self._about and (event := pod_events.about(pod, events)):
+            self.log.warning("The pod %s: %s: %s", self.pod_name, event["reason"], event["message"])
+        self._about = stage.about
         return stage
 
     def _tell(self, stage: pod_state.Stage, told: Any) -> Any:
         """Say where the start is, if that is news."""
-        standing = self.desk.standing(self.pod_name, self.user.name) if stage.step is Step.GPU else None
+        standing = self.desk.standing(self.pod_name, self.user.name, stage.about) if stage.step is Step.GPU else None
         news = (stage, standing)
         if news == told:
             return told
@@ -242,7 +248,8 @@ class GPUKubeSpawner(KubeSpawner):
         if isinstance(error, ApiException):
             said = pod_state.explain_api_error(error.status, error.body or error.reason or "")
         elif isinstance(error, asyncio.TimeoutError):
-            said = f"The session took more than {self._limit_s} seconds to start; try again, or tell the administrator."
+            took = f"The session took more than {self._limit_s} seconds to start; try again, or tell the administrator."
+            said = f"{took} {self._about}".strip()
         elif isinstance(error, (aiohttp.ClientError, OSError)):
             said = _NO_ANSWER
         else:

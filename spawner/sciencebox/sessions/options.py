@@ -68,7 +68,8 @@ class Offer:
 
     `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
     `gpu_memory_bytes` is what may be asked for at least of any GPU; empty where all have the same.
-    `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota.
+    `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota, `queue`
+    what to know of a queue that is not ours.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty, and
     `stack_fault` is a sentence on why if that is no choice of the site's; `stack_notes` are what to know of the others.
     `where` is what has all this.
@@ -85,6 +86,7 @@ class Offer:
     max_gpus: int = 1
     longest_s: float | None = None
     hours: str = ""
+    queue: str = ""
     simulated: bool = False
     reason: str = ""
     stack_fault: str = ""

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from sciencebox.gpus.cluster import KIND_ANNOTATION, LONGEST_ANNOTATION, MEMORY_LABEL, MIB, PRODUCT_LABEL, Wish
 from sciencebox.gpus.device import Device
+from sciencebox.gpus.kueue import QUEUE_LABEL
 from sciencebox.sessions.launch import facts, site_environment, stack_environment
 from sciencebox.sessions.options import ANY_GPU, NO_GPU, to_user_options
 
@@ -100,6 +101,8 @@ def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Si
     if wished.resource:
         traits["extra_resource_limits"] = {wished.resource: str(wished.count)}
         traits["extra_labels"] = {GPUS_LABEL: str(wished.count)}
+        if settings.kubernetes.kueue:
+            traits["extra_labels"][QUEUE_LABEL] = settings.kubernetes.kueue
         traits["tolerations"] = {
             key: {"key": key, "operator": "Exists"} for key in sorted(settings.kubernetes.tolerations)
         }

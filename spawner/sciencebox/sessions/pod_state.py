@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.gpus.cluster_wording import why_waiting
+from sciencebox.gpus.kueue import is_held, why_stopped
+from sciencebox.sessions import pod_events
 from sciencebox.sessions.progress import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _UNAUTHORIZED, _FORBIDDEN, _INVALID = 401, 403, 422
 _TELL = "tell the administrator."
@@ -21,8 +23,12 @@ _HOPELESS = {
     "CreateContainerError": f"The session's container could not be created; {_TELL}",
     "RunContainerError": f"The session's container could not be started; {_TELL}",
     "ImagePullBackOff": f"The software image of sessions cannot be fetched by the node; {_TELL}",
+    "ImageInspectError": f"The software image of sessions is damaged on the node; {_TELL}",
+    "SignatureValidationFailed": f"The software image of sessions is not signed as the node wants it; {_TELL}",
+    "PostStartHookError": f"What is to be done at the session's start failed; {_TELL}",
     "CrashLoopBackOff": f"The session ended while it was starting; {_TELL}",
 }
+_ROOM = "The cluster is ending less important work to make room for your session."
 _ENDED = "Your last session ended: {}. Your files are as you left them."
 _DISRUPTIONS = {  # reasons of the condition DisruptionTarget
     "PreemptionByScheduler": "the cluster gave its place to something more important",
@@ -51,26 +57,36 @@ class Stage:
     failure: str = ""
 
 
-def stage(pod: Mapping[str, Any]) -> Stage:
-    """How far the start of a session is. It is READY when its server's container is."""
+def stage(pod: Mapping[str, Any], events: Iterable[pod_events.Event] = (), held: str = "") -> Stage:
+    """How far the start of a session is. It is READY when its server's container is.
+
+    `events` are what is said of it, `held` is why its queue holds it back, if it does.
+    """
     status, spec = pod.get("status", {}), pod["spec"]
     if status.get("phase") in {"Failed", "Succeeded"} or "deletionTimestamp" in pod["metadata"]:
         return Stage(Step.STARTING, failure=f"The session ended while it was starting: {why_ended(pod)}.")
+    trouble = pod_events.in_words(pod, pod_events.about(pod, events))
     if not spec.get("nodeName"):
-        said = _condition(status, "PodScheduled").get("message", "")
-        return Stage(Step.GPU, why_waiting(said))
+        return Stage(Step.GPU, held if is_held(spec) else trouble or _without_node(status))
     states = status.get("containerStatuses") or ()
     for container in [*(status.get("initContainerStatuses") or ()), *states]:
         waiting = container.get("state", {}).get("waiting") or {}
         reason, detail = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _HOPELESS:
             return Stage(Step.CREATING, failure=f"{_HOPELESS[reason]} {detail}".strip())
-        if reason == "ErrImagePull":
+        if reason in {"ErrImagePull", "RegistryUnavailable"}:
             return Stage(Step.CREATING, "The node cannot fetch the software image; it tries again.")
     if status.get("phase") != "Running":
-        return Stage(Step.CREATING)
+        return Stage(Step.CREATING, trouble)
     ready = status.get("podIP") and states and all(container.get("ready") for container in states)
     return Stage(Step.READY if ready else Step.STARTING)
+
+
+def _without_node(status: Mapping[str, Any]) -> str:
+    """Why the scheduler has given a pod no node yet."""
+    return (
+        _ROOM if status.get("nominatedNodeName") else why_waiting(_condition(status, "PodScheduled").get("message", ""))
+    )
 
 
 def why_ended(pod: Mapping[str, Any] | None) -> str:
@@ -81,7 +97,8 @@ def why_ended(pod: Mapping[str, Any] | None) -> str:
     disruption = _condition(status, "DisruptionTarget")
     if disruption.get("status") == "True" and disruption.get("reason") in _DISRUPTIONS:
         return _DISRUPTIONS[disruption["reason"]]
-    return _REASONS.get(status.get("reason", "")) or _exit(status) or "its pod was deleted"
+    by_queue = why_stopped(status.get("conditions") or ())
+    return by_queue or _REASONS.get(status.get("reason", "")) or _exit(status) or "its pod was deleted"
 
 
 def _exit(status: Mapping[str, Any]) -> str:

@@ -110,7 +110,7 @@ def test_a_node_that_does_not_answer_offers_nothing_now_and_keeps_what_runs(stat
         ),
         (
             pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}], spec={"priority": 7}),
-            Claim("jupyter-ada", "ada", "nvidia.com/gpu", 1, None, AT, 7, said="0/1 nodes"),
+            Claim("jupyter-ada", "ada", "nvidia.com/gpu", 1, None, AT, 7),
         ),
     ],
 )
@@ -233,6 +233,24 @@ def test_priority_goes_before_arrival_and_only_rivals_are_ahead() -> None:
         (
             "0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: 0/3",
             "Your home volume is not provided yet.",
+        ),
+        (
+            'running PreBind plugin "VolumeBinding": binding volumes: context deadline exceeded',
+            "Your home volume could not be provided in time; it is tried again.",
+        ),
+        (
+            '0/1 nodes are available: persistentvolumeclaim "claim-ada" bound to non-existent persistentvolume "pv-1". '
+            "preemption: 0/1",
+            "The volume of the claim claim-ada, which your session needs, is gone; tell the administrator.",
+        ),
+        (
+            "0/1 nodes are available: 1 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access "
+            "mode already in-use by another pod. preemption: 0/1",
+            "The cluster's one node has your home still in use.",
+        ),
+        (
+            "Scheduling is blocked due to non-empty scheduling gates",
+            "The cluster holds the session back until its turn comes.",
         ),
         (
             'persistentvolumeclaim "claim-ada" not found',

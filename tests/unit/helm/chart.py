@@ -30,7 +30,7 @@ GOLDEN = Path(__file__).parent / "golden"
 TOOLS = ROOT / "tests/tools/build.sh"
 # A helm that was built from its module does not know how old it is.
 VERSION = ("--kube-version", "1.34.0")
-PROMETHEUS = ("--api-versions", "monitoring.coreos.com/v1")
+APIS = ("--api-versions", "monitoring.coreos.com/v1,kueue.x-k8s.io/v1beta2")
 MASKED = re.compile(r'(first_password: )"[^"]+"')
 
 
@@ -57,7 +57,7 @@ class Chart:
 
     helm: Path
     folder: Path
-    apis: tuple[str, ...] = PROMETHEUS
+    apis: tuple[str, ...] = APIS
 
     def try_render(self, *files: Path, **values: Any) -> subprocess.CompletedProcess[str]:
         """Render with files of values and, on top, whole values by name."""

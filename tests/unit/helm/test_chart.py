@@ -148,6 +148,21 @@ def test_pods_of_other_namespaces_are_read_only_where_that_is_asked_for(chart: C
     assert nodes == one(chart.objects(), "ClusterRole", "sciencebox-sciencebox-nodes")
 
 
+def test_workloads_and_places_of_kueue_are_read_only_where_it_is_the_queue(chart: Chart) -> None:
+    def rules(**values: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = one(chart.objects(**values), "Role", "sciencebox-queue")["rules"]
+        return found
+
+    queued: dict[str, Any] = {"sciencebox.kubernetes": {"kueue": "gpus"}}
+    assert "kueue" not in str(rules())
+    assert rules(**queued)[1:] == [
+        {"apiGroups": ["kueue.x-k8s.io"], "resources": ["workloads"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["visibility.kueue.x-k8s.io"], "resources": ["localqueues/pendingworkloads"], "verbs": ["get"]},
+    ]
+    told = refusal(replace(chart, apis=()), **queued)
+    assert "needs Kueue, which this cluster has not: install it, or leave the key empty." in told
+
+
 def test_jobs_of_sessions_see_no_secret_and_no_other_namespace(chart: Chart) -> None:
     objects = chart.objects(ROOT / "deploy/helm/examples/mig.yaml")
     rules = one(objects, "Role", "sciencebox-jobs", "sciencebox-jobs")["rules"]

@@ -48,6 +48,7 @@ GOOD = Cluster(
 )
 
 
+QUEUED = "sciencebox: {kubernetes: {kueue: gpus}}"
 ENCRYPTED = "jupyterhub: {proxy: {https: {enabled: true, type: secret, secret: {name: tls}}}}"
 
 
@@ -117,6 +118,7 @@ def test_a_good_cluster_has_nothing_to_do() -> None:
             "there is none named nvidia",
             "`runtimeClass.create: true`",
         ),
+        ({}, QUEUED, "Queue", "Kueue is not here", "leave `sciencebox.kubernetes.kueue` empty"),
         ({}, MIG, "Prometheus", "its operator is not here", "`serviceMonitor.enabled: false`"),
     ],
 )
@@ -143,6 +145,12 @@ def test_what_works_with_less_is_a_warning(change: dict[str, Any], what: str, fo
     assert told.state is State.WARNING
     assert found in told.found
     assert told.advice
+
+
+def test_the_queue_of_kueue_is_looked_for() -> None:
+    missing = row(replace(GOOD, kueue=True, queues=frozenset({"others"})), "Queue", QUEUED)
+    assert (missing.state, missing.found) == (State.WARNING, "the namespace has no LocalQueue gpus yet")
+    assert row(replace(GOOD, kueue=True, queues=frozenset({"gpus"})), "Queue", QUEUED).state is State.OK
 
 
 def test_a_namespace_of_its_own_is_asked_for() -> None:

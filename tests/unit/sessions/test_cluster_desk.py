@@ -11,6 +11,7 @@ from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Refusal
 from sciencebox.gpus.cluster_wording import NO_PROMETHEUS, OTHERS_FREE, OTHERS_UNKNOWN, SILENT, TOLD
 from sciencebox.gpus.device import Load
+from sciencebox.gpus.kueue import Place
 from sciencebox.sessions.cluster_desk import Admission, ClusterDesk
 from sciencebox.sessions.extensions import ExtensionError, Extensions
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options
@@ -40,18 +41,20 @@ class StillWatch:
         self.gone: dict[str, Any] = {}
         self.others: dict[str, Any] = {}
         self.others_fault = ""
+        self.events: list[dict[str, Any]] = []
         self.nodes = {one["metadata"]["name"]: one for one in nodes}
         self.pods = {f"hub/{one['metadata']['name']}": one for one in pods}
+        self.heard = lambda: None
         for number, one in enumerate([*self.nodes.values(), *self.pods.values()]):
             one["metadata"]["resourceVersion"] = str(number)
 
 
-def pod(user: str, at: int, on: str | None = None, count: int = 1, kind: str = "", said: str = "") -> dict[str, Any]:
+def pod(user: str, at: int, on: str | None = None, count: int = 1, kind: str = "") -> dict[str, Any]:
     annotations = {"hub.jupyter.org/username": user, OPTIONS_ANNOTATION: "gpu=any"}
     if kind:
         annotations["sciencebox.org/gpu"] = kind
     when = f"2026-11-26T10:00:{at:02}Z"
-    bound = {"type": "PodScheduled", "status": str(bool(on)), "lastTransitionTime": when, "message": said}
+    bound = {"type": "PodScheduled", "status": str(bool(on)), "lastTransitionTime": when}
     limits = {"nvidia.com/gpu": str(count)}
     return {
         "metadata": {"name": f"jupyter-{user}", "creationTimestamp": when, "annotations": annotations},
@@ -133,29 +136,52 @@ async def test_a_quota_bounds_a_session_and_then_refuses_it() -> None:
 
 
 def test_who_waits_reads_the_place_among_rivals_and_why() -> None:
-    said = "0/2 nodes are available: 2 Insufficient nvidia.com/gpu. preemption: 0/2"
     watch = StillWatch(
         NODES,
         [
             pod("ada", 1, "a", 2, A100),
             pod("bob", 2, "b", 4, T4),
-            pod("eva", 3, kind=A100, said=said),
-            pod("max", 4, kind=T4, said=said),
-            pod("zoe", 5, kind=A100, said=said),
+            pod("eva", 3, kind=A100),
+            pod("max", 4, kind=T4),
+            pod("zoe", 5, kind=A100),
         ],
     )
-    assert desk(watch).standing("jupyter-zoe", "zoe") == {
+    assert desk(watch).standing("jupyter-zoe", "zoe", "No node has a free GPU.") == {
         "title": "You are number 2 of 2 in the queue",
         "ahead": "Ahead of you: eva.",
         "in_use": "The GPUs are in use by ada.",
         "start": None,
-        "basis": "Of the cluster's 2 nodes, 2 have no free GPU of this kind.",
+        "basis": "No node has a free GPU.",
     }
     assert desk(watch).standing("jupyter-ada", "ada") is None
     hidden = desk(watch, "gpus: {show_holders: false}").standing("jupyter-zoe", "zoe")
     assert hidden is not None
     assert "eva" not in str(hidden)
     assert [place.ticket.request.user for place in desk(watch).queue()] == ["eva", "max", "zoe"]
+    watch.fault = "Connection refused"
+    lost = desk(watch).standing("jupyter-zoe", "zoe", "No node has a free GPU.")
+    assert lost is not None
+    assert str(lost["basis"]).startswith("The cluster does not answer")
+
+
+def test_who_waits_in_a_queue_of_kueue_stands_where_kueue_says() -> None:
+    watch = StillWatch(NODES, [pod("ada", 1, "a", 2), pod("eva", 3), pod("zoe", 5)])
+    for user in ("eva", "zoe"):
+        there = watch.pods[f"hub/jupyter-{user}"]
+        there["metadata"]["uid"] = user
+        there["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    asked = desk(watch, "kubernetes: {kueue: gpus}")
+    assert asked.kueue is not None
+    assert [place.ticket.request.user for place in asked.queue()] == ["eva", "zoe"]
+    asked.kueue.places = {"zoe": Place(0, elsewhere=2), "eva": Place(1)}
+    watch.version += 1
+    assert [place.ticket.request.user for place in asked.queue()] == ["zoe", "eva"]
+    standing = asked.standing("jupyter-eva", "eva")
+    assert standing is not None
+    assert (standing["title"], standing["ahead"]) == ("You are number 2 of 2 in the queue", "Ahead of you: zoe.")
+    assert "2 of other queues come first" in asked.why_held(watch.pods["hub/jupyter-zoe"])
+    assert asked.offer().queue.endswith("where 2 sessions wait now.")
+    assert desk(watch).offer().queue == ""
 
 
 def test_what_changed_is_read_again_and_only_that() -> None:

@@ -116,6 +116,13 @@ def test_a_choice_of_gpu_is_a_resource_and_labels_of_nodes(
     assert "NVIDIA_VISIBLE_DEVICES" not in described.environment
 
 
+def test_only_a_session_with_a_gpu_waits_in_the_queue_of_kueue() -> None:
+    queued = settings_file.parse("kubernetes: {kueue: gpus}", "test")
+    with_gpu = describe(queued, TWO_A100, wish(TWO_A100, "nvidia.com/gpu"), ADA)
+    assert with_gpu.traits["extra_labels"] == {"sciencebox.org/gpus": "2", "kueue.x-k8s.io/queue-name": "gpus"}
+    assert "extra_labels" not in describe(queued, CPU, wish(CPU, "nvidia.com/gpu"), ADA).traits
+
+
 def test_the_session_is_told_of_its_gpus_before_a_node_is_chosen() -> None:
     facts = json.loads(parts(TWO_A100, Site("ada", 7, supplies=(SUPPLY,))).environment["SCIENCEBOX_SESSION"])
     assert [(gpu["model"], gpu["memory_bytes"]) for gpu in facts["gpus"]] == [("A100", 80 * GIB)] * 2

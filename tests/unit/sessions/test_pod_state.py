@@ -51,6 +51,17 @@ def test_an_image_that_could_not_be_fetched_once_is_tried_again() -> None:
     assert (found.about, found.failure) == ("The node cannot fetch the software image; it tries again.", "")
 
 
+def test_a_pod_that_its_queue_holds_back_says_what_the_queue_says() -> None:
+    held = pod(None, conditions=[{"type": "PodScheduled", "status": "False", "message": "non-empty scheduling gates"}])
+    assert stage(held, held="The queue is full.").about == "The cluster holds the session back until its turn comes."
+    held["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    assert stage(held, held="The queue is full.").about == "The queue is full."
+
+
+def test_a_pod_for_which_others_are_ended_is_about_to_get_its_node() -> None:
+    assert "to make room for your session" in stage(pod(None, nominatedNodeName="a")).about
+
+
 def ended(phase: str, **how: Any) -> dict[str, Any]:
     return pod(phase=phase, containerStatuses=container(terminated=how))
 
@@ -67,6 +78,10 @@ def disrupted(reason: str) -> dict[str, Any]:
         (disrupted("PreemptionByScheduler"), "the cluster gave its place to something more important"),
         (disrupted("EvictionByEvictionAPI"), "its node is being emptied by the administrator"),
         (disrupted("DeletionByTaintManager"), "its node stopped answering or was taken out of service"),
+        (
+            pod(conditions=[{"type": "TerminationTarget", "status": "True", "message": "Preempted to accommodate"}]),
+            "its queue gave its quota to something more important",
+        ),
         (pod(phase="Failed", reason="Evicted"), "its node ran short of memory or disk"),
         (
             pod(phase="Failed", containerStatuses=container(terminated={"exitCode": 3})),

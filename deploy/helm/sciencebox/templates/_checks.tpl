@@ -86,6 +86,10 @@
 {{- if and .Values.serviceMonitor.enabled (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}
 {{- fail "`serviceMonitor.enabled` needs the Prometheus operator, which this cluster has not: install it, or set it to false. (With `helm template`: --api-versions monitoring.coreos.com/v1)" }}
 {{- end }}
+{{- $apis := .Capabilities.APIVersions }}
+{{- if and (dig "kubernetes" "kueue" "" .Values.sciencebox) (not (or ($apis.Has "kueue.x-k8s.io/v1beta2") ($apis.Has "kueue.x-k8s.io/v1beta1"))) }}
+{{- fail "`sciencebox.kubernetes.kueue` needs Kueue, which this cluster has not: install it, or leave the key empty. (With `helm template`: --api-versions kueue.x-k8s.io/v1beta2)" }}
+{{- end }}
 {{- include "sciencebox.storageCheck" . }}
 {{- end }}
 
