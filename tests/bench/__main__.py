@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import broker, cards, cluster, hubs, machine, measure, picture, replay, report, stack, waiting
+from tests.bench import bound, broker, cards, cluster, hubs, machine, measure, picture, replay, report, stack, waiting
 from tests.bench import results as records
 from tests.conftest import stack_folder
 from tests.deployed.conftest import deployed, make
@@ -40,6 +40,7 @@ RESULTS = Path(__file__).with_name("results.json")
 PAGE = ROOT / "docs/benchmarks.md"
 PICTURE = ROOT / "docs/images/bench-breakdown.svg"
 WAITS = ROOT / "docs/images/bench-waits.svg"
+BOUND = ROOT / "docs/images/bench-bound.svg"
 
 NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
 PARTS = (
@@ -54,7 +55,9 @@ PARTS = (
     "deploy_again",
     "images",
     "cluster",
+    "bound",
 )
+ON_A_CLUSTER = {"cluster": cluster.form_on_a_cluster, "bound": bound.click_to_bound}  # without a container engine
 ROUNDS, QUICK_ROUNDS = 15, 3
 
 
@@ -86,11 +89,12 @@ class Bench:
 
     def run(self, parts: tuple[str, ...], *, cold: bool) -> None:
         """Measure these figures, the cold one first: it needs an engine of its own, and no other beside it."""
-        if "cluster" in parts:
-            _say("a cluster")
-            self.conditions |= {"engine": "no container engine", "versions": cluster.versions()}
-            self._record("cluster", cluster.form_on_a_cluster(self.rounds, _say))
-        if set(parts) <= {"cluster"}:
+        for part, measured in ON_A_CLUSTER.items():
+            if part in parts:
+                _say(f"a cluster: {part}")
+                self.conditions |= {"engine": "no container engine", "versions": cluster.versions()}
+                self._record(part, measured(self.rounds, _say))
+        if set(parts) <= ON_A_CLUSTER.keys():
             return
         seconds = _cold_deployment() if cold else None
         with (
@@ -183,6 +187,8 @@ def _write_page() -> None:
         picture.draw(results["breakdown"], PICTURE)
     if "replay" in results:
         picture.draw_waits(results["replay"], WAITS)
+    if "bound" in results:
+        picture.draw_bound(results["bound"], BOUND)
     PAGE.write_text(report.page(results))
     for goal in report.goals(results):
         print(goal)

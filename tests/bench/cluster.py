@@ -1,7 +1,4 @@
-"""The spawn form on a large cluster: a real API server with hundreds of nodes and thousands of pods that only pretend.
-
-python -m tests.bench.cluster      measure and record it alone; no container engine is needed
-"""
+"""The spawn form on a large cluster: a real API server, with hundreds of nodes and thousands of pods that pretend."""
 
 from __future__ import annotations
 

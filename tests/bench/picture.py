@@ -58,3 +58,25 @@ def draw_waits(replay: Figure, file: Path) -> None:
         axes.set_title(f"Waits in {replay['rounds']} SYNTHETIC busy weeks, replayed", fontsize=9)
         axes.legend(frameon=False, loc="lower right")
         canvas.savefig(file, metadata={"Date": None})
+
+
+def draw_bound(bound: Figure, file: Path) -> None:
+    """A dot for each start of a session on a cluster, ours and plain, with the medians."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    run, times = bound["run"], bound["values"]
+    with mpl.rc_context(OPTIONS):
+        canvas = Canvas(figsize=(9, 2.2), layout="constrained")
+        axes = canvas.subplots()
+        for row, (values, colour) in enumerate(zip(times.values(), COLOURS[::3], strict=False)):
+            found = [1000 * one for one in values]
+            axes.plot(found, [row] * len(found), "o", color=colour, alpha=0.6)
+            axes.plot([statistics.median(found)], [row], "|", color="black", markersize=24)
+        axes.set_yticks(range(len(times)), list(times))
+        axes.set_ylim(len(times) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.spines[["right", "top"]].set_visible(False)
+        axes.set_xlabel("ms from the request to the pod's node (line: median)")
+        axes.set_title(f"{len(found)} starts each, in turn, {run['time']}\n{run['machine']}", fontsize=9)
+        canvas.savefig(file, metadata={"Date": None})

@@ -8,14 +8,12 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.bench import broker
+from tests.bench import broker, report_cluster
 from tests.bench.broker import DEVICES, MODELS, RUNNING
-from tests.bench.cluster import CHURN_S, NODES
-from tests.bench.cluster import GPUS as GPUS_A_NODE
-from tests.bench.cluster import WAITING as QUEUED
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
 from tests.bench.stack import LOCAL, WARM
+from tests.bench.texts import percentile, prose, ratios, spread
 from tests.bench.waiting import ALONE as ALONE_IN_HUB
 from tests.bench.waiting import AMONG, CROWD
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 SAME_IMAGE, PLAIN_IMAGE = 1.05, 0.4  # ratios of the time from click to ready
 WARM_IMPORT = 1.3  # ratio of the times of `import torch`
 FORM_MS = 100
-CLUSTER_FORM_MS = 150
 WAITING_MS = 25
 BROKER_PER_S, BROKER_MB = 20_000, 100
 IMAGE_MB = {"session": 700, "hub": 500}
@@ -86,7 +83,8 @@ def page(results: Results) -> str:
         ("deploy_again", _deploy_again),
         ("deploy_cold", _deploy_cold),
         ("images", _images),
-        ("cluster", _cluster),
+        ("cluster", report_cluster.form),
+        ("bound", report_cluster.bound),
     )
     for name, section in sections:
         if name in results:
@@ -128,32 +126,13 @@ def goals(results: Results) -> list[Goal]:
         slow = 1000 * percentile(figure["values"]["answer"][AMONG], 99)
         found.append(Goal(f"Smallest answer while {CROWD} wait: 99th percentile, ms", slow, WAITING_MS, 0))
     if figure := results.get("cluster"):
-        slow = 1000 * percentile(figure["values"]["form"], 95)
-        found.append(Goal(f"Form, {NODES} nodes, {QUEUED} waiting: 95th percentile, ms", slow, CLUSTER_FORM_MS, 0))
+        found.append(Goal(*report_cluster.form_goal(figure), digits=0))
+    if figure := results.get("bound"):
+        found.append(Goal(*report_cluster.bound_goal(figure)))
     if figure := results.get("images"):
         for name, limit in IMAGE_MB.items():
             found.append(Goal(f"Image {name}, MB", figure["values"][name] / 1e6, limit, 0))
     return found
-
-
-def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round."""
-    return [a / b for a, b in zip(ours, theirs, strict=True)]
-
-
-def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Median and the 10th and 90th percentile."""
-    low, high = percentile(values, 10), percentile(values, 90)
-    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def percentile(values: Sequence[float], percent: int) -> float:
-    """By linear interpolation; of one value that value."""
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def distinct_runs(results: Results) -> list[Mapping[str, str]]:
@@ -189,7 +168,7 @@ def _click(figure: Figure) -> list[str]:
     ]
     return [
         "## From click to ready\n",
-        _prose(
+        prose(
             "Seconds from the request for a session (`POST /hub/api/users/NAME/server`) to the first answer 200 of its "
             "server (`/user/NAME/api`), through the routing proxy, with the form's defaults. *Plain* is JupyterHub "
             "with DockerSpawner as it comes, in the same hub and proxy images on the same engine; the *plain image* is "
@@ -211,7 +190,7 @@ def _breakdown(figure: Figure) -> list[str]:
         "| step | seconds |\n|---|---|",
         *(f"| {step} | {spread(figure['values'][step], 3)} |" for step in STEPS),
         "",
-        _prose(
+        prose(
             "*grant*: the request is checked, a GPU granted, the home prepared, the engine asked. *create* and "
             "*start*: the engine makes the container and runs it. *import*: the server's program loads, until the hub "
             "has seen it answer. *first 200*: until the client sees it."
@@ -226,7 +205,7 @@ def _form(figure: Figure) -> list[str]:
     )
     return [
         f"## The spawn form with {USERS} users in the hub\n",
-        _prose(
+        prose(
             "`GET /hub/spawn` of people who are signed in, over HTTPS as from a browser. The program that asks runs on "
             "the same cores."
         ),
@@ -236,23 +215,10 @@ def _form(figure: Figure) -> list[str]:
     ]
 
 
-def _cluster(figure: Figure) -> list[str]:
-    values = figure["values"]
-    text = (
-        f"A real API server with {NODES} nodes of {GPUS_A_NODE} GPUs, {NODES * GPUS_A_NODE:,} pods that hold one each "
-        f"and {QUEUED} that wait; nodes and pods only pretend. `GET /hub/spawn` while every {CHURN_S:g} s a pod comes "
-        f"and one goes, {len(values['form'])} times: median {1000 * statistics.median(values['form']):.0f} ms, 95th "
-        f"percentile {1000 * percentile(values['form'], 95):.0f} ms. The hub used {1000 * values['cpu'][0]:.0f} ms of "
-        f"processor time a request, all that it did meanwhile included, and {values['hub_bytes'][0] / 1e6:.0f} MB of "
-        f"memory. The requests caused {values['lists'][0]:.0f} list calls at the API server."
-    )
-    return ["## The spawn form on a large cluster\n", _prose(text)]
-
-
 def _broker(figure: Figure) -> list[str]:
     return [
         "## The broker\n",
-        _prose(
+        prose(
             f"{DEVICES:,} devices of {len(MODELS)} models and {broker.USERS:,} users, of whom one after the other asks "
             f"for up to four devices for up to eight hours; about {RUNNING} sessions run, and hundreds of users wait. "
             "An operation is a call of the broker: to ask, to serve the queue, to confirm or to release. One core, "
@@ -266,7 +232,7 @@ def _replay(figure: Figure) -> list[str]:
     columns = ("week", "queue", "utilisation", "bound", "fairness", "median wait", "95th percentile")
     return [
         f"## A week with {GPUS} GPUs, replayed\n",
-        _prose(
+        prose(
             "SYNTHETIC users: every fifth wants up to four GPUs for six hours in the mean, the others mostly one for "
             "an hour; each has one session at a time and wants the next one some hours after the last has ended. What "
             "they want is drawn beforehand and is the same for both queues; times are virtual. *Demand* is the GPU "
@@ -311,7 +277,7 @@ def _waiting(figure: Figure) -> list[str]:
     )
     return [
         f"## While {CROWD} users wait for a GPU\n",
-        _prose(
+        prose(
             "`GET /hub/health`, the hub's smallest answer, through both proxies, one after the other with pauses of "
             "10 ms: it is late by at least as much as the hub's event loop is. And a session without a GPU, from the "
             "request to the hub's word that it is ready. The program that asks runs on the same cores."
@@ -383,10 +349,5 @@ def _runs(runs: Sequence[Mapping[str, str]]) -> list[str]:
             f"{number}. {run['time']}, `{run['command']}`: {run['machine']}; {run['engine']}; {run['versions']}. "
             f"Load average before: {run['load']}."
         )
-        lines.append(_prose(conditions, "   "))
+        lines.append(prose(conditions, "   "))
     return [*lines, ""]
-
-
-def _prose(text: str, indent: str = "") -> str:
-    """Broken into lines, but not within a command."""
-    return textwrap.fill(text, 120, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

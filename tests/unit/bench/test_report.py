@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tests.bench import replay, report
+from tests.bench.bound import OURS, PLAIN
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
 from tests.bench.stack import COLD, LOCAL, WARM
+from tests.bench.texts import percentile
 from tests.bench.waiting import ALONE as NOBODY
 from tests.bench.waiting import AMONG, CROWD
 
@@ -54,6 +56,7 @@ RESULTS = {
     "imports": figure({LOCAL: [2.0], COLD: [20.0], WARM: [2.2]}, rounds=1),
     "deploy_cold": figure([900.4], EARLY, 1),
     "deploy_again": figure([5.0, 6.0, 7.0], quick=True),
+    "bound": figure({OURS: [0.1, 0.2, 0.3], PLAIN: [0.1, 0.1, 0.4]}),
     "images": figure({"base": 1e8, "session": 701e6, "hub": 5e8}, EARLY, 1),
 }
 
@@ -85,14 +88,14 @@ def test_a_goal_that_is_missed_by_less_than_its_digits_is_missed() -> None:
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1.0), (50, 2.0), (95, 2.9), (100, 3.0)])
 def test_percentiles_are_interpolated(percent: int, value: float) -> None:
-    assert report.percentile([3.0, 1.0, 2.0], percent) == pytest.approx(value)
+    assert percentile([3.0, 1.0, 2.0], percent) == pytest.approx(value)
 
 
 def test_every_figure_names_its_run() -> None:
     page = " ".join(report.page(RESULTS).split())
 
     assert page.count("*Run 1, once.*") == 2  # the cold deployment and the sizes
-    assert page.count("*Run 2, 3 rounds.*") == 5
+    assert page.count("*Run 2, 3 rounds.*") == 6
     assert page.count("*Run 2, 3 rounds, a quick trial.*") == 1
     assert "1. 2026-01-31 09:00 UTC, `make bench ARGS=--cold`: 2 cores; Docker 28; jupyterhub 6." in page
     assert "2. 2026-02-01 09:00 UTC, `make bench`:" in page
