@@ -34,6 +34,9 @@ TASKS = {
     "vae": "brainmri.segmentation3d.commands",
     "gan": "brainmri.segmentation3d.commands",
 }
+IN_NOTEBOOKS = {
+    "classification in Keras": "brainmri.classification.keras_commands"
+}  # trained there alone, by no command
 
 
 def add_to(commands: Any) -> None:
@@ -148,7 +151,7 @@ def task_of(run: Path) -> str:
     if not path.is_file():
         raise data.DataError(f"{run} has no settings.json. Give the folder that `brainmri train` wrote.")
     task = json.loads(path.read_text(encoding="utf-8")).get("task")
-    if task not in TASKS:
+    if task not in TASKS | IN_NOTEBOOKS:
         raise data.DataError(f"{run} holds a training of another kind ({task}); known are {', '.join(TASKS)}.")
     return str(task)
 
@@ -202,7 +205,7 @@ def images(folder: Path) -> list[data.Slice]:
 
 
 def _task(name: str) -> Any:
-    return import_module(TASKS[name])
+    return import_module((TASKS | IN_NOTEBOOKS)[name])
 
 
 def _lines(figures: Mapping[str, Any], of: str = "") -> Iterator[str]:

@@ -32,6 +32,10 @@ ENDING = ".onnx"
 INPUT, OUTPUT = "image", "probability"
 LARGEST_DIFFERENCE = 1e-4  # of a probability: what other orders of adding up make of single precision, and no more
 ASKED = 4  # slices at most
+AS_IT_IS = (
+    "`brainmri predict` takes the mean over three sizes of an image and its mirror image, and the threshold was chosen "
+    "for that mean; this file answers about the image as it is."
+)
 RESEARCH = "For research: this is not a medical device."
 
 
@@ -95,9 +99,7 @@ def of_slices(card: Mapping[str, Any], **own: Any) -> dict[str, Any]:
         f"brought to {pixels} x {pixels} pixels",
         spacing_mm="any",
         normalisation=segment.NORMALISED,
-        **own,
-        asking="`brainmri predict` takes the mean over three sizes of an image and its mirror image, and the threshold "
-        "was chosen for that mean; this file answers about the image as it is.",
+        **{"asking": AS_IT_IS, **own},
     )
 
 

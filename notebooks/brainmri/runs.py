@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 HOME = tracking.HOME
+CARD = "model.json"  # beside a network: what it is, and what it learnt from
+KERAS_NETWORK = "model.keras"
 
 
 def named_size(sizes: Mapping[str, S], name: str) -> S:
@@ -61,6 +63,10 @@ class Run:
     def end(self) -> None:
         """Say that no more epochs will come."""
         tracking.log_epochs(self.folder, self.read_history(), complete=True)
+
+    def write_card(self, card: Mapping[str, Any]) -> None:
+        """Store what is to be known of the run's network. Comes last: where it is, all is there."""
+        write_whole(self.folder / CARD, json.dumps(dict(card), indent=2) + "\n")
 
     def write_result(self, result: Mapping[str, Any]) -> Path:
         """Store the figures of the run with what they were obtained from."""

@@ -11,7 +11,7 @@ import torch
 
 from brainmri import fit
 from brainmri.data import DataError
-from brainmri.runs import write_whole
+from brainmri.runs import CARD, Run
 from brainmri.splits import LeakageError
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-CARD, WEIGHTS = "model.json", "model.pt"
+WEIGHTS = "model.pt"
 NAMED = 5  # of what was learnt from, before the rest is counted
 
 
 def write(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
     """Store a network with its card, which comes last: where it is, all is there. Raises OSError."""
     fit.save(network.state_dict(), folder / WEIGHTS)
-    write_whole(folder / CARD, json.dumps(dict(card), indent=2) + "\n")
+    Run(folder).write_card(card)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

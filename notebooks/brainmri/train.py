@@ -1,4 +1,4 @@
-"""Keras callbacks for trainings that people wait for and that may be interrupted."""
+"""Trainings in Keras that people wait for and that may be interrupted, and what is left of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from brainmri.progress import Progress
+from brainmri.runs import KERAS_NETWORK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from brainmri.runs import Run
+
+
+def store(run: Run, model: keras.Model, card: Mapping[str, Any]) -> None:
+    """Store a trained network in its run's folder with its card, for `brainmri export`. Raises OSError."""
+    unfinished = run.folder / f".new-{KERAS_NETWORK}"  # Keras wants its ending
+    model.save(unfinished)
+    unfinished.replace(run.folder / KERAS_NETWORK)
+    run.write_card(card)
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]

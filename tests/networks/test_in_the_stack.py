@@ -41,6 +41,42 @@ model = build(filters=4, levels=3)
 copy_weights(stored, model)
 print(float(np.abs(model.predict(image, verbose=0) - answer).max()))
 """
+TRAIN = """
+import json, numpy as np, sys
+from pathlib import Path
+from brainmri.quiet import native_notes_hidden
+with native_notes_hidden():
+    import keras
+    from keras import layers
+    from brainmri import train
+from brainmri.runs import open_run
+cells = json.loads(Path("notebooks/11_classification_2d.ipynb").read_text())["cells"]
+DARKEST, BRIGHTEST = -3.0, 4.0
+exec("".join(next(cell for cell in cells if cell["id"] == "11-22")["source"]))
+keras.utils.set_random_seed(0)
+model = build(64, 8)
+model.compile("adam", "binary_crossentropy")
+slices = np.random.default_rng(0).normal(size=(8, 64, 64, 1)).astype("float32")
+model.fit(slices, np.arange(8) % 2, epochs=2, verbose=0)
+run = open_run("11", {"task": "classification in Keras"}, Path(sys.argv[1]))
+train.store(run, model, {
+    "task": "classification in Keras", "label": "glioma", "threshold": 0.25, "size": {"pixels": 64}, "version": "0",
+    "data_name": "SYNTHETIC DATA: noise", "made": "2026-01-01",
+})
+run.write_result({"auc": 0.5})
+np.savez(Path(sys.argv[1], "asked.npz"), slices=slices, answer=model.predict(slices, verbose=0))
+print(run.folder)
+"""
+ASK = """
+import numpy as np, sys
+from pathlib import Path
+from brainmri import export
+asked = np.load(sys.argv[2])
+found = export.answer(Path(sys.argv[1]), asked["slices"].transpose(0, 3, 1, 2).copy())
+print(float(np.abs(found - asked["answer"]).max()))
+import onnx
+print(*(f"{one.key}={one.value}" for one in onnx.load(sys.argv[1]).metadata_props), sep="; ")
+"""
 
 pytestmark = [
     pytest.mark.stack,
@@ -80,3 +116,22 @@ def test_the_u_net_of_the_talk_is_the_same_in_keras(tmp_path: Path) -> None:
     counts, difference = read.stdout.splitlines()[-2:]
     assert counts == "34535745 34523969"
     assert float(difference) < 1e-5
+
+
+def test_a_network_of_the_notebook_in_keras_answers_in_other_programs_as_in_tensorflow(tmp_path: Path) -> None:
+    trained = run("tensorflow", "-c", TRAIN, str(tmp_path))
+    assert trained.returncode == 0, trained.stderr
+    folder, written = trained.stdout.splitlines()[-1], str(tmp_path / "network.onnx")
+    exported = run("pytorch", "-m", "brainmri.cli", "export", folder, "--to", written)
+    assert exported.returncode == 0, exported.stderr
+    asked = run("pytorch", "-c", ASK, written, str(tmp_path / "asked.npz"))
+    assert asked.returncode == 0, asked.stderr
+    difference, told = asked.stdout.splitlines()[-2:]
+    assert float(difference) < 1e-5
+    for fact in ('labels=["glioma"]', "threshold=0.25", "synthetic=yes", "standard deviation"):
+        assert fact in told
+    predicted = run(
+        "pytorch", "-m", "brainmri.cli", "predict", folder, "--input", str(tmp_path), "--out", str(tmp_path / "x")
+    )
+    assert predicted.returncode == 2
+    assert "This network was trained in Keras: ask it in its notebook" in predicted.stderr

@@ -159,6 +159,7 @@ class Study:
             "seed": self.seed,
             "loss": self.loss,
             "data": fingerprint(self.cohort),
+            "data_name": self.cohort.source.credit,
             "version": __version__,
         }
 
@@ -207,7 +208,6 @@ class Study:
         card = {
             **self.settings,
             "size_name": self.size_name,
-            "data_name": self.cohort.source.credit,
             "licence": self.cohort.source.licence,
             "smallest_ml": smallest,
             "cases": sorted(learnt_from),
