@@ -142,25 +142,6 @@ class Engine(Section):
     socket: Folder = Field(Path("/var/run/docker.sock"), description="The engine's socket on this server.")
 
 
-class Gpus(Section):
-    """Which GPUs are offered and how they reach a session."""
-
-    driver_root: Folder = Field(
-        Path("/"), description="Where the NVIDIA driver is installed; `/` for packages and .run."
-    )
-    attach: Literal["auto", "cdi", "nvidia", "bind"] = Field(
-        "auto",
-        description="How a card is handed to a container: `cdi`, `nvidia` (the toolkit's runtime hook), `bind` (driver "
-        "files and device nodes, without the toolkit) or `auto`, the best that `make doctor` finds.",
-    )
-    models: list[str] = Field([], description="Models that users may choose by name; empty: every model found.")
-    max_per_session: Annotated[Whole, Field(ge=1, le=64)] = Field(4, description="Most GPUs that one session may hold.")
-    show_holders: bool = Field(True, description="Show users who holds a busy GPU; false shows counts only.")
-    simulate: Annotated[Whole, Field(ge=0, le=16)] = Field(
-        0, description="Offer this many SIMULATED GPUs instead of real ones, to show the product."
-    )
-
-
 class Cores(Section):
     """CPU cores that a session may have."""
 

@@ -1,8 +1,7 @@
 """The settings file `deploy/sciencebox.yaml`: its model, and its errors.
 
 The model is the only place that knows a key: the documentation in `Field(description=...)`, the JSON schema, the
-reference and the checks all follow from it. Its parts are in `sections.py`, `accounts_section.py` and
-`cluster_section.py`.
+reference and the checks all follow from it. Its parts are in `sections.py` and beside it.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from sciencebox import explain
 from sciencebox.accounts_section import Accounts
 from sciencebox.cluster_section import Kubernetes
+from sciencebox.gpus_section import Gpus
 from sciencebox.sections import (
     GIB,
     MIB,
@@ -23,7 +23,6 @@ from sciencebox.sections import (
     Engine,
     Firewall,
     Folder,
-    Gpus,
     Group,
     Idle,
     Images,

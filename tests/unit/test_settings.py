@@ -97,6 +97,8 @@ def test_values_reach_the_model() -> None:
         ("engine: {socket: '/run/a:b'}", "`engine.socket` may have letters, digits"),
         ("network: {http_proxy: proxy:3128}", "`network.http_proxy` must be an address that begins with http://"),
         ("accounts: {administrator: Root}", "`accounts.administrator` must be a login name"),
+        ("gpus: {shares: [{model: NVIDIA L4}]}", "`gpus.shares.0.parts`"),
+        ("gpus: {shares: [{model: NVIDIA L4, parts: 1}]}", "`gpus.shares.0.parts` must be a whole number from 2 to 48"),
         (
             "accounts: {source: oidc}",
             "`source: oidc` needs `oidc.issuer` and `oidc.client_id` and `oidc.client_secret`",

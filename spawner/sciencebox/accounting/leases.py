@@ -6,6 +6,7 @@ from dataclasses import astuple, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounting.activity import Activity
+from sciencebox.gpus.device import fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,10 @@ class Lease:
     def seconds(self, start: float, end: float) -> float:
         """How much of it lies between `start` and `end`."""
         return max(0.0, min(self.until, end) - max(self.since, start))
+
+    def gpu_seconds(self, start: float, end: float) -> float:
+        """The same, of a share only its part of the GPU."""
+        return self.seconds(start, end) * fraction(self.device)
 
 
 COLUMNS = (

@@ -29,8 +29,8 @@ class Budget:
     used_s: float
     back_in_s: float = 0.0
 
-    def session_s(self, gpus: int) -> float:
-        """How long a session with so many GPUs may last; 0 where it would not be worth starting."""
+    def session_s(self, gpus: float) -> float:
+        """How long a session with so many GPUs, or a part of one, may last; 0 where it would not be worth starting."""
         left = (self.limit_s - self.used_s) / gpus
         return left if left >= SHORTEST_S else 0.0
 
@@ -40,4 +40,4 @@ def budget(leases: Iterable[Lease], limit_s: float, now: float) -> Budget:
     start = now - WEEK_S
     lately = [lease for lease in leases if lease.seconds(start, now) > 0]
     first = min((max(lease.since, start) for lease in lately), default=start)
-    return Budget(limit_s, sum(lease.seconds(start, now) for lease in lately), first - start)
+    return Budget(limit_s, sum(lease.gpu_seconds(start, now) for lease in lately), first - start)

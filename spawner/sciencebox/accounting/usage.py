@@ -63,9 +63,10 @@ def summarise(
         part = lease.seconds(start, end)
         if part <= 0:
             continue
-        whole += part
+        used = lease.gpu_seconds(start, end)
+        whole += used
         for name in _names(lease, by, groups or {}):
-            seconds[name] += part
+            seconds[name] += used
             sessions[name].add((lease.session, lease.since))
             activity[name] += lease.activity.part(part / (lease.until - lease.since))
     uses = [_use(name, len(sessions[name]), used, whole, activity[name]) for name, used in seconds.items()]
@@ -96,7 +97,7 @@ def daily(leases: Sequence[Lease], start: float, end: float) -> list[tuple[date,
             for n in range(bisect_right(edges, max(lease.since, start)) - 1, len(days)):
                 if edges[n] >= lease.until:
                     break
-                used[n] += lease.seconds(edges[n], edges[n + 1])
+                used[n] += lease.gpu_seconds(edges[n], edges[n + 1])
     return [(day, seconds / 3600) for day, seconds in zip(days, used, strict=True)]
 
 

@@ -19,6 +19,7 @@ from math import inf
 from typing import TYPE_CHECKING, Literal
 
 from sciencebox.gpus import wording
+from sciencebox.gpus.device import fraction
 from sciencebox.gpus.fairshare import FairShare
 from sciencebox.gpus.pool import Holding, Pool
 from sciencebox.gpus.queue import Queue, Ticket
@@ -325,7 +326,7 @@ class Broker:
         key = (holding.session, holding.uuid)
         since = max(holding.since, self._charged.get(key, holding.since))
         if now > since:
-            self._shares.add(holding.user, 1, since, now)
+            self._shares.add(holding.user, fraction(holding.uuid), since, now)
             self._charged[key] = now
             self._queue.reorder(holding.user)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Device:
-    """One thing that can be granted: a physical GPU, or a MIG instance of one.
+    """One thing that can be granted: a physical GPU, a MIG instance of one, or a share of one (see `shares`).
 
     A value that the driver did not tell is None, and `unknown` says why, by field name.
     """
@@ -54,12 +55,14 @@ class Device:
     model: str | None = None
     memory_bytes: int | None = None
     pci_id: str | None = None
-    minor: int | None = None  # N of /dev/nvidiaN, of the parent for a MIG instance
+    minor: int | None = None  # N of /dev/nvidiaN, of the parent for a part
     mig_profile: str | None = None
     parent_uuid: str | None = None
     mig_enabled: bool = False  # a GPU cut into MIG instances: they are granted, the GPU itself is not
     gpu_instance: int | None = None
     compute_instance: int | None = None
+    shares: int = 0  # into how many shares the GPU is divided, that of the parent for a share
+    share: int | None = None  # which of them this is, from 1
     processes: tuple[Process, ...] = ()
     load: Load = field(default=Load(), compare=False)
     health: Health = Health.HEALTHY
@@ -71,9 +74,52 @@ class Device:
 
     @property
     def kind(self) -> str:
-        """What a user chooses by: the model, with the MIG profile where there is one."""
+        """What a user chooses by: the model, with the MIG profile or the part where there is one."""
         model = self.model or "Unknown GPU"
+        if self.share:
+            return f"{model} 1/{self.shares} share"
         return f"{model} MIG {self.mig_profile}" if self.mig_profile else model
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a MIG instance or a share of a GPU."""
+        return bool(self.mig_profile or self.share)
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether it is a GPU of which only the parts are granted."""
+        return not self.is_part and (self.mig_enabled or self.shares > 0)
+
+    @property
+    def driver_uuid(self) -> str:
+        """What the driver calls it, which knows nothing of shares."""
+        return card_of(self.uuid)
+
+
+def share_uuid(card: str, number: int, of: int) -> str:
+    """What a share of a GPU is called, such as `GPU-4f2a:1of8`."""
+    return f"{card}:{number}of{of}"
+
+
+def card_of(uuid: str) -> str:
+    """The GPU of a share; any other device is its own."""
+    return uuid.partition(":")[0]
+
+
+def fraction(uuid: str) -> float:
+    """How much of a GPU a device counts as where use is counted, by its name, which outlives the settings."""
+    found = _SHARE_UUID.search(uuid)
+    return 1 / int(found[1]) if found else 1.0
+
+
+def fraction_of_kind(kind: str | None) -> float:
+    """How much of a GPU one of a kind counts as."""
+    found = _SHARE_KIND.search(kind or "")
+    return 1 / int(found[1]) if found else 1.0
+
+
+_SHARE_UUID = re.compile(r":\d+of([1-9]\d*)$")
+_SHARE_KIND = re.compile(r" 1/([1-9]\d*) share$")
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def marked(inventory: Inventory, marks: Iterable[Mark]) -> Inventory:
-    """The inventory with these not to be given out. With a GPU, neither are its MIG instances."""
+    """The inventory with these not to be given out. With a GPU, neither are its parts."""
     # Of two marks on a card the quarantine speaks, whichever came first.
     by_uuid: dict[str, list[Mark]] = defaultdict(list)
     for mark in sorted(marks, key=lambda mark: mark.health is Health.QUARANTINED):
@@ -137,8 +137,6 @@ def _marked(device: Device, marks: Mapping[str, Sequence[Mark]]) -> Device:
 
 
 def find(inventory: Inventory, name: str) -> Device | None:
-    """The device that an administrator means: by index (of a whole GPU) or by UUID."""
-    return next(
-        (d for d in inventory.devices if name == d.uuid or (name == str(d.index) and not d.mig_profile)),
-        None,
-    )
+    """The device that an administrator means: by index (of a whole GPU) or by UUID; never a share."""
+    named = (d for d in inventory.devices if name == d.uuid or (name == str(d.index) and not d.is_part))
+    return next((device for device in named if not device.share), None)

@@ -15,7 +15,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.gpus import wording
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.device import Device, Health, Inventory, Process, card_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, KeysView, Mapping, Sequence
@@ -55,12 +55,15 @@ class _Shelf:
     kind: str
     memory_bytes: int | None
     instances: bool  # MIG instances, of which a program can use only one
+    shares: bool  # of which a session has one, and only if it asks for it by name
     free: list[tuple[_Order, str]] = field(default_factory=list)
     due: list[float] = field(default_factory=list)  # when those in use come back; infinity where that is not known
 
     def serves(self, request: GpuRequest) -> bool:
         """Whether its devices would do for a request if they were free."""
         if self.kind != request.kind if request.kind else request.count > 1 and self.instances:
+            return False
+        if self.shares and (request.kind is None or request.count > 1):
             return False
         return request.min_memory_bytes is None or (self.memory_bytes or 0) >= request.min_memory_bytes
 
@@ -75,8 +78,9 @@ class Pool:
         self.inventory = Inventory(readable=False, reason="The GPUs of this server were not looked at yet.")
         self._look = 0  # which reading of the inventory this is
         self._devices: dict[str, Device] = {}
-        self._family: dict[str, set[str]] = {}  # a GPU with its instances, by the UUID of each
+        self._family: dict[str, set[str]] = {}  # a GPU with its parts, by the UUID of each
         self._held: dict[str, dict[str, Holding]] = defaultdict(dict)  # device -> session -> holding
+        self._of_card: dict[str, set[str]] = defaultdict(set)  # a GPU -> what of it is held, itself or shares
         self._of_session: dict[str, set[str]] = defaultdict(set)
         self._of_user: dict[str, set[tuple[str, str]]] = defaultdict(set)  # user -> device and session
         self._freed: dict[str, int] = {}  # device -> when it was last given back, in readings
@@ -88,14 +92,16 @@ class Pool:
     def replace(self, inventory: Inventory, look: int) -> None:
         """The driver was read."""
         self.inventory, self._look = inventory, look
-        unique = {d.uuid: d for d in reversed(inventory.devices) if not (d.mig_enabled and not d.mig_profile)}
+        unique = {d.uuid: d for d in reversed(inventory.devices) if not d.is_divided}
         self._devices = {device.uuid: device for device in sorted(unique.values(), key=by_index)}
         self._family = _families(inventory)
         self._shelves, self._standing = {}, {}
         ordered = sorted(self._devices.values(), key=lambda d: inf if d.memory_bytes is None else d.memory_bytes)
         for device in ordered:
             key = (device.kind, device.memory_bytes)
-            self._shelves.setdefault(key, _Shelf(*key, instances=bool(device.mig_profile)))
+            self._shelves.setdefault(
+                key, _Shelf(*key, instances=bool(device.mig_profile), shares=device.share is not None)
+            )
         for uuid in self._devices:
             self._place(uuid)
 
@@ -112,6 +118,7 @@ class Pool:
         """A device is in a session's hands."""
         if self._held[holding.uuid].get(holding.session) != holding:
             self._held[holding.uuid][holding.session] = holding
+            self._of_card[card_of(holding.uuid)].add(holding.uuid)
             self._of_session[holding.session].add(holding.uuid)
             self._of_user[holding.user].add((holding.uuid, holding.session))
             self._place_family(holding.uuid)
@@ -127,11 +134,12 @@ class Pool:
         _discard(self._of_user, holding.user, (uuid, session))
         if not self._held[uuid]:
             del self._held[uuid]
+            _discard(self._of_card, card_of(uuid), uuid)
             self._freed[uuid] = now
         self._place_family(uuid)
 
     def _place_family(self, uuid: str) -> None:
-        for relative in self._family.get(uuid, ()):
+        for relative in self._family.get(uuid, self._family.get(card_of(uuid), set())):
             if relative in self._devices:
                 self._place(relative)
 
@@ -193,13 +201,16 @@ class Pool:
             return wording.unhealthy(device)
         if not device.processes or any(self._held.get(relative) for relative in self._family[device.uuid]):
             return ""
-        if self._freed.get(device.uuid, 0) > self._look:
+        if self._of_card.get(device.driver_uuid):
+            return ""
+        if any(self._freed.get(relative, 0) > self._look for relative in self._family[device.uuid]):
             return wording.just_freed()
         return wording.used_outside(device)
 
     def _holdings(self, device: Device) -> Iterator[Holding]:
-        """Of a device, or of the whole GPU that it is an instance of."""
-        for uuid in filter(None, (device.uuid, device.parent_uuid)):
+        """Of a device, of the GPU that it is a part of, or of shares that it had before the settings changed."""
+        others = self._of_card.get(device.uuid, ()) if not device.is_part else ()
+        for uuid in dict.fromkeys(filter(None, (device.uuid, device.parent_uuid, *others))):
             yield from self._held.get(uuid, {}).values()
 
     # What can be granted, and when
@@ -301,7 +312,7 @@ def outside(inventory: Inventory, held: Collection[str]) -> Mapping[str, tuple[P
 
 def by_index(device: Device) -> _Order:
     """The order in which devices are shown and taken."""
-    instance = -1 if device.gpu_instance is None else device.gpu_instance
+    instance = device.share or (-1 if device.gpu_instance is None else device.gpu_instance)
     return (device.index, instance, device.compute_instance or 0)
 
 
@@ -318,10 +329,13 @@ def _discard(table: dict[str, set[Any]], key: str, entry: object) -> None:
 
 
 def _families(inventory: Inventory) -> dict[str, set[str]]:
-    """A GPU and those of its instances that a device shares processes or memory with, by the device's UUID."""
+    """A GPU and those of its parts that a device shares processes or memory with, by the device's UUID."""
     families: dict[str, set[str]] = {device.uuid: {device.uuid} for device in inventory.devices}
     for device in inventory.devices:
-        if device.parent_uuid:
+        if device.parent_uuid and device.share:  # each of them has the processes of all
+            families[device.uuid] = families.setdefault(device.parent_uuid, {device.parent_uuid})
+            families[device.uuid].add(device.uuid)
+        elif device.parent_uuid:
             families[device.uuid].add(device.parent_uuid)
             families.setdefault(device.parent_uuid, {device.parent_uuid}).add(device.uuid)
     return families

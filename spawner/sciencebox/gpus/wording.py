@@ -44,6 +44,10 @@ def impossible(devices: Sequence[Device], candidates: Sequence[Device], count: i
         return f"There is no {kind} on this server; it has {_listing(devices)}."
     if len(alike) >= count > 1 and not kind and all(device.mig_profile for device in alike):
         return "A program can use only one MIG instance at a time; ask for one GPU, or name the kind of instance."
+    if count > 1 and kind and all(device.share for device in alike):
+        return "A session can have one share of a GPU; ask for one."
+    if not kind and all(device.share for device in alike):
+        return f"The GPUs here are given out in shares; ask for one by name: {_listing(devices)}."
     if len(alike) >= count and not candidates:
         largest = max((device.memory_bytes or 0 for device in alike), default=0)
         return f"No {kind or 'GPU'} here has as much memory; the largest has {gib(largest)}."

@@ -13,7 +13,7 @@ from sciencebox.sessions.stack import folder_of
 from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sciencebox.host.driver import Driver
@@ -172,10 +172,11 @@ def acme_options(settings: Settings) -> dict[str, str]:
     }
 
 
-def overlay(driver: Driver) -> str | None:
+def overlay(driver: Driver, cdi_folders: Iterable[str] = ()) -> str | None:
     """The overlay through which the hub sees the GPUs; None without a usable driver.
 
-    The hub reads the driver's state and process table, so it has the device nodes and the host's process ids.
+    The hub reads the driver's state and process table, so it has the device nodes and the host's process ids; and of
+    the CDI specifications in `cdi_folders`, whether they bound the memory of shares.
     """
     if not driver.usable or driver.files.nvml is None:
         return None
@@ -193,7 +194,7 @@ def overlay(driver: Driver) -> str | None:
         "devices": [f"{driver.files.dev_root}/{node}:/dev/{node}" for node in nodes],
         "volumes": [
             f"{library_folder}:{seen}:ro",
-            *(f"{folder}:{folder}:ro" for folder in driver.link_folders),
+            *(f"{folder}:{folder}:ro" for folder in (*driver.link_folders, *cdi_folders)),
         ],
     }
     return "# Written by `make deploy`.\n" + yaml.safe_dump({"services": {"hub": hub}}, sort_keys=False)

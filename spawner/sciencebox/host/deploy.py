@@ -333,7 +333,7 @@ class Deployment:
         if self.host is None:
             raise StepError("The server was not looked at.")
         deployed = as_deployed(self.settings, self.hostname, self.network, self.variant())
-        gpu = None if self.settings.gpus.simulate else overlay(self.host.driver)
+        gpu = None if self.settings.gpus.simulate else overlay(self.host.driver, self.host.cdi_folders(self.settings))
         certificates = self._copy_certificates()
         if gpu:
             self.places.overlay.write_text(gpu, encoding="utf-8")

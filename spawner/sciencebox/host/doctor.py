@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sciencebox import explain
+from sciencebox.gpus.shares import Division, divide
 from sciencebox.host.engine import numbers
 from sciencebox.sessions.attach import engine_facts
 from sciencebox.sessions.stack import too_new
@@ -201,7 +202,8 @@ def gpus(host: Host, settings: Settings) -> list[Row]:
     inventory = driver.inventory
     if not inventory.readable or not inventory.devices:
         return [Row("Driver", State.FAILED, inventory.reason, "See what `nvidia-smi` says, and `dmesg`.")]
-    return [_driver(host), *_libraries(host), *_models(host), *_absent(host, settings), *_toolkit(host), _mode(host)]
+    cards = [_driver(host), *_libraries(host), *_models(host), *_absent(host, settings)]
+    return [*cards, *_toolkit(host), _mode(host), *_shares(host, settings)]
 
 
 def _no_driver(host: Host) -> Row:
@@ -238,10 +240,29 @@ def _models(host: Host) -> Iterator[Row]:
 def _absent(host: Host, settings: Settings) -> Iterator[Row]:
     """Models that the settings offer and the server does not have."""
     there = sorted({device.model or "" for device in host.driver.inventory.devices})
-    for model in settings.gpus.models:
+    for model in (*settings.gpus.models, *(shares.model for shares in settings.gpus.shares)):
         if model not in there:
-            advice = f"`gpus.models` may name {' or '.join(there)}; an empty list offers every model."
+            advice = f"`gpus` may name {' or '.join(there)}; an empty list of models offers every one."
             yield Row("GPUs", State.WARNING, f"no {model} is here, though the settings offer it", advice)
+
+
+def _shares(host: Host, settings: Settings) -> Iterator[Row]:
+    """Whether GPUs that the settings divide are given out in shares."""
+    gpus = settings.gpus
+    if not gpus.shares:
+        return
+    divisions = [Division(rule.model, rule.parts, rule.gpus) for rule in gpus.shares]
+    shares = [device for device in divide(host.driver.inventory, divisions).devices if device.share]
+    cards = len({device.parent_uuid for device in shares})
+    found = f"{len(shares)} of {cards} GPU{'' if cards == 1 else 's'}"
+    if not host.unlimited:
+        yield Row("Shares", State.OK, f"{found}, each kept to its memory")
+    elif gpus.unsafe_sharing:
+        advice = "One session can fill the GPU and end the others' work; MIG or a newer driver keep them apart."
+        yield Row("Shares", State.WARNING, f"{found}, and nothing bounds their memory: {host.unlimited}", advice)
+    else:
+        advice = "Until then these GPUs are given out whole; `gpus.unsafe_sharing` gives shares out all the same."
+        yield Row("Shares", State.WARNING, f"none: {host.unlimited}", advice)
 
 
 def _toolkit(host: Host) -> Iterator[Row]:

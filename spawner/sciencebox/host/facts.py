@@ -19,6 +19,7 @@ from sciencebox.host.command import ask
 from sciencebox.host.compose import network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.ports import PortUse, read_port
+from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
 from sciencebox.sessions.stack import folder_of, published, whitelist_expiry
 
@@ -70,8 +71,14 @@ class Host:
     stack_fault: str = ""  # why what should be mounted is not
     propagates: bool = True  # whether a mount of this server reaches containers
     whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
+    unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
     directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
+
+    def cdi_folders(self, settings: Settings) -> list[str]:
+        """Where the engine's CDI specifications are, if the hub has to know: for shares of GPUs."""
+        folders = (self.engine.info or {}).get("CDISpecDirs") or () if settings.gpus.shares else ()
+        return [folder for folder in folders if Path(folder).is_dir()]
 
 
 def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]) -> Host:
@@ -79,11 +86,13 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
     socket = engine.choose_socket(settings.engine.socket, environment.get("DOCKER_HOST"))
     state = engine.look(socket)
     driver = read_driver(settings, environment)
-    mode = NO_ENGINE
+    mode, unlimited = NO_ENGINE, ""
     network = network_environment(settings, environment)
     if state.answers:
         facts = engine_facts(state.info, state.versions)
         mode = choose_mode(settings.gpus.attach, facts, driver.inventory.devices, driver.files)
+        driver_can, has_hook = limits.driver_can_limit(driver.files.nvml), limits.has_hook(facts.cdi_folders)
+        unlimited = limits.why_unlimited(facts, mode.mode, driver_can=driver_can, has_hook=has_hook)
     return Host(
         system=parse_os_release(_text(Path("/etc/os-release")), platform.machine()),
         root=os.geteuid() == 0,
@@ -96,6 +105,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         compose=engine.find_compose(),
         driver=driver,
         toolkit=_toolkit(),
+        unlimited=unlimited,
         directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
         **_stack(settings),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import DockerException
 from requests import RequestException
 
+from sciencebox.gpus.device import card_of
 from sciencebox.gpus.marks import Mark, MarkFile, find, marked
 from sciencebox.gpus.pool import outside
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts, reconcile
@@ -36,11 +37,10 @@ class Card:
 
 def cards(inventory: Inventory, holdings: Sequence[Holding]) -> list[Card]:
     """Every device with what is known of its use. Pure."""
-    foreign = outside(inventory, {holding.uuid for holding in holdings})
-    return [
-        Card(device, tuple(h for h in holdings if h.uuid == device.uuid), tuple(foreign.get(device.uuid, ())))
-        for device in inventory.devices
-    ]
+    devices = inventory.devices
+    held = {device.uuid: tuple(h for h in holdings if device.uuid in {h.uuid, card_of(h.uuid)}) for device in devices}
+    foreign = outside(inventory, {uuid for uuid, holders in held.items() if holders})
+    return [Card(device, held[device.uuid], tuple(foreign.get(device.uuid, ()))) for device in devices]
 
 
 def as_dictionary(inventory: Inventory, found: Sequence[Card], fault: str) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def uuid_of(inventory: Inventory, name: str) -> str:
     device = find(inventory, name)
     if device:
         return device.uuid
-    known = ", ".join(f"{d.index} ({d.uuid})" for d in inventory.devices if not d.mig_profile)
+    known = ", ".join(f"{d.index} ({d.uuid})" for d in inventory.devices if not d.is_part)
     raise StepError(f"This server has no GPU {name}. It has: {known or 'none'}.")
 
 

@@ -108,7 +108,7 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
         since=min((h.since for h in holdings if h.since is not None), default=None),
         until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
-        actions=_actions(device) if reader.admin and snapshot.may_mark else (),
+        actions=_actions(device) if reader.admin and snapshot.may_mark and not device.share else (),
     )
 
 
@@ -126,8 +126,8 @@ def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str]
         by = f"In use by {', '.join(names)}" if names else "In use"
         # Its session goes on; who looks after the server should know all the same.
         return "used", by if device.health is Health.HEALTHY else f"{by}; {device.health_reason or device.health.value}"
-    if device.mig_enabled and not device.mig_profile:
-        return "out", "Divided into MIG instances"
+    if device.is_divided:
+        return "out", f"Divided into {device.shares} shares" if device.shares else "Divided into MIG instances"
     if device.uuid in unfit:
         reason = unfit[device.uuid].removeprefix("is ")
         return "out", reason[:1].upper() + reason[1:]

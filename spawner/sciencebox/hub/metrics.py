@@ -107,5 +107,4 @@ class Metrics(Collector):
             return "quarantined"
         if device.uuid in held:
             return "held"
-        divided = device.mig_enabled and not device.mig_profile
-        return "unavailable" if device.uuid in unfit or divided else "free"
+        return "unavailable" if device.uuid in unfit or device.is_divided else "free"

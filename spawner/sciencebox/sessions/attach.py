@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sciencebox.sessions.refusals import WRITE_CDI_SPEC, AttachError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sciencebox.gpus.device import Device
 
@@ -53,12 +53,16 @@ _OPTIONAL_NODES = ("nvidia-uvm-tools",)
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What a container engine says about itself. `cdi_folders` are where it looks for CDI specifications."""
+    """What a container engine says about itself. `cdi_folders` are where it looks for CDI specifications.
+
+    `cgroups` is the version of the kernel's control groups that it uses.
+    """
 
     version: str
     cdi_devices: frozenset[str] = frozenset()
     runtimes: frozenset[str] = frozenset()
     cdi_folders: tuple[str, ...] = ()
+    cgroups: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def engine_facts(info: Mapping[str, Any], version: Mapping[str, Any]) -> EngineF
         cdi_devices=frozenset(str(found["ID"]) for found in discovered if found.get("Source") == "cdi"),
         runtimes=frozenset(info.get("Runtimes") or {}),
         cdi_folders=tuple(info.get("CDISpecDirs") or ()),
+        cgroups=str(info.get("CgroupVersion") or ""),
     )
 
 
@@ -165,7 +170,7 @@ def attach(mode: str, devices: Sequence[Device], driver: DriverFiles) -> Attachm
     if not devices:
         return no_gpu()
     labels = {ATTACH_LABEL: mode}
-    uuids = [device.uuid for device in devices]
+    uuids = [device.driver_uuid for device in devices]
     if mode == "simulated":
         return Attachment("simulated", dict(NO_CARD), labels)
     if any(device.simulated for device in devices):
@@ -214,10 +219,14 @@ def _why_not_cdi(facts: EngineFacts, devices: Sequence[Device], *, trusting: boo
         return f"The engine {facts.version or 'of unknown version'} has no CDI; version {FIRST_ENGINE_WITH_CDI} has."
     if trusting and version < FIRST_ENGINE_THAT_LISTS_CDI and facts.cdi_folders:
         return ""
-    missing = [d.uuid for d in devices if f"{CDI_KIND}={d.uuid}" not in facts.cdi_devices]
+    missing = [uuid for uuid in _driver_uuids(devices) if f"{CDI_KIND}={uuid}" not in facts.cdi_devices]
     if not missing:
         return ""
     return f"The engine's CDI specification does not name {', '.join(missing)}; write it with `{WRITE_CDI_SPEC}`."
+
+
+def _driver_uuids(devices: Sequence[Device]) -> Iterable[str]:
+    return dict.fromkeys(device.driver_uuid for device in devices)
 
 
 def _why_not_nvidia(facts: EngineFacts) -> str:

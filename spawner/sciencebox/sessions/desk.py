@@ -132,6 +132,8 @@ class Desk(Leasing):
         """Look once, then keep looking for as long as the hub runs. Who waited before a restart keeps the place."""
         await self.engine.run(self._extensions.read)
         await self.refresh()
+        if self.settings.gpus.shares:  # whether there are any is known from the first look
+            await self.refresh(max_age_s=0)
         if self._tickets:
             kept = await self.engine.run(self._tickets.read)
             self.room.expect(kept, [ticket_of(ticket, self.settings) for ticket in kept])
@@ -247,8 +249,8 @@ class Desk(Leasing):
             reason=self.cards.why_none() or self._engine_fault,
             machine=self._machine,
         )
-        notes = too_new(self.stacks.views, self.inventory.cuda_version) if offer.any_gpu else ()
-        return replace(self.policed(offer, groups), stack_notes=notes)
+        notes = too_new(self.stacks.views, self.inventory.cuda_version) if offer.gpu_choices else ()
+        return replace(self.policed(offer, groups), stack_notes=notes, shares_bounded=not self.cards.unlimited)
 
     def queue(self) -> tuple[Place, ...]:
         """Everybody who waits, the next one first."""

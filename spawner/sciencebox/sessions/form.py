@@ -133,7 +133,7 @@ def gpu_rows(offer: Offer, user: str = "") -> list[GpuRow]:
         GpuRow(
             gpu=choice.kind,
             title="Any GPU" if choice.kind == ANY_GPU else choice.kind,
-            about="the first that is free" if choice.kind == ANY_GPU else _each(choice),
+            about=_about(choice, bounded=offer.shares_bounded),
             numbers=f"{choice.free} of {choice.total} free",
             in_use=_in_use(choice, user, readable=not offer.reason),
             free=choice.free,
@@ -158,6 +158,16 @@ def _is_possible(raw: Mapping[str, Any], offer: Offer) -> bool:
     except OptionsError:
         return False
     return True
+
+
+def _about(choice: GpuChoice, *, bounded: bool) -> str:
+    if choice.kind == ANY_GPU:
+        return "the first that is free"
+    if not choice.is_share:
+        return _each(choice)
+    if not bounded:
+        return f"about {_each(choice)}, of a GPU that others use too: whoever takes more can end your work"
+    return f"{_each(choice)}, of a GPU that others use too"
 
 
 def _each(choice: GpuChoice) -> str:

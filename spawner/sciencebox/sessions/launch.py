@@ -110,8 +110,8 @@ def facts(options: SessionOptions, devices: Sequence[Device], mode: str, view: s
         "simulated": any(device.simulated for device in devices),
         "gpus": [
             {
-                "uuid": device.uuid,
-                "model": device.model,
+                "uuid": device.driver_uuid,
+                "model": device.kind if device.share else device.model,
                 "memory_bytes": device.memory_bytes,
                 "mig_profile": device.mig_profile,
                 "simulated": device.simulated,

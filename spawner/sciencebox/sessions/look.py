@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from docker.errors import DockerException
 from requests import RequestException
 
 from sciencebox.gpus.device import Inventory
+from sciencebox.gpus.shares import Division, divide
+from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, attach, choose_mode, engine_facts, no_gpu
 from sciencebox.sessions.refusals import AttachError
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sciencebox.gpus.device import Device
-    from sciencebox.sections import Gpus
+    from sciencebox.gpus_section import Gpus
     from sciencebox.sessions.attach import Attachment, DriverFiles
     from sciencebox.sessions.engine import Engine
 
@@ -49,6 +52,9 @@ class Cards:
         self._engine = engine
         self._read_devices = read_devices
         self._find_driver = find_driver
+        self._divisions = tuple(Division(shares.model, shares.parts, shares.gpus) for shares in settings.shares)
+        self.unlimited = _NOT_YET
+        """Why a share's memory is not bounded, a clause; empty where it is."""
         self._chosen_for: tuple[str, ...] | None = None
         self._call: Future[Inventory] | None = None
 
@@ -59,8 +65,13 @@ class Cards:
         self._call = call
         if not stuck:
             await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
-        self.inventory = _result(call)
+        self.inventory = divide(_result(call), self._divisions if self.divides else ())
         return self.inventory
+
+    @property
+    def divides(self) -> bool:
+        """Whether shares of GPUs are given out."""
+        return bool(self._divisions) and (self._settings.unsafe_sharing or not self.unlimited)
 
     async def choose_if_others(self) -> None:
         """Choose how cards are attached, where they are not those for which that was chosen."""
@@ -71,7 +82,9 @@ class Cards:
         """How the cards of now reach a container, by what the engine and the driver have now."""
         uuids, devices = self._uuids(), self.inventory.devices
         try:
-            choice = await self._engine.run(self._read_mode, devices) if devices else ModeChoice(None, "")
+            choice, self.unlimited = (
+                await self._engine.run(self._read_mode, devices) if devices else (ModeChoice(None, ""), _NOT_YET)
+            )
         except UNREADABLE as error:
             log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
             choice, uuids = ModeChoice(None, "the container engine does not answer."), None
@@ -85,7 +98,15 @@ class Cards:
         choice = await self.choose()
         if choice.mode is None:
             raise AttachError("Your GPU cannot be attached on this server; tell the administrator.", choice.reason)
-        return attach(choice.mode, devices, await self._engine.run(self._find_driver))
+        attachment = attach(choice.mode, devices, await self._engine.run(self._find_driver))
+        if not any(device.share for device in devices):
+            return attachment
+        if not self.divides:  # what was granted was a share, and what bounded it is gone
+            raise AttachError(
+                "Shares of a GPU cannot be given out at the moment; tell the administrator.", self.unlimited
+            )
+        bound = {} if self.unlimited or choice.mode == "simulated" else limits.environment(devices)
+        return replace(attachment, environment=attachment.environment | bound)
 
     def why_none(self) -> str:
         """Why no GPU can be had, whoever asks; empty where nothing stands in the way."""
@@ -98,12 +119,16 @@ class Cards:
     def _uuids(self) -> tuple[str, ...] | None:
         return tuple(device.uuid for device in self.inventory.devices)
 
-    def _read_mode(self, devices: Sequence[Device]) -> ModeChoice:
+    def _read_mode(self, devices: Sequence[Device]) -> tuple[ModeChoice, str]:
         if all(device.simulated for device in devices):
-            return ModeChoice("simulated", "The GPUs are SIMULATED; nothing is attached.")
+            return ModeChoice("simulated", "The GPUs are SIMULATED; nothing is attached."), ""
         client = self._engine.client
-        facts = engine_facts(client.info(), client.version())
-        return choose_mode(self._settings.attach, facts, devices, self._find_driver())
+        facts, driver = engine_facts(client.info(), client.version()), self._find_driver()
+        choice = choose_mode(self._settings.attach, facts, devices, driver)
+        if not self._divisions:
+            return choice, _NOT_YET
+        driver_can, has_hook = limits.driver_can_limit(driver.nvml), limits.has_hook(facts.cdi_folders)
+        return choice, limits.why_unlimited(facts, choice.mode, driver_can=driver_can, has_hook=has_hook)
 
 
 def _result(call: Future[Inventory]) -> Inventory:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import ByteSize, TypeAdapter
 
 from sciencebox import explain
+from sciencebox.gpus.device import fraction_of_kind
 from sciencebox.sessions.stack import natural
 from sciencebox.settings import GIB
 
@@ -47,7 +48,7 @@ class OptionsError(ValueError):
 
 @dataclass(frozen=True)
 class GpuChoice:
-    """One line of the GPU choice: a kind of device (model, or model with MIG profile), or `any` of them.
+    """One line of the GPU choice: a kind of device (model, or model with MIG profile or share), or `any` of them.
 
     `holders` are the users who hold the `held` devices; empty where names are not shown. What is neither free nor
     held is out of service. `most` is how many of them one session can have; None is all.
@@ -61,12 +62,18 @@ class GpuChoice:
     holders: tuple[str, ...] = ()
     most: int | None = None
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a part of a GPU that other sessions have at the same time."""
+        return fraction_of_kind(self.kind) < 1
+
 
 @dataclass(frozen=True)
 class Offer:
     """What this deployment offers at one moment; made from settings, inventory and ledger.
 
-    `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device, and is None where there is none.
+    `gpus` are the kinds that may be chosen by name; `any_gpu` counts every device but shares, and is None where
+    there is none. `shares_bounded` is whether each share is kept to its memory.
     `gpu_memory_bytes` is what may be asked for at least of any GPU; empty where all have the same.
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota, `queue`
     what to know of a queue that is not ours.
@@ -84,6 +91,7 @@ class Offer:
     any_gpu: GpuChoice | None = None
     gpu_memory_bytes: tuple[int, ...] = ()
     max_gpus: int = 1
+    shares_bounded: bool = True
     longest_s: float | None = None
     hours: str = ""
     queue: str = ""
@@ -157,7 +165,7 @@ def make_offer(
     memory = _within(settings.sessions.memory.choices, machine.memory_bytes if machine else None)
     show = settings.gpus.show_holders
     choices = [_choice(found.kind, [found], show, nodes) for found in availability]
-    of_any = [found for found in availability if nodes is None or found.kind in nodes.any_kinds]
+    of_any = [found for found in availability if found.kind in nodes.any_kinds] if nodes else _not_shares(availability)
     wanted = settings.gpus.models
     return Offer(
         stacks=_default_first(settings, releases, on_gpu=bool(choices)),
@@ -337,8 +345,13 @@ def _choice(kind: str, found: Sequence[Availability], show_holders: bool, nodes:
         total=sum(part.total for part in found),
         held=len({holding.uuid for holding in holdings}),
         holders=tuple(sorted({holding.user for holding in holdings})) if show_holders else (),
-        most=max(nodes.most[part.kind] for part in found) if nodes else None,
+        most=max(nodes.most[part.kind] for part in found) if nodes else 1 if not _not_shares(found) else None,
     )
+
+
+def _not_shares(found: Sequence[Availability]) -> list[Availability]:
+    """Who asks for any GPU does not mean a part of one."""
+    return [part for part in found if fraction_of_kind(part.kind) == 1]
 
 
 def _sizes(found: Sequence[Availability]) -> tuple[int, ...]:
@@ -348,8 +361,8 @@ def _sizes(found: Sequence[Availability]) -> tuple[int, ...]:
 
 
 def _is_one_of(kind: str, models: Sequence[str]) -> bool:
-    """Whether a kind is a model, or a MIG instance of a model, that the settings name."""
-    return any(kind == model or kind.startswith(f"{model} MIG ") for model in models)
+    """Whether a kind is a model, or a part of a model, that the settings name."""
+    return any(kind == model or kind.startswith((f"{model} MIG ", f"{model} 1/")) for model in models)
 
 
 def _default_first(settings: Settings, releases: Sequence[str], *, on_gpu: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Refusal
+from sciencebox.gpus.device import fraction_of_kind
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions.idle import IdleRule
@@ -71,7 +72,7 @@ def within(left: Budget | None, ticket: Ticket) -> Ticket | Refusal:
     """The ticket with a session no longer than what is left of the user's GPU hours."""
     if left is None:
         return ticket
-    longest_s = left.session_s(ticket.request.count)
+    longest_s = left.session_s(ticket.request.count * fraction_of_kind(ticket.request.kind))
     if not longest_s:
         return Refusal("quota", wording.quota_used(left.limit_s, left.back_in_s))
     return replace(ticket, longest_s=min(longest_s, ticket.longest_s or longest_s))

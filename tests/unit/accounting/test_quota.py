@@ -23,6 +23,7 @@ def used(since: float, until: float, device: str = "GPU-0") -> Lease:
         ([used(NOW - 2 * HOUR, NOW - HOUR)], HOUR, WEEK_S - 2 * HOUR),
         ([used(NOW - 2 * HOUR, NOW), used(NOW - 2 * HOUR, NOW, "GPU-1")], 4 * HOUR, WEEK_S - 2 * HOUR),
         ([used(NOW - WEEK_S - HOUR, NOW - WEEK_S + HOUR)], HOUR, 0),  # half of it came back already
+        ([used(NOW - 2 * HOUR, NOW - HOUR, "GPU-0:1of4")], HOUR / 4, WEEK_S - 2 * HOUR),  # a share is a part of a GPU
         ([used(NOW - 2 * WEEK_S, NOW - WEEK_S - HOUR)], 0, 0),
     ],
 )
@@ -33,7 +34,7 @@ def test_what_was_used_in_the_last_seven_days_counts(leases: list[Lease], used_s
 
 def test_a_session_lasts_no_longer_than_what_is_left_for_all_its_cards() -> None:
     left = budget([used(NOW - 2 * HOUR, NOW)], 10 * HOUR, NOW)
-    assert (left.session_s(1), left.session_s(4)) == (8 * HOUR, 2 * HOUR)
+    assert (left.session_s(1), left.session_s(4), left.session_s(1 / 4)) == (8 * HOUR, 2 * HOUR, 32 * HOUR)
 
 
 def test_one_of_a_few_seconds_is_not_worth_starting() -> None:

@@ -14,14 +14,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sciencebox.gpus.broker import Broker, Grant
-from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.gpus.device import Device, Health, Inventory, card_of
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import ContainerFacts, labels, reconcile
+from sciencebox.gpus.shares import Division, divide
 
 GIB = 1024**3
 SESSIONS = [f"session-{n}" for n in range(7)]
 DEPLOYMENT = "box"
+SHARED = Division("GPU of 40", 2)
+KIND = "GPU of 40 1/2 share"
 NOW = 1_790_000_000.0
 
 
@@ -39,12 +42,13 @@ class Reading:
 
 
 class Service(RuleBasedStateMachine):
-    @initialize(sizes=st.lists(st.sampled_from([5, 15, 40]), min_size=1, max_size=5))
-    def install(self, sizes: list[int]) -> None:
-        self.devices = [
+    @initialize(sizes=st.lists(st.sampled_from([5, 15, 40]), min_size=1, max_size=5), divided=st.booleans())
+    def install(self, sizes: list[int], divided: bool) -> None:
+        self.cards = tuple(
             Device(uuid=f"GPU-{n}", index=n, model=f"GPU of {size}", memory_bytes=size * GIB)
             for n, size in enumerate(sizes)
-        ]
+        )
+        self.divide(divided)
         self.made = 0
         self.containers: dict[str, Container] = {}
         self.ill: int | None = None
@@ -54,6 +58,10 @@ class Service(RuleBasedStateMachine):
         self.readings: list[Reading] = []
         self.boot()
         self.see_ledger()
+
+    def divide(self, divided: bool) -> None:
+        """The settings say whether a GPU of 40 is given out in shares."""
+        self.devices = divide(Inventory(self.cards), [SHARED] if divided else []).devices
 
     def boot(self) -> None:
         """A hub starts: it knows nothing but what it reads."""
@@ -81,12 +89,15 @@ class Service(RuleBasedStateMachine):
 
     # Sessions
 
-    @rule(session=st.sampled_from(SESSIONS), count=st.integers(1, 3), size=st.sampled_from([None, 5, 40]))
-    def ask(self, session: str, count: int, size: int | None) -> None:
+    @rule(session=st.sampled_from(SESSIONS), count=st.integers(1, 3), size=st.sampled_from([None, 5, 40, KIND]))
+    def ask(self, session: str, count: int, size: int | str | None) -> None:
         if session in self.starting or session in self.containers or session in self.waiting:
             return
         self.broker.release(session, NOW)  # as a spawner that starts anew: there is no container of this name
-        request = GpuRequest("ada", count=count, min_memory_bytes=size * GIB if size else None)
+        if isinstance(size, str):
+            request = GpuRequest("ada", count=count, kind=size)
+        else:
+            request = GpuRequest("ada", count=count, min_memory_bytes=size * GIB if size else None)
         ticket = Ticket(session, request, NOW)
         if self.broker.ask(ticket) is None:
             self.waiting[session] = ticket
@@ -145,8 +156,10 @@ class Service(RuleBasedStateMachine):
         self.starting.discard(session)
         self.broker.release(session, NOW)
 
-    @rule()
-    def kill_the_hub(self) -> None:
+    @rule(divided=st.booleans())
+    def kill_the_hub(self, divided: bool) -> None:
+        """The next one may have other settings, while sessions go on."""
+        self.divide(divided)
         self.promised.clear()
         self.starting.clear()
         self.readings.clear()
@@ -200,6 +213,7 @@ class Service(RuleBasedStateMachine):
         claims = Counter(d.uuid for grant in self.promised.values() for d in grant.devices)
         claims.update(d.uuid for container in self.containers.values() for d in container.devices)
         assert all(number == 1 for number in claims.values()), claims
+        assert not any(uuid != card_of(uuid) in claims for uuid in claims), f"a share, and all of its GPU: {claims}"
 
     @invariant()
     def nothing_promised_counts_as_free(self) -> None:
@@ -222,7 +236,10 @@ class Service(RuleBasedStateMachine):
         self.see_ledger()
         held = {d.uuid for container in self.containers.values() for d in container.devices}
         assert {holding.uuid for holding in self.broker.holders()} == held
-        assert sum(kind.free for kind in self.broker.availability()) == len(self.devices) - len(held)
+        taken = held | {card_of(uuid) for uuid in held}
+        fit = [d for d in self.devices if not d.is_divided]
+        free = [d for d in fit if d.uuid not in taken and not (d.share and d.parent_uuid in held)]
+        assert sum(kind.free for kind in self.broker.availability()) == len(free)
 
 
 TestService = Service.TestCase

@@ -103,6 +103,7 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
         ({"jupyterhub.enabled": False}, "set it to true"),
         ({"sciencebox.stack": {"source": "local"}}, "set `sciencebox.stack.source: client`"),
         ({"sciencebox.stack.publish": {"enabled": True}}, "remove `sciencebox.stack.publish`"),
+        ({"sciencebox.gpus": {"shares": [{"model": "L4", "parts": 2}]}}, "remove `sciencebox.gpus.shares`"),
         ({"sciencebox.accounts": {"source": "ldap"}}, "set `jupyterhub.hub.config.JupyterHub.authenticator_class`"),
         ({"sciencebox.monitoring": {"enabled": True}}, "set `serviceMonitor.enabled: true` instead"),
         ({"cvmfs.storageClass": ""}, "`cvmfs.storageClass` is empty"),

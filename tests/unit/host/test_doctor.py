@@ -136,7 +136,28 @@ def test_an_offered_model_that_is_not_there_is_told() -> None:
     settings = parse("gpus: {models: [NVIDIA H300]}", "sciencebox.yaml")
     (warning,) = [row for row in rows(HEALTHY, settings) if row.state is State.WARNING]
     assert warning.found == "no NVIDIA H300 is here, though the settings offer it"
-    assert "an empty list offers every model" in warning.advice
+    assert "an empty list of models offers every one" in warning.advice
+
+
+SHARES = "gpus: {shares: [{model: NVIDIA L4, parts: 3}]}"
+
+
+def test_shares_that_are_kept_apart_are_well() -> None:
+    assert row(HEALTHY, "Shares", State.OK, parse(SHARES, "")).found == "3 of 1 GPU, each kept to its memory"
+
+
+def test_shares_that_nothing_keeps_apart_are_warned_of_whether_they_are_given_out_or_not() -> None:
+    host = replace(HEALTHY, unlimited="the driver cannot bound them")
+    kept = row(host, "Shares", State.WARNING, parse(SHARES, ""))
+    assert (kept.found, "given out whole" in kept.advice) == ("none: the driver cannot bound them", True)
+    unsafe = row(host, "Shares", State.WARNING, parse(SHARES[:-1] + ", unsafe_sharing: true}", ""))
+    assert unsafe.found == "3 of 1 GPU, and nothing bounds their memory: the driver cannot bound them"
+    assert "can fill the GPU" in unsafe.advice
+
+
+def test_a_model_to_share_that_is_not_there_is_told() -> None:
+    settings = parse("gpus: {shares: [{model: NVIDIA H300, parts: 3}]}", "")
+    assert "no NVIDIA H300 is here" in row(HEALTHY, "GPUs", State.WARNING, settings).found
 
 
 def test_simulated_gpus_are_told_as_such() -> None:

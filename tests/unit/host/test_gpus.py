@@ -33,6 +33,13 @@ def test_a_card_has_its_holder_and_a_foreign_program_is_told_apart() -> None:
     assert "process 4242, not of this service" in second
 
 
+def test_who_has_a_share_of_a_card_is_told_at_the_card_and_is_no_stranger_there() -> None:
+    shares = [Holding(f"GPU-a:{n}of2", user, f"s-{user}", 1.0) for n, user in ((1, "ada"), (2, "maria"))]
+    first, _ = cards(INVENTORY, shares)
+    assert [holding.user for holding in first.holders] == ["ada", "maria"]
+    assert first.outside == ()
+
+
 def test_what_the_driver_does_not_tell_is_said_with_the_reason() -> None:
     assert "GPU 1: memory_bytes is not known: GPU is lost" in _shown(INVENTORY)
 

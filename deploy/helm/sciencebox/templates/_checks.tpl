@@ -26,6 +26,9 @@
 {{- if ne (dig "accounts" "source" "local" .Values.sciencebox) "local" }}
 {{- fail "`sciencebox.accounts.source` is for one server: on a cluster, set `jupyterhub.hub.config.JupyterHub.authenticator_class`, see docs/kubernetes.md." }}
 {{- end }}
+{{- if dig "gpus" "shares" list .Values.sciencebox }}
+{{- fail "A cluster's GPUs are shared by NVIDIA's device plugin (time-slicing or MPS): remove `sciencebox.gpus.shares`." }}
+{{- end }}
 {{- if dig "monitoring" "enabled" false .Values.sciencebox }}
 {{- fail "A cluster brings its own Prometheus: set `serviceMonitor.enabled: true` instead of `sciencebox.monitoring.enabled`." }}
 {{- end }}

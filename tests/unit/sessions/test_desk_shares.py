@@ -1,0 +1,84 @@
+"""The desk gives out shares of a GPU where their memory is bounded, or where the settings do without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sciencebox.sessions.form import gpu_rows
+from sciencebox.sessions.limits import CALL, HOOK
+from sciencebox.sessions.options import SessionOptions
+from sciencebox.sessions.refusals import AttachError
+
+from tests.unit.sessions.test_desk import GIB, EngineInMemory, MakeDesk, engine, granted, make_desk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sciencebox.gpus.broker import Grant
+    from sciencebox.sessions.desk import Desk
+
+__all__ = ["engine", "make_desk"]
+
+SHARES = "gpus: {shares: [{model: NVIDIA A100, parts: 4}]}\n"
+KIND = "NVIDIA A100 1/4 share"
+ONE_SHARE = SessionOptions("", 1, GIB, gpu=KIND, gpu_count=1)
+
+
+@pytest.fixture
+def able(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """A server that can bound the memory of a session; its driver's files."""
+    (tmp_path / "cdi").mkdir()
+    (tmp_path / "cdi/nvidia.yaml").write_text(HOOK)
+    library = tmp_path / "libnvidia-ml.so.1"
+    library.write_bytes(CALL)
+    info = EngineInMemory.info
+    more = {"CgroupVersion": "2", "CDISpecDirs": [str(tmp_path / "cdi")]}
+    monkeypatch.setattr(EngineInMemory, "info", lambda self: info(self) | more)
+    return {"nvml": str(library)}
+
+
+async def opened(desk: Desk) -> Desk:
+    await desk.open()
+    await desk.close()
+    return desk
+
+
+async def environment(desk: Desk, grant: Grant) -> dict[str, str]:
+    return (await desk.describe(grant, "maria", ONE_SHARE)).environment
+
+
+async def test_where_memory_is_bounded_a_share_is_told_its_own(make_desk: MakeDesk, able: dict[str, Any]) -> None:
+    desk = await opened(make_desk(settings=SHARES, **able))
+    rows = {row.gpu: row for row in gpu_rows(desk.offer())}
+    assert list(rows) == ["any", "NVIDIA A100", KIND]
+    assert (rows["any"].numbers, rows[KIND].numbers, rows[KIND].most) == ("1 of 1 free", "4 of 4 free", 1)
+    assert rows[KIND].about == "10 GiB each, of a GPU that others use too"
+    grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
+    assert (await environment(desk, grant))["NVIDIA_GPU_MEMORY_LIMIT"] == "10240"
+
+
+async def test_where_it_is_not_every_gpu_stays_whole(make_desk: MakeDesk) -> None:
+    desk = await opened(make_desk(settings=SHARES))
+    assert [row.gpu for row in gpu_rows(desk.offer())] == ["any", "NVIDIA A100"]
+    assert {device.uuid for device in desk.inventory.devices} == {"GPU-0", "GPU-1"}
+
+
+async def test_a_site_may_do_without_and_the_form_says_what_that_means(make_desk: MakeDesk) -> None:
+    desk = await opened(make_desk(settings="gpus: {unsafe_sharing: true, shares: [{model: NVIDIA A100, parts: 4}]}\n"))
+    about = next(row.about for row in gpu_rows(desk.offer()) if row.gpu == KIND)
+    assert about == "about 10 GiB each, of a GPU that others use too: whoever takes more can end your work"
+    grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
+    assert "NVIDIA_GPU_MEMORY_LIMIT" not in await environment(desk, grant)
+
+
+async def test_a_share_whose_bound_is_gone_when_it_starts_is_not_started(
+    make_desk: MakeDesk, able: dict[str, Any], tmp_path: Path
+) -> None:
+    desk = await opened(make_desk(settings=SHARES, **able))
+    grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
+    (tmp_path / "cdi/nvidia.yaml").unlink()
+    with pytest.raises(AttachError) as caught:
+        await environment(desk, grant)
+    assert "cannot be given out at the moment" in caught.value.user_message
+    assert HOOK in caught.value.operator_message
