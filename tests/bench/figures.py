@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import figures3d, figures_losses
+from tests.bench import figures3d, figures_left_out, figures_losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +85,8 @@ def classes_row(result: dict[str, Any]) -> tuple[str, ...]:
 
 def render(results: list[dict[str, Any]]) -> str:
     """The document."""
-    told = {kind: [one for one in results if kind_of(one) == kind] for kind in ("classes", "flat", "losses", "volumes")}
+    kinds = ("classes", "flat", "losses", "volumes", "left out")
+    told = {kind: [one for one in results if kind_of(one) == kind] for kind in kinds}
     parts = [HEAD]
     if told["classes"]:
         parts += [CLASSES_HEAD, table(CLASSES_COLUMNS, map(classes_row, told["classes"]))]
@@ -95,6 +96,8 @@ def render(results: list[dict[str, Any]]) -> str:
         parts.append(section)
     if section := figures3d.section(told["volumes"]):
         parts.append(section.rstrip())
+    if section := figures_left_out.section(told["left out"]):
+        parts.append(section)
     return "\n\n".join(parts) + "\n"
 
 
@@ -104,9 +107,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def kind_of(result: dict[str, Any]) -> str:
-    """Whether a result is about the classes of slices, losses, regions of volumes, or masks of slices."""
+    """Whether a result is about the classes of slices, losses, regions of volumes, patients left out, or masks."""
     if "losses" in result:
         return "losses"
+    if "left_out" in result:
+        return "left out"
     return "classes" if "auc" in result else "volumes" if "regions" in result else "flat"
 
 

@@ -107,6 +107,25 @@ def test_losses_have_a_table_of_their_own_after_that_of_segmentation() -> None:
     assert record([RESULT, compared], {**compared, "n": 15}) == [RESULT, {**compared, "n": 15}]
 
 
+def test_patients_that_were_left_out_are_told_with_what_was_assumed_of_them() -> None:
+    found = {**REGION, "sensitivity": 0.5, "volume_error_median": 0.25, "missed": 1}
+    cases = {name: {f"{n:02}-{when}": {"dice": dice} for n in range(6) for when in ("pre", "post")}
+             for name, dice in (("alone", 0.1), ("tuned", 0.4))}  # fmt: skip
+    result = {
+        "left_out": {"alone": {**found, "dice": 0.1}, "tuned": found},
+        "cases": cases,
+        **{"data": "TCIA", "n": 12, "patients": 6, "spacing_mm": [0.9, 0.9, 6.0], "share": 0.002, "stripped": 0.03},
+        **{"steps": [480, 240], "made_up": 32, "seed": 0, "hardware": "1 core", "seconds": 1200},
+    }
+    said = render([RESULT, result])
+    assert "0.9 x 0.9 x 6 mm are assumed" in said
+    assert "0.2% of the voxels are tumour; 3.0% of a tumour" in said
+    (alone, tuned) = (line for line in said.splitlines() if line.startswith(("| alone", "| tuned")))
+    assert alone.endswith("| 1 of 12 |  |")
+    assert "0.80 (0.70 to 0.90) | 4 mm | 0.50 | 25% | 1 of 12 | +0.300 (+0.300 to +0.300), p = 0.03" in tuned
+    assert record([RESULT, result], {**result, "seconds": 9}) == [RESULT, {**result, "seconds": 9}]
+
+
 def test_the_same_study_again_takes_the_place_of_the_first() -> None:
     again, other = {**RESULT, "dice": 0.7}, {**RESULT, "hardware": "a GPU"}
     assert record([RESULT, other], again) == [other, again]
