@@ -124,7 +124,7 @@ def plan(size: Size, seed: int) -> Plan:
 
 
 def need(family: str, size: Size) -> Need:
-    """Memory that a training step takes on a GPU. The critic of a GAN sees the MRI once more, and the mask."""
+    """Memory that a training step takes on a GPU. The critic of a GAN judges two masks at once, each with its MRI."""
     shape = (size.batch, size.channels, *(size.edge,) * 3)
     plain, kinds = replace(size, checkpointing=False), (networks.BLOCKS, networks.CRITICS_BLOCKS)
     forgetful, critics = kinds if size.checkpointing else ((), ())
@@ -133,7 +133,7 @@ def need(family: str, size: Size) -> Need:
         return taken
     with_mask = (size.batch, size.channels + size.classes, *(size.edge,) * 3)
     judge = preflight.need(critic(plain).patches, with_mask, checkpointed=critics)
-    return replace(taken, weights=taken.weights + judge.weights, activations=taken.activations + 3 * judge.activations)
+    return replace(taken, weights=taken.weights + judge.weights, activations=taken.activations + 2 * judge.activations)
 
 
 def for_this_session(family: str, name: str, workers: int = 1) -> tuple[Size, str]:

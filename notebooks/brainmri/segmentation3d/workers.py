@@ -87,7 +87,7 @@ def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
                 _show(heard, shown, bars)
             _show(heard, shown, bars)
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
-            said = str(error).strip().splitlines()[-1].removeprefix("-- ")
+            said = str(error).strip().splitlines()[-1].removeprefix(f"process {error.error_index} ")
             raise WorkerError(
                 f"process {error.error_index + 1} of {count} failed, so all were stopped: {said}. What was stored "
                 "stays; run the same again to go on from there"
