@@ -243,6 +243,45 @@ def test_more_gpus_than_jobs_may_have_are_not_given(site: Installer, session: No
     plane.kubectl("delete", "job,service,configmap", "--selector=app.kubernetes.io/name=large", "--namespace", JOBS)
 
 
+# What Spark 4.3 makes an executor of, with the template of docs/kubernetes.md.
+EXECUTOR = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "sum-exec-1", "labels": {"spark-role": "executor", "spark-app-selector": "sum"}},
+    "spec": {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "executor",
+                "image": "apache/spark:4.3.0",
+                "args": ["executor"],
+                "resources": {"requests": {"cpu": "2", "memory": "1408Mi"}, "limits": {"cpu": "2", "memory": "1408Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    },
+}
+
+
+def test_executors_of_spark_are_a_sessions_to_make_where_that_is_allowed_and_go_back_with_it(
+    site: Installer, installed: Release, tmp_path: Path
+) -> None:
+    release = site.release(tmp_path, {**JOBS_VALUES, "jobs": {**JOBS_VALUES["jobs"], "spark": True}})
+    assert run_steps(release.steps(), screen())
+    plane, jobs = site.plane, ("--namespace", JOBS)
+    plane.kubectl("create", f"--as={SESSION}", *jobs, "--filename=-", stdin=json.dumps(EXECUTOR))
+    assert site.may(SESSION, "deletecollection", "pods", *jobs)
+    assert site.may(SESSION, "deletecollection", "configmaps", *jobs)
+    assert not site.may(SESSION, "create", "pods", "--subresource=exec", *jobs)
+    assert not site.may(SESSION, "get", "secrets", *jobs)
+    assert not site.may(SESSION, "create", "pods", "--namespace", NAMESPACE)
+    plane.kubectl("delete", "pods", f"--as={SESSION}", *jobs, "--selector=spark-app-selector=sum", "--wait=false")
+    assert site.tools.helm("rollback", "sciencebox").returncode == 0
+    assert not site.may(SESSION, "create", "pods", *jobs)
+
+
 def kept(site: Installer) -> list[str]:
     """What no upgrade may take away: the first password, data, and a session, by what makes each the same one."""
     objects = [site.get("pvc", "sciencebox-data"), site.get("pod", "jupyter-anna")]

@@ -117,6 +117,7 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
         ({"sciencebox.firewall": {"allow": ["169.254.169.254"]}}, "sessions would reach a cloud's credentials"),
         ({"sciencebox.firewall": {"allow": ["0.0.0.0/0"]}}, "sessions would reach a cloud's credentials"),
         ({"jobs.enabled": True}, "set `jupyterhub.singleuser.serviceAccountName: sciencebox-session`"),
+        ({"jobs.spark": True}, "set `jobs.enabled: true`, too"),
         ({"jupyterhub.singleuser.serviceAccountName": "admin"}, "gives every session rights in the cluster"),
         (
             {"jobs.enabled": True, "jupyterhub.singleuser.serviceAccountName": "sciencebox-session"},

@@ -98,6 +98,32 @@ def test_workers_of_jobs_reach_each_other_and_no_session(chart: Chart) -> None:
     assert not any("namespaceSelector" in peer for rule in spec["ingress"] for peer in rule["from"])
 
 
+def test_executors_of_spark_and_their_session_reach_each_other_on_its_ports_alone(chart: Chart) -> None:
+    objects = chart.objects(ROOT / "deploy/helm/examples/mig.yaml", **{"jobs.spark": True})
+    sessions = one(objects, "NetworkPolicy", "sciencebox-sessions")["spec"]
+    jobs = one(objects, "NetworkPolicy", "sciencebox-jobs")["spec"]
+
+    def ports(rules: list[dict[str, Any]], way: str, namespace: str, labels: Mapping[str, str]) -> list[int]:
+        """Those on which pods of another namespace are let through."""
+        named = {"kubernetes.io/metadata.name": namespace}
+        return [
+            port["port"]
+            for rule in rules
+            for peer in rule[way]
+            if "namespaceSelector" in peer and "podSelector" in peer
+            if selects(peer["namespaceSelector"], named) and selects(peer["podSelector"], labels)
+            for port in rule["ports"]
+        ]
+
+    executor = {"spark-role": "executor"}
+    assert ports(sessions["ingress"], "from", "sciencebox-jobs", executor) == [7078, 7079]
+    assert ports(sessions["egress"], "to", "sciencebox-jobs", executor) == [7079]
+    assert ports(sessions["ingress"], "from", "sciencebox-jobs", {}) == []  # of a job that is no executor
+    assert ports(jobs["ingress"], "from", "sciencebox", SESSION) == [7079]
+    assert ports(jobs["egress"], "to", "sciencebox", SESSION) == [7078, 7079]
+    assert ports(jobs["egress"], "to", "sciencebox", HUB) == []
+
+
 def test_prometheus_is_let_through_from_its_namespace(chart: Chart) -> None:
     spec = one(chart.objects(ROOT / "deploy/helm/examples/mig.yaml"), "NetworkPolicy", "sciencebox-metrics")["spec"]
     assert selects(spec["podSelector"], HUB)

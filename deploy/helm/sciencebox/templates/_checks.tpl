@@ -75,6 +75,9 @@
 {{- end }}
 {{- end }}
 
+{{- if and .Values.jobs.spark (not .Values.jobs.enabled) }}
+{{- fail "`jobs.spark` puts executors beside jobs: set `jobs.enabled: true`, too." }}
+{{- end }}
 {{- if .Values.jobs.enabled }}
 {{- if ne ($session.serviceAccountName | default "") (include "sciencebox.sessionAccount" .) }}
 {{- fail (printf "`jobs.enabled` needs sessions with an account: set `jupyterhub.singleuser.serviceAccountName: %s`." (include "sciencebox.sessionAccount" .)) }}

@@ -10,6 +10,25 @@
 {{- contains "/" . | ternary . (printf "%s/32" .) -}}
 {{- end }}
 
+{{- /* Sessions, and the executors of their Spark, as peers in a policy of the other's namespace. */}}
+{{- define "sciencebox.sessionsFromOutside" -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ .Release.Namespace }}
+  podSelector:
+    matchLabels:
+      {{- include "sciencebox.podsOf" (list . "singleuser-server") | nindent 6 }}
+{{- end }}
+
+{{- define "sciencebox.executorsFromOutside" -}}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ include "sciencebox.jobsNamespace" . }}
+  podSelector:
+    matchLabels:
+      spark-role: executor
+{{- end }}
+
 {{- /* What a session or a job reaches outside: names, and the world as the settings say. */}}
 {{- define "sciencebox.outside" -}}
 {{- $network := .Values.sessionNetwork -}}
