@@ -1,0 +1,39 @@
+"""A head to turn: what the browser is given, its source beside it, and a figure where the viewer is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+from brainmri.data import Source
+from brainmri.segmentation3d import turning
+from matplotlib.figure import Figure
+
+from tests.networks.test_segmentation3d import sample
+
+if TYPE_CHECKING:
+    import pytest
+
+SOURCE = Source("made-up <heads>", "no licence is needed", synthetic=True)
+REGIONS = ("core", "oedema")
+
+
+def test_the_browser_gets_the_head_with_its_mask_and_is_told_that_it_is_synthetic() -> None:
+    one = sample()
+    assert one.labels is not None
+    shown, caption = turning.turned(one, one.labels, SOURCE, REGIONS).children
+    image, mask = (nibabel.Nifti1Image.from_bytes(volume.data) for volume in shown.volumes)
+    assert np.array_equal(np.asarray(mask.dataobj), one.labels)
+    assert np.array_equal(np.asarray(image.dataobj) > 0, one.images[-1] != 0)
+    assert np.allclose(image.affine, mask.affine)
+    assert shown.volumes[1].colormap_label.labels == ["", *REGIONS]
+    assert "SYNTHETIC" in caption.value
+    assert "made-up &lt;heads&gt;" in caption.value
+
+
+def test_without_the_viewer_there_is_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sample()
+    assert one.labels is not None
+    monkeypatch.setattr(turning, "find_spec", lambda _name: None)
+    assert isinstance(turning.turned(one, one.labels, SOURCE, REGIONS), Figure)
