@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests import cvmfs
-from tests.conftest import STACK_TOOL, stack_folder
+from tests.conftest import ROOT, STACK_TOOL, stack_folder
 from tests.engine.rig import RigError
 
 if TYPE_CHECKING:
@@ -69,6 +69,22 @@ def imports(rounds: int, say: Say) -> dict[str, list[float]]:
             found[WARM].append(_import(place))
             found[LOCAL].append(_import(stack_folder()))
     return found
+
+
+def run(environment: str, *arguments: str | Path) -> str:
+    """What a Python of the stack prints, with the notebooks' package of the checkout. Raises RigError."""
+    built = stack_folder()
+    found = next(built.glob(f"lcg/views/SB_1/*/{environment}"), None)
+    if found is None:
+        raise RigError("the software stack is not built; run `make test-tools`")
+    python = f"/cvmfs/{NAME}/{found.relative_to(built)}/bin/python3"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ["PYTHONPATH"] = str(ROOT / "notebooks")
+    command = [STACK_TOOL, "--enter", python, *arguments]
+    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RigError(f"{environment}, {arguments[0]}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
+    return done.stdout
 
 
 def _second_release(source: Path, folder: Path, arguments: tuple[str | Path, ...]) -> int:
