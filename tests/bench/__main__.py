@@ -22,7 +22,21 @@ from typing import TYPE_CHECKING, Any
 import docker
 from sciencebox.host.steps import StepError
 
-from tests.bench import bound, broker, cards, cluster, hubs, machine, measure, picture, replay, report, stack, waiting
+from tests.bench import (
+    bound,
+    broker,
+    cards,
+    cluster,
+    hubs,
+    machine,
+    measure,
+    picture,
+    pipeline3d,
+    replay,
+    report,
+    stack,
+    waiting,
+)
 from tests.bench import results as records
 from tests.conftest import stack_folder
 from tests.deployed.conftest import deployed, make
@@ -56,7 +70,9 @@ PARTS = (
     "images",
     "cluster",
     "bound",
+    "pipeline3d",
 )
+IN_THE_STACK = {"pipeline3d": pipeline3d}  # without a container engine
 ON_A_CLUSTER = {"cluster": cluster.form_on_a_cluster, "bound": bound.click_to_bound}  # without a container engine
 ROUNDS, QUICK_ROUNDS = 15, 3
 
@@ -94,7 +110,12 @@ class Bench:
                 _say(f"a cluster: {part}")
                 self.conditions |= {"engine": "no container engine", "versions": cluster.versions()}
                 self._record(part, measured(self.rounds, _say))
-        if set(parts) <= ON_A_CLUSTER.keys():
+        for part, module in IN_THE_STACK.items():
+            if part in parts:
+                _say(part)
+                self.conditions |= {"engine": "no container engine", "versions": module.versions()}
+                self._record(part, module.compare(self.rounds, _say), rounds=min(self.rounds, module.MOST_ROUNDS))
+        if set(parts) <= ON_A_CLUSTER.keys() | IN_THE_STACK.keys():
             return
         seconds = _cold_deployment() if cold else None
         with (
@@ -189,6 +210,9 @@ def _write_page() -> None:
         picture.draw_waits(results["replay"], WAITS)
     if "bound" in results:
         picture.draw_bound(results["bound"], BOUND)
+    for name, module in IN_THE_STACK.items():
+        if name in results:
+            module.draw(results[name], ROOT / f"docs/images/bench-{name}.svg")
     PAGE.write_text(report.page(results))
     for goal in report.goals(results):
         print(goal)

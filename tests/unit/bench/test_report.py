@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import replay, report
+from tests.bench import pipeline3d, replay, report
 from tests.bench.bound import OURS, PLAIN
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
 from tests.bench.stack import COLD, LOCAL, WARM
@@ -57,6 +57,19 @@ RESULTS = {
     "deploy_cold": figure([900.4], EARLY, 1),
     "deploy_again": figure([5.0, 6.0, 7.0], quick=True),
     "bound": figure({OURS: [0.1, 0.2, 0.3], PLAIN: [0.1, 0.1, 0.4]}),
+    "pipeline3d": figure(
+        {
+            kind: {
+                "ready_s": [1.0],
+                "epoch_s": [seconds],
+                "waiting": [0.1],
+                "not_convolving": [0.2],
+                "peak_bytes": [2e9],
+            }
+            for kind, seconds in zip(pipeline3d.KINDS, (5.0, 15.0, 6.0), strict=True)
+        },
+        rounds=1,
+    ),
     "images": figure({"base": 1e8, "session": 701e6, "hub": 5e8}, EARLY, 1),
 }
 
@@ -78,6 +91,7 @@ def test_goals_are_met_by_what_was_measured() -> None:
     assert met["Broker, operations a second"]
     assert not met["Broker, memory, MB"]
     assert met[f"Smallest answer while {CROWD} wait: 99th percentile, ms"]
+    assert met[f"3D, seconds an epoch: {pipeline3d.TUTORIAL} / ours"]
     assert not met[f"Form, 200 users, {ALONE}: 95th percentile, ms"]
 
 
