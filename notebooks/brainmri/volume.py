@@ -33,6 +33,7 @@ NEEDS = {  # what for, of the libraries that not every environment of a release 
     "onnx": "writing a network for other programs",
     "onnxruntime": "asking a network that was written for other programs",
     "keras": "reading a network that was trained in Keras",
+    "anywidget": "drawing a mask in a notebook",
 }
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to the right and front, ITK and DICOM to the left and back
 HEAD_MM = 100  # no head is smaller than this in any direction

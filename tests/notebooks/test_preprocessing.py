@@ -37,6 +37,14 @@ def test_each_step_is_worth_something_and_the_head_is_called_made_up(done: Execu
     assert stored["dice"]["morphology, evenly lit"] > max(0.95, stored["dice"]["morphology, raw scan"])
 
 
+def test_a_mask_is_checked_mended_and_stored_beside_its_slice(done: Executed) -> None:
+    assert "tiny piece apart from the rest" in done.shown
+    assert "It has holes of" in done.shown
+    assert "Mended nothing suspicious" in " ".join(done.shown.split())
+    (mask,) = (done.home / "sciencebox-runs/data").glob("drawn-*/masks/*.png")
+    assert (mask.parents[1] / "slices" / mask.name).is_file()
+
+
 def test_the_scan_of_the_site_is_prepared_too(done: Executed) -> None:
     assert done.figures == 10
     assert "preparing anna_t1.nii.gz · done" in done.shown

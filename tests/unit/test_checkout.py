@@ -45,6 +45,14 @@ def test_every_requirement_is_held_to_a_hash(tracked: list[Path]) -> None:
             assert [pin for pin in pins if "--hash=sha256:" not in pin] == [], path
 
 
+@pytest.mark.parametrize("package", ["anywidget", "jupyterlab-widgets"])
+def test_the_browsers_part_of_a_widget_is_of_the_kernels_version(package: str) -> None:
+    files = [ROOT / "requirements/session.txt", *sorted((ROOT / "cvmfs/releases/SB_1").glob("pytorch-*.txt"))]
+    found = {path.name: re.findall(rf"^{package}==(\S+)", path.read_text(), re.MULTILINE) for path in files}
+    assert len({tuple(versions) for versions in found.values()}) == 1, found
+    assert all(found.values()), found
+
+
 def test_notebooks_carry_no_outputs(tracked: list[Path]) -> None:
     for path in (path for path in tracked if path.suffix == ".ipynb"):
         cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
