@@ -31,6 +31,7 @@ from tests.bench import (
     machine,
     measure,
     picture,
+    pipeline2d,
     pipeline3d,
     replay,
     report,
@@ -70,9 +71,10 @@ PARTS = (
     "images",
     "cluster",
     "bound",
+    "pipeline2d",
     "pipeline3d",
 )
-IN_THE_STACK = {"pipeline3d": pipeline3d}  # without a container engine
+IN_THE_STACK = {"pipeline2d": pipeline2d, "pipeline3d": pipeline3d}  # without a container engine
 ON_A_CLUSTER = {"cluster": cluster.form_on_a_cluster, "bound": bound.click_to_bound}  # without a container engine
 ROUNDS, QUICK_ROUNDS = 15, 3
 

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.bench import broker, pipeline3d, report_cluster
+from tests.bench import broker, pipeline2d, pipeline3d, report_cluster
 from tests.bench.broker import DEVICES, MODELS, RUNNING
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
@@ -85,6 +85,7 @@ def page(results: Results) -> str:
         ("images", _images),
         ("cluster", report_cluster.form),
         ("bound", report_cluster.bound),
+        ("pipeline2d", pipeline2d.section),
         ("pipeline3d", pipeline3d.section),
     )
     for name, section in sections:
@@ -130,6 +131,8 @@ def goals(results: Results) -> list[Goal]:
         found.append(Goal(*report_cluster.form_goal(figure), digits=0))
     if figure := results.get("bound"):
         found.append(Goal(*report_cluster.bound_goal(figure)))
+    if figure := results.get("pipeline2d"):
+        found += [Goal(what, is_, limit, at_least=more) for what, is_, limit, more in pipeline2d.goals(figure)]
     if figure := results.get("pipeline3d"):
         found += [Goal(what, is_, limit, at_least=more) for what, is_, limit, more in pipeline3d.goals(figure)]
     if figure := results.get("images"):

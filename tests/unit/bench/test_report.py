@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import pipeline3d, replay, report
+from tests.bench import pipeline2d, pipeline3d, replay, report
 from tests.bench.bound import OURS, PLAIN
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
 from tests.bench.stack import COLD, LOCAL, WARM
@@ -57,6 +57,15 @@ RESULTS = {
     "deploy_cold": figure([900.4], EARLY, 1),
     "deploy_again": figure([5.0, 6.0, 7.0], quick=True),
     "bound": figure({OURS: [0.1, 0.2, 0.3], PLAIN: [0.1, 0.1, 0.4]}),
+    "pipeline2d": figure(
+        {
+            kind: {"first_s": [1.0], "fed_per_s": [fed], "trained_per_s": [9.0], "waiting": [waiting]}
+            for kind, fed, waiting in zip(
+                pipeline2d.PROGRAMS, (1000.0, 50.0, 80.0, 2000.0), (0.06, 0.2, 0.1, 0.3), strict=True
+            )
+        },
+        rounds=1,
+    ),
     "pipeline3d": figure(
         {
             kind: {
@@ -91,6 +100,9 @@ def test_goals_are_met_by_what_was_measured() -> None:
     assert met["Broker, operations a second"]
     assert not met["Broker, memory, MB"]
     assert met[f"Smallest answer while {CROWD} wait: 99th percentile, ms"]
+    assert met[f"2D, images a second of the input: ours / {pipeline2d.MONAI}"]
+    assert not met[f"2D, images a second of the input: ours / {pipeline2d.KERAS}"]
+    assert not met["2D, part of a step spent waiting for data"]
     assert met[f"3D, seconds an epoch: {pipeline3d.TUTORIAL} / ours"]
     assert not met[f"Form, 200 users, {ALONE}: 95th percentile, ms"]
 
