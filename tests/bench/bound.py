@@ -1,6 +1,6 @@
 """From the click to the pod that has a node: our spawner and KubeSpawner as it comes, on the same real control plane.
 
-Both ask for the same pod. Kubelets only pretend, so what happens after the scheduler's word is not measured.
+Both ask for pods of the same resources. Kubelets only pretend, so what happens after the scheduler's word is not measured.
 """
 
 from __future__ import annotations
@@ -123,9 +123,12 @@ class Watch:
         self._thread.start()
 
     def _follow(self) -> None:
-        for line in self._answer.iter_lines(chunk_size=1):
-            if json.loads(line)["object"]["spec"].get("nodeName"):
-                self._at = time.perf_counter()
+        rest = b""
+        for chunk in self._answer.iter_content(chunk_size=None):  # as it comes: by bytes, larger pods would look slower
+            now = time.perf_counter()
+            *lines, rest = (rest + chunk).split(b"\n")
+            if any(json.loads(line)["object"]["spec"].get("nodeName") for line in lines):
+                self._at = now
                 return
 
     def bound(self) -> float:

@@ -50,8 +50,9 @@ def bound(figure: Figure) -> list[str]:
         prose(
             "Milliseconds from the request for a session with a GPU (`POST /hub/api/users/NAME/server`) until its pod "
             "is bound to a node, as a watch of the API server tells it. Both hubs are of the same JupyterHub, ask the "
-            "same real API server and scheduler for the same pod, in turn, and have nothing else to do; *plain* is "
-            "KubeSpawner as it comes. The node only pretends."
+            "same real API server and scheduler for pods of the same resources, in turn, and have nothing else to do; "
+            "*plain* is KubeSpawner as it comes, whose pods have less in them: no /dev/shm, no uid of the user's own. "
+            "The node only pretends."
         ),
         f"\n![{bound_in_words(figure)}](images/bench-bound.svg)",
         "\n| spawner | ms |\n|---|---|",
