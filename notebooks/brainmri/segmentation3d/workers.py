@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
+import warnings
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import distributed, multiprocessing, nn
-from torch.distributed.nn.functional import all_gather
 
 from brainmri import gpu
 
@@ -58,11 +58,22 @@ class Worker:
         """The network, such that a way back through it averages the slopes of all workers."""
         if self.count == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False)
 
     def whole(self, part: torch.Tensor) -> torch.Tensor:
-        """What all workers have, along the first axis; slopes find their way back to each."""
-        return part if self.count == 1 else torch.cat(all_gather(part.contiguous()))
+        """What all workers have, along the first axis. All are to work out the same from it.
+
+        Slopes find their way back to the worker's own part, as many times as there are workers, for the mean of all
+        workers' slopes is divided by that.
+        """
+        if self.count == 1:
+            return part
+        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.count)]
+        distributed.all_gather(parts, part.detach().contiguous())
+        own = parts[self.number] = part.clone()
+        if own.requires_grad:
+            own.register_hook(lambda slope: slope * self.count)
+        return torch.cat(parts)
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of all workers' values."""
@@ -116,6 +127,7 @@ def _join(number: int, order: _Order) -> None:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(number)
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one voxel, where they mean nothing
     torch.set_num_threads(max(1, gpu.session().cores // order.count))
     distributed.init_process_group(
         "nccl" if on_gpu else "gloo", init_method=f"file://{order.place}", rank=number, world_size=order.count
