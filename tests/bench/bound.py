@@ -1,6 +1,6 @@
 """From the click to the pod that has a node: our spawner and KubeSpawner as it comes, on the same real control plane.
 
-Both ask for pods of the same resources. Kubelets only pretend, so what happens after the scheduler's word is not measured.
+Both ask for pods of the same resources. Kubelets only pretend, so what follows the scheduler's word is not measured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Build the third-party parts that the tests need and a distribution may lack: a container engine with CDI, NVIDIA's
-# container toolkit, a client for CVMFS repositories, Helm, the control plane of Kubernetes, Kueue, an authority that speaks
-# ACME, an OpenID Connect provider. Each goes into a cache outside the checkout, under a name that carries its pins, so that a changed pin builds
-# anew and everything else is reused.
+# container toolkit, a client for CVMFS repositories, Helm, the control plane of Kubernetes, Kueue, an authority that
+# speaks ACME, an OpenID Connect provider. Each goes into a cache outside the checkout, under a name that carries its
+# pins, so that a changed pin builds anew and everything else is reused.
 #
 #   tests/tools/build.sh            build what is missing
 #   tests/tools/build.sh --path     print the folders of the built programs, for PATH
@@ -68,7 +68,7 @@ if [ "${1:-}" = --path ]; then
 fi
 
 if ! command -v go > /dev/null; then
-    echo "tests/tools: Go is needed to build the test tools (1.24 or newer; Debian: golang-go from backports)." >&2
+    echo "tests/tools: Go is needed to build the test tools (1.25 or newer; Debian: golang-go from backports)." >&2
     exit 1
 fi
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 GATES = "kueue.x-k8s.io/"
+UNREAD = "Kueue does not answer, so it is not known why the session is held back."
 UNSEEN = "Kueue has not looked at this session yet."
 PLACE_UNKNOWN = "Kueue does not tell the places in its queue now; the order that is shown is that of arrival."
 _TELL = "Tell the administrator."
@@ -86,7 +87,7 @@ def read_places(answer: Mapping[str, Any]) -> dict[str, Place]:
 
 
 def why_held(workload: Mapping[str, Any] | None, place: Place | None, fault: str) -> str:
-    """Why a session's pod is held back, in words. `fault` is why places are not known; empty where they are."""
+    """Why a session's pod is held back, in words. `fault` is why places are not known, empty where they are."""
     parts = [UNSEEN if workload is None else _reason(workload)]
     if place and place.elsewhere:
         who = "one of another queue comes" if place.elsewhere == 1 else f"{place.elsewhere} of other queues come"

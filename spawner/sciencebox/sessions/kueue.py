@@ -45,7 +45,8 @@ class Kueue:
         self._namespace = namespace
         self._tell = tell
         self._api: Any = None
-        self._workloads = Follower("workloads of Kueue", self._list, tell, kueue.keep)
+        self._workloads = Follower("workloads of Kueue", self._list, self._heard, kueue.keep)
+        self._by_pod: dict[str, dict[str, Any]] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def open(self, api: Any, is_waited_for: Callable[[], bool]) -> None:
@@ -64,9 +65,16 @@ class Kueue:
 
     def why_held(self, pod: dict[str, Any]) -> str:
         """Why a pod is held back, in words."""
+        if self._workloads.fault:
+            return kueue.UNREAD
+        if self._by_pod is None:  # made once for everybody who waits
+            self._by_pod = {kueue.pod_of(each): each for each in self._workloads.objects.values()}
         uid = pod["metadata"]["uid"]
-        workload = next((each for each in self._workloads.objects.values() if kueue.pod_of(each) == uid), None)
-        return kueue.why_held(workload, self.places.get(uid), self.fault)
+        return kueue.why_held(self._by_pod.get(uid), self.places.get(uid), self.fault)
+
+    def _heard(self) -> None:
+        self._by_pod = None
+        self._tell()
 
     async def look(self) -> None:
         """Ask for the places. What is not told now is not known."""

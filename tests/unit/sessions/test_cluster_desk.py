@@ -11,7 +11,7 @@ from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Refusal
 from sciencebox.gpus.cluster_wording import NO_PROMETHEUS, OTHERS_FREE, OTHERS_UNKNOWN, SILENT, TOLD
 from sciencebox.gpus.device import Load
-from sciencebox.gpus.kueue import Place
+from sciencebox.gpus.kueue import UNREAD, Place
 from sciencebox.sessions.cluster_desk import Admission, ClusterDesk
 from sciencebox.sessions.extensions import ExtensionError, Extensions
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options
@@ -179,7 +179,10 @@ def test_who_waits_in_a_queue_of_kueue_stands_where_kueue_says() -> None:
     standing = asked.standing("jupyter-eva", "eva")
     assert standing is not None
     assert (standing["title"], standing["ahead"]) == ("You are number 2 of 2 in the queue", "Ahead of you: zoe.")
-    assert "2 of other queues come first" in asked.why_held(watch.pods["hub/jupyter-zoe"])
+    zoe = watch.pods["hub/jupyter-zoe"]
+    assert asked.why_held(zoe) == UNREAD
+    asked.kueue._workloads.fault = ""
+    assert "2 of other queues come first" in asked.why_held(zoe)
     assert asked.offer().queue.endswith("where 2 sessions wait now.")
     assert desk(watch).offer().queue == ""
 
