@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,6 @@ from sciencebox.sessions import tasks
 from sciencebox.sessions.faults import Faults
 
 if TYPE_CHECKING:
-    import asyncio
-
     from sciencebox.hub.base import AnyDesk
     from sciencebox.sessions.desk import Desk
 
@@ -51,6 +50,16 @@ class DeskHub(JupyterHub):
         super().init_tornado_settings()
         self.tornado_settings["sciencebox"] = self.desk
 
+    async def init_spawners(self) -> Any:
+        """Open the desk; then look at sessions that are running."""
+        self._opening = asyncio.ensure_future(self.open_desk())
+        await self._opening
+        return await super().init_spawners()
+
+    async def open_desk(self) -> None:
+        """Know what there is and who has it."""
+        raise NotImplementedError
+
     async def open_accounts(self) -> None:
         """Know who had which GPU, and count what is asked for. The desk is open."""
         self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
@@ -60,6 +69,7 @@ class DeskHub(JupyterHub):
 
     async def start(self) -> None:
         """Answer; then keep the books, and the time of sessions."""
+        await self._opening  # JupyterHub goes on without it where engine or cluster take their time
         await super().start()
         self.caretaker = Caretaker(self.own_api_url, self._service_map[SERVICE].api_token)
         self._beside: list[asyncio.Task[None]] = [
@@ -106,14 +116,17 @@ class ScienceBoxHub(DeskHub):
 
     async def init_spawners(self) -> Any:
         """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
-        await self.desk.open()
-        await self.open_accounts()
         count = await super().init_spawners()
         known = {
             spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
         }
         await self.desk.remove_strangers(known)
         return count
+
+    async def open_desk(self) -> None:
+        """Look at driver and engine."""
+        await self.desk.open()
+        await self.open_accounts()
 
     async def start(self) -> None:
         """Then bring back who waited for a GPU before the restart."""

@@ -114,13 +114,8 @@ class ClusterHub(DeskHub):
         self.desk = ClusterDesk(read_settings(), ClusterWatch(), namespace, later_ends)
         super().init_tornado_settings()
 
-    async def init_spawners(self) -> Any:
-        """Sessions that are running. What had only begun when the last hub was killed is begun again, in its place."""
-        self._opening = asyncio.ensure_future(self._open())
-        await self._opening
-        return await super().init_spawners()
-
-    async def _open(self) -> None:
+    async def open_desk(self) -> None:
+        """Look at the cluster. What had only begun when the last hub was killed is begun again, in its place."""
         load_config()
         await self.desk.open(shared_client("CoreV1Api"), shared_client("CustomObjectsApi"))
         await self.open_accounts()
@@ -143,7 +138,6 @@ class ClusterHub(DeskHub):
 
     async def start(self) -> None:
         """Then bring back who was about to start before the restart."""
-        await self._opening  # JupyterHub goes on without it where the cluster takes its time
         await super().start()
         self._beside.append(tasks.start(self._bring_back(), "bringing back who waited"))
 
