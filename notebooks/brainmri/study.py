@@ -81,9 +81,10 @@ class Study:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that the result depends on."""
+        data_name = "synthetic" if self.dataset.source.synthetic else self.dataset.root.name
         return {
             "task": "segmentation2d",
-            "name": f"{self.size_name}-{'synthetic' if self.dataset.source.synthetic else self.dataset.root.name}",
+            "name": f"{self.size_name}-{data_name}" + ("" if self.pretrain else "-masks-alone"),
             "size": asdict(self.size),
             "seed": self.seed,
             "loss": self.loss,
