@@ -30,7 +30,7 @@ PROGRAMS = {
 }
 SHAPE = "128,16,5,8"  # pixels, filters, levels and batch of the size `quick`
 FIGURES = ("first_s", "fed_per_s", "trained_per_s", "waiting")
-MOST_ROUNDS = 5  # each takes minutes
+MOST_ROUNDS = 3  # each takes a minute or two
 WAITING = 0.05  # part of a step, at most
 
 
@@ -127,7 +127,7 @@ def draw(figure: Figure, file: Path) -> None:
             bars = axes.barh(list(values), medians, color=[COLOURS[3], *[COLOURS[0]] * (len(values) - 1)])
             axes.bar_label(bars, [f"{one:.3g}" for one in medians], padding=3)
             axes.margins(x=0.15)
-            axes.invert_yaxis() if axes.get_ylim()[0] < axes.get_ylim()[1] else None
+            axes.set_ylim(len(values) - 0.5, -0.5)
             axes.spines[["right", "top"]].set_visible(False)
             axes.set_xlabel(words)
         canvas.suptitle(f"Median of {figure['rounds']} rounds, {run['time']}\n{run['machine']}", fontsize=9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -78,7 +79,9 @@ def run(environment: str, *arguments: str | Path) -> str:
     if found is None:
         raise RigError("the software stack is not built; run `make test-tools`")
     python = f"/cvmfs/{NAME}/{found.relative_to(built)}/bin/python3"
+    kernel = json.loads((found.parent / f"share/jupyter/kernels/{environment}/kernel.json").read_text())
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ |= {name: value for name, value in kernel["env"].items() if "$" not in value}  # as users have it
     environ["PYTHONPATH"] = str(ROOT / "notebooks")
     command = [STACK_TOOL, "--enter", python, *arguments]
     done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
