@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from .check import Imported
 from .environment import PackageSet, create_environment, install_packages, install_project, own_packages
 from .errors import StackError
 from .headers import HeaderSource, find_headers, headers_tree, install_headers, variables, write_shim
@@ -173,8 +174,10 @@ class Builder:
         with self.progress.working(f"{name}: packages") as step:
             install_packages(packages, tree, python, self.uv, step.tool_says)
         with self.progress.working(f"{name}: imports"):
-            modules = tuple(self.plan.release.environments[name].imports)
-            self.checks.imports(name, python, packages.site_packages(tree), modules)
+            release = self.plan.release
+            modules = tuple(release.environments[name].imports)
+            imported = Imported(name, modules, release.variables(name, self.plan.variant))
+            self.checks.imports(imported, python, packages.site_packages(tree))
         with self.progress.working(f"{name}: to disk"):
             details = {"lock": packages.lock.digest[:12], "packages": str(len(packages.lock.pins))}
             finish_tree(tree, name, packages.key, (), details)

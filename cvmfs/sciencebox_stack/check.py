@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .errors import StackError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _DEADLINE_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The modules of an environment, and the variables that its kernel sets before it imports them."""
+
+    environment: str
+    modules: tuple[str, ...]
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Checks(Protocol):
     """The two proofs that a build asks for; both raise StackError when they fail."""
 
-    def imports(self, environment: str, python: Path, site_packages: Path, modules: tuple[str, ...]) -> None:
-        """All ``modules`` can be imported from ``site_packages``."""
+    def imports(self, imported: Imported, python: Path, site_packages: Path) -> None:
+        """All modules can be imported from ``site_packages``."""
 
     def kernel(self, environment: str, python: Path, jupyter: Path, modules: tuple[str, ...]) -> None:
         """The kernel of the view's share/jupyter folder starts, imports ``modules`` and computes."""
@@ -28,10 +40,10 @@ class Checks(Protocol):
 class RealChecks:
     """Runs the built interpreter and the built kernel, in an empty home and a bare environment."""
 
-    def imports(self, environment: str, python: Path, site_packages: Path, modules: tuple[str, ...]) -> None:
+    def imports(self, imported: Imported, python: Path, site_packages: Path) -> None:
         """See Checks."""
-        code = f"import site; site.addsitedir({str(site_packages)!r}); import {', '.join(modules)}"
-        _run(f"{environment} does not import", [str(python), "-I", "-c", code], {})
+        code = f"import site; site.addsitedir({str(site_packages)!r}); import {', '.join(imported.modules)}"
+        _run(f"{imported.environment} does not import", [str(python), "-I", "-c", code], dict(imported.variables))
 
     def kernel(self, environment: str, python: Path, jupyter: Path, modules: tuple[str, ...]) -> None:
         """See Checks."""

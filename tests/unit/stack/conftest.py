@@ -24,6 +24,8 @@ from sciencebox_stack.uv import Uv
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from sciencebox_stack.check import Imported
+
 RELEASE = """\
 name = "T_1"
 platform = "x86_64-test-opt"
@@ -173,10 +175,10 @@ class FakeChecks:
     at_kernel: Callable[[], None] = lambda: None
     imported: list[tuple[str, ...]] = field(default_factory=list)
 
-    def imports(self, environment: str, python: Path, site_packages: Path, modules: tuple[str, ...]) -> None:
-        self.imported.append((environment, *modules))
-        if environment in self.failing:
-            raise StackError(f"{environment} does not import: no module named x")
+    def imports(self, imported: Imported, python: Path, site_packages: Path) -> None:
+        self.imported.append((imported.environment, *imported.modules))
+        if imported.environment in self.failing:
+            raise StackError(f"{imported.environment} does not import: no module named x")
 
     def kernel(self, environment: str, python: Path, jupyter: Path, modules: tuple[str, ...]) -> None:
         self.at_kernel()

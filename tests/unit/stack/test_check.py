@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sciencebox_stack.check import RealChecks
+from sciencebox_stack.check import Imported, RealChecks
 from sciencebox_stack.errors import StackError
 from sciencebox_stack.interpreter import find_interpreter
 
@@ -18,13 +18,13 @@ def test_modules_of_the_tree_are_imported_and_pth_files_count(tmp_path: Path) ->
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "two.py").touch()
     (tmp_path / "sub.pth").write_text("sub\n")
-    RealChecks().imports("alpha", PYTHON, tmp_path, ("one", "two"))
+    RealChecks().imports(Imported("alpha", ("one", "two")), PYTHON, tmp_path)
 
 
 def test_a_module_that_fails_is_told_in_the_words_of_its_error(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("import missing_part")
     with pytest.raises(StackError, match="alpha does not import: ModuleNotFoundError: No module named 'missing_part'"):
-        RealChecks().imports("alpha", PYTHON, tmp_path, ("one",))
+        RealChecks().imports(Imported("alpha", ("one",)), PYTHON, tmp_path)
 
 
 def test_the_builders_own_variables_do_not_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,12 @@ def test_the_builders_own_variables_do_not_help(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "elsewhere" / "borrowed.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
     with pytest.raises(StackError, match="No module named 'borrowed'"):
-        RealChecks().imports("alpha", PYTHON, tmp_path, ("borrowed",))
+        RealChecks().imports(Imported("alpha", ("borrowed",)), PYTHON, tmp_path)
+
+
+def test_the_variables_of_its_kernel_are_set(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("import os; assert os.environ['BACKEND'] == 'torch'")
+    RealChecks().imports(Imported("alpha", ("one",), {"BACKEND": "torch"}), PYTHON, tmp_path)
 
 
 def test_a_kernel_that_does_not_start_is_named(tmp_path: Path) -> None:
