@@ -11,19 +11,18 @@ import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+from tests.built import program
 from tests.ports import free_ports
 from tests.service import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TOOLS = Path(__file__).parent / "tools/build.sh"
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,8 @@ class Authority:
 @contextmanager
 def running(folder: Path, address: str, http_port: int, https_port: int) -> Iterator[Authority]:
     """An authority that is reached at `address` and looks for who asks at these ports. Skips where it is not built."""
-    tools = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True).stdout.strip().split(":")
-    programs = next(Path(path) for path in tools if "/acme-" in path)
-    if not (programs / "finished").exists():
+    pebble, resolver = program("pebble"), program("pebble-challtestsrv")
+    if not (pebble and resolver):
         pytest.skip("no authority that speaks ACME: run `make test-tools` (Go)")
     certificate, key = folder / "authority.pem", folder / "authority.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=authority"]
@@ -66,23 +64,23 @@ def running(folder: Path, address: str, http_port: int, https_port: int) -> Iter
     (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
     off = [f"-{server}=" for server in ("http01", "https01", "tlsalpn01", "doh")]
     name_server = [
-        programs / "pebble-challtestsrv",
+        resolver,
         *off,
         f"-dnsserver=127.0.0.1:{names_port}",
         f"-management=127.0.0.1:{names_management}",
         "-defaultIPv6=",
         "-defaultIPv4=127.0.0.1",
     ]
-    pebble = [programs / "pebble", "-config", folder / "pebble.json", "-dnsserver", f"127.0.0.1:{names_port}"]
+    authority = [pebble, "-config", folder / "pebble.json", "-dnsserver", f"127.0.0.1:{names_port}"]
     environment = {**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
     with (
         (folder / "authority.log").open("wb") as log,
-        _ended(subprocess.Popen(name_server, stdout=log, stderr=log)) as resolver,
-        _ended(subprocess.Popen(pebble, env=environment, stdout=log, stderr=log)),
+        _ended(subprocess.Popen(name_server, stdout=log, stderr=log)) as names_server,
+        _ended(subprocess.Popen(authority, env=environment, stdout=log, stderr=log)),
     ):
         found = Authority(f"https://{address}:{clients}/dir", certificate, f"https://127.0.0.1:{management}")
         wait_until(lambda: _answers(found), "the authority answers")
-        assert resolver.poll() is None, (folder / "authority.log").read_text()
+        assert names_server.poll() is None, (folder / "authority.log").read_text()
         yield found
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+from functools import cache
 from pathlib import Path
 
-TOOLS = Path(__file__).parent / "tools/build.sh"
+BUILD = Path(__file__).parent / "tools/build.sh"
 
 
 def program(name: str) -> Path | None:
     """A built program by its name."""
-    told = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True).stdout
-    found = (Path(folder, name) for folder in told.strip().split(":"))
-    return next((path for path in found if path.is_file()), None)
+    return next((path for folder in _folders() if (path := folder / name).is_file()), None)
+
+
+@cache
+def _folders() -> tuple[Path, ...]:
+    told = subprocess.run([BUILD, "--path"], check=True, capture_output=True, text=True).stdout
+    return tuple(map(Path, told.strip().split(":")))

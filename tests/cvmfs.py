@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests import built
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ROOT / "tests/tools/build.sh"
 NAME = "sciencebox.local"
 DEADLINE_S = 60
 # The client asks a server for these for half a minute before it does without them. A replica has them, an origin not.
@@ -41,9 +42,7 @@ def cached_repository(source: Path) -> Path | None:
 
 def client() -> Path | None:
     """The client, where `make test-tools` could build it."""
-    folders = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True).stdout.strip().split(":")
-    program = Path(folders[-1]) / "cvmfs-cli"
-    return program if program.exists() and Path("/dev/fuse").exists() else None
+    return built.program("cvmfs-cli") if Path("/dev/fuse").exists() else None
 
 
 def stack_command(*arguments: str | Path) -> str:

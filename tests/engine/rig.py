@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING
 
 import docker
 
+from tests import built
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-TOOLS = Path(__file__).parents[1] / "tools/build.sh"
 START_S = 60
 ANSWER_S = 10
 STOP_S = 40
@@ -99,12 +100,10 @@ class Engine:
 
 def tools() -> tuple[Path, Path]:
     """The folders of the engine and of NVIDIA's container toolkit, as tests/tools/build.sh built them."""
-    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
-    engine, nvidia, *_ = (Path(path) for path in answer.stdout.strip().split(":"))
-    for folder in (engine, nvidia):
-        if not (folder / "finished").exists():
-            raise RigError(f"{folder} is missing: run `make test-tools`")
-    return engine, nvidia
+    engine, toolkit = built.program("dockerd"), built.program("nvidia-ctk")
+    if not (engine and toolkit):
+        raise RigError("no engine with CDI: run `make test-tools` (Go)")
+    return engine.parent, toolkit.parent
 
 
 def cached() -> Engine:

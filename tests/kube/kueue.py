@@ -36,7 +36,7 @@ _OUTSIDE = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values":
 @contextmanager
 def running(plane: rig.ControlPlane) -> Iterator[None]:
     """Kueue, until the context ends; nothing of it is left that would get in another's way. Raises RigError."""
-    built = rig.tool("kueue", "Kueue")
+    built = rig.tool("kueue", "Kueue").parent
     webhook, visibility = free_ports(2)
     root = plane.folder / "kueue"
     _make_root(plane, built, root, webhook)

@@ -13,17 +13,17 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tests import built
 from tests.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-TOOLS = Path(__file__).parents[1] / "tools/build.sh"
 ADMIN_TOKEN = "the-tests-administrator"
 START_S = 90
 STOP_S = 20
@@ -48,17 +48,16 @@ class RigError(RuntimeError):
 
 
 def tool(name: str, what: str) -> Path:
-    """The folder of a tool of `make test-tools`. Raises RigError with what is missing."""
-    answer = subprocess.run([TOOLS, "--path"], check=True, capture_output=True, text=True)
-    folder = next(Path(path) for path in answer.stdout.strip().split(":") if f"/{name}-" in path)
-    if not (folder / "finished").exists():
+    """A program of `make test-tools`. Raises RigError with what is missing."""
+    found = built.program(name)
+    if found is None:
         raise RigError(f"no {what}: run `make test-tools` (Go, 15 minutes, once)")
-    return folder
+    return found
 
 
 def program() -> Path:
     """The one program that is all parts of Kubernetes. Raises RigError."""
-    return tool("kubernetes", "control plane of Kubernetes") / "kubernetes"
+    return tool("kubernetes", "control plane of Kubernetes")
 
 
 @dataclass

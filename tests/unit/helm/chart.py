@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tests import built
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -27,7 +29,6 @@ ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy/helm/sciencebox"
 EXAMPLES = sorted((ROOT / "deploy/helm/examples").glob("*.yaml"))
 GOLDEN = Path(__file__).parent / "golden"
-TOOLS = ROOT / "tests/tools/build.sh"
 # A helm that was built from its module does not know how old it is.
 VERSION = ("--kube-version", "1.34.0")
 APIS = ("--api-versions", "monitoring.coreos.com/v1,kueue.x-k8s.io/v1beta2")
@@ -36,9 +37,7 @@ MASKED = re.compile(r'(first_password: )"[^"]+"')
 
 def find_helm() -> Path | None:
     """The helm of `make test-tools`, else the machine's own."""
-    told = subprocess.run([TOOLS, "--path"], capture_output=True, text=True, check=True).stdout
-    built = (Path(folder) / "helm" for folder in told.strip().split(":") if "/helm-" in folder)
-    found = next((path for path in built if path.is_file()), None) or shutil.which("helm")
+    found = built.program("helm") or shutil.which("helm")
     return Path(found) if found else None
 
 
