@@ -30,6 +30,8 @@ BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
 # There is one engine, and one deployment at a time on it: what needs them is one group, which one worker does while
 # others do the rest file by file.
 ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
+# Pages of a hub that pretends its sessions.
+BESIDE_THE_ENGINE_TOO = tuple(f"browser/test_{name}.py" for name in ("form_page", "gpus_page", "look", "queue_page"))
 ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -76,6 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def group(file: str) -> str:
     """Which tests may not run side by side with those of `file`, a path below tests/."""
+    if file in BESIDE_THE_ENGINE_TOO:
+        return file
     return "engine" if file.split("/", maxsplit=1)[0] in ON_THE_ENGINE or file in ALSO_ON_THE_ENGINE else file
 
 

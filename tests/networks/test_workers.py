@@ -102,7 +102,7 @@ def test_one_process_that_fails_ends_both_and_the_command_goes_on_from_what_was_
     heard: list[tuple[str, int]] = []
     with pytest.raises(workers.WorkerError, match=r"process 2 of 2 failed.*the cable was pulled.*run the same again"):
         workers.run(2, fail, whole, lambda title: lambda done, *_: heard.append((title, done)))
-    assert sorted(path.name for path in run.iterdir()) == ["epoch-0001.pt", "history.json", "settings.json"]
+    assert {"epoch-0001.pt", "history.json", "settings.json"} <= {path.name for path in run.iterdir()}
     steps = [done for title, done in heard if title == "training conditional GAN"]
     assert steps[:3] == [0, 1, 2]  # of the first process alone
     first = Run(run).read_history()
