@@ -40,7 +40,9 @@ def test_what_is_drawn_in_the_browser_is_in_the_kernel(browser: Browser, service
     page.goto(service.url)
     sign_in(page, "dora")
     with service.session("dora", gpu="none"):
-        Steady(page).shows("Welcome to ScienceBox", f"{service.url}/user/dora/lab")
+        steady = Steady(page)
+        page.goto(f"{service.url}/user/dora/lab")
+        steady.shows("Welcome to ScienceBox", f"{service.url}/user/dora/lab")
         (service.data_root / "homes/dora/draw.ipynb").write_text(notebook)
         page.goto(f"{service.url}/user/dora/lab/tree/draw.ipynb?reset")
         page.get_by_text(re.compile(r"\| Idle$")).wait_for(timeout=60_000)
