@@ -41,7 +41,7 @@ LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is che
 
 @dataclass(frozen=True)
 class Card:
-    """A line of the GPUs page. `state` is one of free, used, out; `about` says by whom or why."""
+    """A line of the GPUs page. `state` is one of free, used, divided, out; `about` says by whom or why."""
 
     index: str
     kind: str
@@ -126,10 +126,11 @@ def _state(device: Device, holdings: Sequence[Holding], unfit: Mapping[str, str]
         by = f"In use by {', '.join(names)}" if names else "In use"
         # Its session goes on; who looks after the server should know all the same.
         return "used", by if device.health is Health.HEALTHY else f"{by}; {device.health_reason or device.health.value}"
-    if device.is_divided:
-        return "out", f"Divided into {device.shares} shares" if device.shares else "Divided into MIG instances"
-    if device.uuid in unfit:
-        reason = unfit[device.uuid].removeprefix("is ")
+    if device.is_divided and device.health is Health.HEALTHY:
+        return "divided", f"Divided into {device.shares} shares" if device.shares else "Divided into MIG instances"
+    reason = wording.unhealthy(device) if device.is_divided else unfit.get(device.uuid, "")
+    if reason:
+        reason = reason.removeprefix("is ")
         return "out", reason[:1].upper() + reason[1:]
     return "free", "Free"
 

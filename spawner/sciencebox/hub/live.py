@@ -34,8 +34,9 @@ class Live:
         self.looked.tell()
 
     def loads(self) -> str:
-        """By UUID what each device does; see `Load`."""
-        self._loads = self._loads or json.dumps({device.uuid: self._load(device) for device in self._devices})
+        """By UUID what each device does; see `Load`. What is done on shares is told of their GPU."""
+        told = (device for device in self._devices if not device.share)
+        self._loads = self._loads or json.dumps({device.uuid: self._load(device) for device in told})
         return self._loads
 
     def _load(self, device: Device) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def seen(devices: list[Device], *holdings: Holding, reader: Reader = ADA) -> lis
             "In use by a program (process 4711) that this service did not start",
         ),
         ({"processes": (Process(4711),)}, [held("maria")], ADA, "used", "In use by maria"),
-        ({"mig_enabled": True}, [], ADA, "out", "Divided into MIG instances"),
+        ({"mig_enabled": True}, [], ADA, "divided", "Divided into MIG instances"),
+        ({"mig_enabled": True, **LOST}, [], ADA, "out", "In quarantine: it does not answer (GPU is lost)"),
         # Held as a whole when it was divided: its session is what matters.
         ({"mig_enabled": True}, [held("maria")], ADA, "used", "In use by maria"),
         ({"mig_enabled": True, "mig_profile": "1g.10gb", "parent_uuid": "GPU-9"}, [], ADA, "free", "Free"),
@@ -94,7 +95,7 @@ def test_a_divided_gpu_is_followed_by_its_instances_each_with_its_own_state():
     ]
     found = seen([parent, *instances], held("maria", uuid="MIG-1"))
     assert [(card.uuid, card.kind, card.state) for card in found] == [
-        ("GPU-0", "NVIDIA A100", "out"),
+        ("GPU-0", "NVIDIA A100", "divided"),
         ("MIG-0", "NVIDIA A100 MIG 1g.10gb", "free"),
         ("MIG-1", "NVIDIA A100 MIG 1g.10gb", "used"),
     ]

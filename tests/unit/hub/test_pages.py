@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from sciencebox.gpus.device import Health, Load
+from sciencebox.gpus.device import Health, Inventory, Load
+from sciencebox.gpus.shares import Division, divide
 
 from tests.fakes.little_hub import TWO_FREE, State, gpu, held
 from tests.service import wait_until
@@ -285,6 +286,14 @@ def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, 
         name, data = next(heard)
         assert name == "loads"
         assert json.loads(data)["GPU-0"]["temperature"] == 61
+
+
+def test_what_is_done_on_shares_is_told_of_their_gpu(hub: LittleHub, ada: Person):
+    shared = divide(Inventory((gpu(0, load=Load(0.5, 2**30, 77, 240.0)),)), [Division("NVIDIA A100", 2)]).devices
+    hub.show(State(gpus=shared))
+    with ada.get("sciencebox/gpus/events", stream=True) as answer:
+        told = (json.loads(data) for name, data in events(answer) if name == "loads" and "77" in data)
+        assert list(next(told)) == ["GPU-0"]
 
 
 def test_who_is_signed_out_hears_nothing(hub: LittleHub):
