@@ -7,24 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sciencebox.sections import PlainUrl, Section, UserName
+from sciencebox.sections import PlainUrl, Section, UserName, matching
 
 # The name under which the hub keeps what it asks the site's single sign-on or directory with.
 DIRECTORY_SECRET = "directory_secret"  # noqa: S105 - a name
 DirectoryUrl = Annotated[
     str,
-    Field(
-        pattern=r"^ldaps?://[A-Za-z0-9.-]+(:[0-9]+)?/?$",
-        json_schema_extra={"accepts": "an address such as ldaps://ldap.example.org or ldap://ldap.example.org:1389"},
+    matching(
+        r"^ldaps?://[A-Za-z0-9.-]+(:[0-9]+)?/?$",
+        "an address such as ldaps://ldap.example.org or ldap://ldap.example.org:1389",
     ),
 ]
 # What people of a site's directory are called: also by a mail address.
 DirectoryName = Annotated[
     str,
-    Field(
-        pattern=r"^[^\s/:,A-Z]{1,255}$",
-        json_schema_extra={"accepts": "a name as the site's directory has it, in lower case"},
-    ),
+    matching(r"^[^\s/:,A-Z]{1,255}$", "a name as the site's directory has it, in lower case"),
 ]
 
 

@@ -8,30 +8,21 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from sciencebox.sections import Section, Url
+from sciencebox.sections import Section, Url, matching
 
 ResourceName = Annotated[
     str,
-    Field(
-        pattern=r"^nvidia\.com/[A-Za-z0-9.-]+$",
-        json_schema_extra={"accepts": "a resource of NVIDIA's device plugin"},
-    ),
+    matching(r"^nvidia\.com/[A-Za-z0-9.-]+$", "a resource of NVIDIA's device plugin"),
 ]
 TaintKey = Annotated[
     str,
-    Field(
-        pattern=r"^([a-z0-9.-]+/)?[A-Za-z0-9._-]+$",
-        json_schema_extra={"accepts": "the key of a taint, such as nvidia.com/gpu"},
-    ),
+    matching(r"^([a-z0-9.-]+/)?[A-Za-z0-9._-]+$", "the key of a taint, such as nvidia.com/gpu"),
 ]
 
 
 QueueName = Annotated[
     str,
-    Field(
-        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
-        json_schema_extra={"accepts": "the name of a LocalQueue, of small letters, digits and -"},
-    ),
+    matching(r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$", "the name of a LocalQueue, of small letters, digits and -"),
 ]
 
 

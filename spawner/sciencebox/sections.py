@@ -24,7 +24,7 @@ GIB = 1024**3
 SMALLEST_MEMORY = 256 * MIB
 
 
-def _matching(pattern: str, accepts: str) -> Any:
+def matching(pattern: str, accepts: str) -> Any:
     """Text of a certain form; `accepts` says in words which."""
     return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
 
@@ -41,25 +41,25 @@ Span = Annotated[float, Strict(), Field(ge=0, le=8760)]  # in hours
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 Count = Annotated[Whole, Field(ge=1, le=1024)]
 Name = Annotated[
-    str, _matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
+    str, matching(r"^[a-z0-9][a-z0-9-]{0,30}$", "up to 31 lower-case letters, digits and hyphens, no hyphen first")
 ]
 UserName = Annotated[
     str,
-    _matching(
+    matching(
         r"^[a-z_][a-z0-9_.-]{0,31}$",
         "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
     ),
 ]
-HostName = Annotated[str, _matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
-Url = Annotated[str, _matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
+HostName = Annotated[str, matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+Url = Annotated[str, matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
 PlainUrl = Annotated[
     str,
-    _matching(
+    matching(
         r"^https://[A-Za-z0-9.-]+(:[0-9]+)?(/[A-Za-z0-9._~/-]*)?$",
         "an address that begins with https://, without user, query and unusual characters",
     ),
 ]
-MailAddress = Annotated[str, _matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
+MailAddress = Annotated[str, matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
 MemorySize = Annotated[
     ByteSize,
     AfterValidator(_at_least_smallest),
@@ -268,7 +268,7 @@ class Idle(Section):
         return self
 
 
-RepositoryName = Annotated[str, _matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
+RepositoryName = Annotated[str, matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
 
 
 class Publish(Section):
@@ -286,7 +286,7 @@ class Stack(Section):
         description="`local`: built on this server; `client`: what this server's CernVM-FS client mounts.",
     )
     repository: RepositoryName = Field("sciencebox.local", description="Folder under /cvmfs.")
-    release: Annotated[str, _matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
+    release: Annotated[str, matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
         "SB_1", description="Release that sessions see."
     )
     variant: Literal["auto", "cpu", "cuda"] = Field(
