@@ -7,7 +7,7 @@ that; its computing time is not: who shares a GPU waits for the others' kernels,
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sciencebox.gpus.device import Device, Inventory, share_uuid
@@ -15,17 +15,10 @@ from sciencebox.gpus.device import Device, Inventory, share_uuid
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-
-@dataclass(frozen=True)
-class Division:
-    """How many GPUs of a model are divided, each into how many parts."""
-
-    model: str
-    parts: int
-    gpus: int = 1
+    from sciencebox.gpus_section import GpuShares
 
 
-def divide(inventory: Inventory, divisions: Sequence[Division]) -> Inventory:
+def divide(inventory: Inventory, divisions: Sequence[GpuShares]) -> Inventory:
     """The inventory with shares behind each GPU that is divided: of a model those with the highest indices.
 
     A GPU that is cut into MIG instances is not divided a second time.
@@ -37,7 +30,7 @@ def divide(inventory: Inventory, divisions: Sequence[Division]) -> Inventory:
     return replace(inventory, devices=devices)
 
 
-def _parts(devices: Sequence[Device], divisions: Sequence[Division]) -> dict[str, int]:
+def _parts(devices: Sequence[Device], divisions: Sequence[GpuShares]) -> dict[str, int]:
     """Into how many parts a GPU is divided, by UUID."""
     whole: dict[str | None, list[Device]] = defaultdict(list)
     for device in devices:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sciencebox import explain
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
 from sciencebox.host.engine import numbers
 from sciencebox.sessions.attach import engine_facts
 from sciencebox.sessions.stack import too_new
@@ -251,8 +251,7 @@ def _shares(host: Host, settings: Settings) -> Iterator[Row]:
     gpus = settings.gpus
     if not gpus.shares:
         return
-    divisions = [Division(rule.model, rule.parts, rule.gpus) for rule in gpus.shares]
-    shares = [device for device in divide(host.driver.inventory, divisions).devices if device.share]
+    shares = [device for device in divide(host.driver.inventory, gpus.shares).devices if device.share]
     cards = len({device.parent_uuid for device in shares})
     found = f"{len(shares)} of {cards} GPU{'' if cards == 1 else 's'}"
     if not host.unlimited:

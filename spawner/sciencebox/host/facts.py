@@ -91,8 +91,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
     if state.answers:
         facts = engine_facts(state.info, state.versions)
         mode = choose_mode(settings.gpus.attach, facts, driver.inventory.devices, driver.files)
-        driver_can, has_hook = limits.driver_can_limit(driver.files.nvml), limits.has_hook(facts.cdi_folders)
-        unlimited = limits.why_unlimited(facts, mode.mode, driver_can=driver_can, has_hook=has_hook)
+        unlimited = limits.look(facts, mode.mode, driver.files.nvml) if settings.gpus.shares else ""
     return Host(
         system=parse_os_release(_text(Path("/etc/os-release")), platform.machine()),
         root=os.geteuid() == 0,

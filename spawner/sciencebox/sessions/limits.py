@@ -11,16 +11,22 @@ import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sciencebox.settings import MIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sciencebox.gpus.device import Device
     from sciencebox.sessions.attach import EngineFacts
 
-MIB = 1024**2
 CALL = b"nvmlDeviceSetMemoryLimits_v1\0"
 HOOK = "apply-cuda-memory-limits"
 LIMIT = "NVIDIA_GPU_MEMORY_LIMIT"
+
+
+def look(facts: EngineFacts, mode: str | None, library: str | None) -> str:
+    """See `why_unlimited`; the driver's library and the engine's CDI specifications are read for it."""
+    return why_unlimited(facts, mode, driver_can=driver_can_limit(library), has_hook=has_hook(facts.cdi_folders))
 
 
 def why_unlimited(facts: EngineFacts, mode: str | None, *, driver_can: bool, has_hook: bool) -> str:

@@ -15,7 +15,7 @@ from docker.errors import DockerException
 from requests import RequestException
 
 from sciencebox.gpus.device import Inventory
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, attach, choose_mode, engine_facts, no_gpu
 from sciencebox.sessions.refusals import AttachError
@@ -52,7 +52,6 @@ class Cards:
         self._engine = engine
         self._read_devices = read_devices
         self._find_driver = find_driver
-        self._divisions = tuple(Division(shares.model, shares.parts, shares.gpus) for shares in settings.shares)
         self.unlimited = _NOT_YET
         """Why a share's memory is not bounded, a clause; empty where it is."""
         self._chosen_for: tuple[str, ...] | None = None
@@ -65,13 +64,13 @@ class Cards:
         self._call = call
         if not stuck:
             await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
-        self.inventory = divide(_result(call), self._divisions if self.divides else ())
+        self.inventory = divide(_result(call), self._settings.shares if self.divides else ())
         return self.inventory
 
     @property
     def divides(self) -> bool:
         """Whether shares of GPUs are given out."""
-        return bool(self._divisions) and (self._settings.unsafe_sharing or not self.unlimited)
+        return bool(self._settings.shares) and (self._settings.unsafe_sharing or not self.unlimited)
 
     async def choose_if_others(self) -> None:
         """Choose how cards are attached, where they are not those for which that was chosen."""
@@ -125,10 +124,9 @@ class Cards:
         client = self._engine.client
         facts, driver = engine_facts(client.info(), client.version()), self._find_driver()
         choice = choose_mode(self._settings.attach, facts, devices, driver)
-        if not self._divisions:
+        if not self._settings.shares:
             return choice, _NOT_YET
-        driver_can, has_hook = limits.driver_can_limit(driver.nvml), limits.has_hook(facts.cdi_folders)
-        return choice, limits.why_unlimited(facts, choice.mode, driver_can=driver_can, has_hook=has_hook)
+        return choice, limits.look(facts, choice.mode, driver.nvml)
 
 
 def _result(call: Future[Inventory]) -> Inventory:

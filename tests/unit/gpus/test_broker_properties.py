@@ -18,12 +18,13 @@ from sciencebox.gpus.device import Device, Health, Inventory, card_of
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.reconcile import ContainerFacts, labels, reconcile
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
+from sciencebox.gpus_section import GpuShares
 
 GIB = 1024**3
 SESSIONS = [f"session-{n}" for n in range(7)]
 DEPLOYMENT = "box"
-SHARED = Division("GPU of 40", 2)
+SHARED = GpuShares(model="GPU of 40", parts=2)
 KIND = "GPU of 40 1/2 share"
 NOW = 1_790_000_000.0
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sciencebox.gpus.device import Device, Health, Inventory, Load, Process, card_of, fraction, fraction_of_kind
 from sciencebox.gpus.marks import Mark, find, marked
 from sciencebox.gpus.pool import GpuRequest, Holding
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
+from sciencebox.gpus_section import GpuShares
 
 from tests.unit.gpus.test_broker import GIB, NOW, a100, ask, broker_of, granted, instance, refused, t4, waits
 
 QUARTER = "NVIDIA A100 1/4 share"
-DIVISION = Division("NVIDIA A100", 4)
+DIVISION = GpuShares(model="NVIDIA A100", parts=4)
 
 
-def divided(*devices: Device, division: Division = DIVISION) -> tuple[Device, ...]:
+def divided(*devices: Device, division: GpuShares = DIVISION) -> tuple[Device, ...]:
     return divide(Inventory(devices), [division]).devices
 
 
@@ -53,7 +52,7 @@ def test_what_a_gpu_spends_is_counted_once() -> None:
 
 @given(st.integers(2, 48), st.data())
 def test_a_share_tells_its_gpu_and_its_part_by_name_alone(parts: int, data: st.DataObject) -> None:
-    one = data.draw(st.sampled_from(divided(a100(0), division=replace(DIVISION, parts=parts))[1:]))
+    one = data.draw(st.sampled_from(divided(a100(0), division=GpuShares(model="NVIDIA A100", parts=parts))[1:]))
     assert card_of(one.uuid) == one.driver_uuid == "GPU-0"
     assert fraction(one.uuid) == fraction_of_kind(one.kind) == 1 / parts
 

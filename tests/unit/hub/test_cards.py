@@ -10,7 +10,8 @@ from sciencebox.gpus.broker import Broker, Place
 from sciencebox.gpus.device import Device, Health, Inventory, Process
 from sciencebox.gpus.pool import GpuRequest, Holding
 from sciencebox.gpus.queue import Ticket
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
+from sciencebox.gpus_section import GpuShares
 from sciencebox.hub.base import Reader
 from sciencebox.hub.gpus import Card, Line, cards, line
 from sciencebox.sessions.desk import Snapshot
@@ -102,7 +103,7 @@ def test_a_divided_gpu_is_followed_by_its_instances_each_with_its_own_state():
 
 
 def test_a_gpu_in_shares_is_followed_by_them_and_taken_out_only_as_a_whole():
-    devices = list(divide(Inventory((DEVICE,)), [Division("NVIDIA A100", 2)]).devices)
+    devices = list(divide(Inventory((DEVICE,)), [GpuShares(model="NVIDIA A100", parts=2)]).devices)
     found = seen(devices, held("maria", uuid="GPU-0:2of2"), reader=replace(ADMIN_IN_PRIVATE))
     assert [(card.uuid, card.kind, card.memory, card.about, bool(card.actions)) for card in found] == [
         ("GPU-0", "NVIDIA A100", "80 GiB", "Divided into 2 shares", True),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 from sciencebox.gpus.device import Health, Inventory, Load
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
+from sciencebox.gpus_section import GpuShares
 
 from tests.fakes.little_hub import TWO_FREE, State, gpu, held
 from tests.service import wait_until
@@ -289,7 +290,9 @@ def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, 
 
 
 def test_what_is_done_on_shares_is_told_of_their_gpu(hub: LittleHub, ada: Person):
-    shared = divide(Inventory((gpu(0, load=Load(0.5, 2**30, 77, 240.0)),)), [Division("NVIDIA A100", 2)]).devices
+    shared = divide(
+        Inventory((gpu(0, load=Load(0.5, 2**30, 77, 240.0)),)), [GpuShares(model="NVIDIA A100", parts=2)]
+    ).devices
     hub.show(State(gpus=shared))
     with ada.get("sciencebox/gpus/events", stream=True) as answer:
         told = (json.loads(data) for name, data in events(answer) if name == "loads" and "77" in data)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sciencebox.gpus.device import Device, Inventory
-from sciencebox.gpus.shares import Division, divide
+from sciencebox.gpus.shares import divide
+from sciencebox.gpus_section import GpuShares
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import EngineFacts, attach, engine_facts
 from sciencebox.sessions.launch import facts
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 GIB = 1024**3
 CARD = Device("GPU-a", 0, model="NVIDIA L4", memory_bytes=24 * GIB, minor=0)
-SHARE = divide(Inventory((CARD,)), [Division("NVIDIA L4", 3)]).devices[2]
+SHARE = divide(Inventory((CARD,)), [GpuShares(model="NVIDIA L4", parts=3)]).devices[2]
 ALL = {"cgroups": "2", "mode": "cdi", "driver_can": True, "has_hook": True}
 
 
