@@ -6,9 +6,13 @@ import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry, generate_latest
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory, Load
@@ -16,6 +20,9 @@ from sciencebox.hub.metrics import Metrics
 from sciencebox.sessions.options import make_offer
 from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[3] / "deploy/monitoring"
 
@@ -47,6 +54,25 @@ def test_the_dashboard_asks_for_what_is_told_and_for_all_of_it(told: set[str]) -
     assert asked <= told
     unasked = {name for name in told - asked if not re.search(r"_(created|count|sum|bucket)$", name)}
     assert unasked == {"sciencebox_gpu_grants_total"}
+
+
+def test_the_dashboard_is_all_understood_by_grafana() -> None:
+    register_default_plugins()
+    written = json.loads((FOLDER / "grafana.json").read_text())
+    understood = json.loads(JSONEncoder().encode(Dashboard.from_json(written)))
+    assert not list(lost(written, understood))
+
+
+def lost(written: Any, understood: Any, place: str = "") -> Iterator[str]:
+    """Places of what is written and not understood; what is understood may have more, by default."""
+    if isinstance(written, dict) and isinstance(understood, dict):
+        for key, value in written.items():
+            yield from lost(value, understood.get(key), f"{place}/{key}")
+    elif isinstance(written, list) and isinstance(understood, list) and len(written) == len(understood):
+        for number, pair in enumerate(zip(written, understood, strict=True)):
+            yield from lost(*pair, f"{place}/{number}")
+    elif written != understood:
+        yield place
 
 
 def test_panels_do_not_overlap() -> None:
