@@ -95,7 +95,7 @@ def _accounts(c: Any, settings: Settings, place: Place) -> None:
     c.Authenticator.admin_users = set(rights.administrators)
     c.Authenticator.allow_all = not rights.groups
     c.Authenticator.any_allow_config = c.Authenticator.manage_groups = True
-    c.Authenticator.username_pattern = r"[^\s/:,]{1,64}"
+    c.Authenticator.username_pattern = r"[^\s\x00-\x1f\x7f/:,]{1,64}\Z"  # JupyterHub looks at the beginning only
     # Whoever has left the site is out after a day; sessions that run go on.
     c.JupyterHub.cookie_max_age_days = 1
 
@@ -151,7 +151,9 @@ def accounts(c: Any, settings: Settings, secrets: Path) -> None:
     accounts = settings.accounts
     c.JupyterHub.authenticator_class = ScienceBoxAuthenticator
     c.Authenticator.admin_users = {accounts.administrator}
-    c.Authenticator.allow_all = True  # who may sign in is decided by approval in NativeAuthenticator
+    c.Authenticator.allow_all = True  # who may sign in is decided by approval
+    # Whose approval is withdrawn is out at the next request, by browser or by token.
+    c.Authenticator.auth_refresh_age, c.Authenticator.auth_refresh_strict = 1, True
     c.ScienceBoxAuthenticator.enable_signup = accounts.sign_up
     c.ScienceBoxAuthenticator.minimum_password_length = 10
     c.ScienceBoxAuthenticator.check_common_password = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from itertools import count
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from tests.fakes import little_hub
+from tests.service import wait_until
 from tests.unit.hub.visitor import PASSWORD, Visitor, is_let_in, said
 
 if TYPE_CHECKING:
@@ -65,6 +67,22 @@ def admin(visitor: Callable[[], Visitor], first_password: Path) -> Visitor:
 
 
 @pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[ScienceBoxAuthenticator]:
+    """Those of a hub that has none yet, and whose administrator is to be called boss."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'hub.sqlite'}")
+    with Session(engine) as db:
+        yield ScienceBoxAuthenticator(
+            db=db,
+            administrator="boss",
+            admin_users={"boss"},
+            enable_signup=True,
+            allowed_failed_logins=5,
+            seconds_before_next_try=60,
+        )
+    engine.dispose()
+
+
+@pytest.fixture
 def name() -> str:
     """A name that nobody has."""
     return f"user{next(_numbers)}"
@@ -82,16 +100,17 @@ def test_the_one_time_password_is_for_setting_another_and_is_then_gone(
     assert admin.get("spawn").headers["Location"] == "/hub/change-password"
     assert "one-time password that the installation printed" in admin.get("change-password").text
     for old, new, again, why in (
-        ("not-the-password", ADMIN, "", "current password was incorrect"),
-        (ONE_TIME, ADMIN, "something-else", "didn't match"),
+        ("not-the-password", ADMIN, "", "present password is not right"),
+        (ONE_TIME, ADMIN, "something-else", "not the same"),
         (ONE_TIME, "short", "", "at least 10 characters"),
-        (ONE_TIME, ONE_TIME, "", "Something went wrong"),
+        (ONE_TIME, "x" * 73, "", "at most 72 characters"),
+        (ONE_TIME, ONE_TIME, "", "one-time password cannot stay"),
     ):
         assert why in said(admin.change_password(old, new, again))
         assert first_password.exists()
 
     page = admin.change_password(ONE_TIME, ADMIN)
-    assert "changed successfully" in said(page) and "Continue" in page.text
+    assert "password is changed" in said(page) and "Continue" in page.text
     assert admin.get("spawn").status_code == 200
     assert not first_password.exists()
     assert visitor().sign_in("admin", ONE_TIME).status_code == 403
@@ -103,11 +122,12 @@ def test_the_one_time_password_is_for_setting_another_and_is_then_gone(
 
 
 @pytest.mark.parametrize("who", ["admin", "nobody-of-this-name"])
+@pytest.mark.parametrize("wrong", ["a-wrong-password", "a-wrong-password, and one longer than any" * 2])
 def test_a_wrong_password_is_refused_without_telling_who_exists(
-    visitor: Callable[[], Visitor], admin: Visitor, who: str
+    visitor: Callable[[], Visitor], admin: Visitor, who: str, wrong: str
 ):
     one = visitor()
-    answer = one.sign_in(who, "a-wrong-password")
+    answer = one.sign_in(who, wrong)
     assert answer.status_code == 403
     assert said(answer) == "Invalid user name or password."
     assert f'value="{who}"' in answer.text and "a-wrong-password" not in answer.text
@@ -158,10 +178,35 @@ def test_a_form_without_its_fields_is_refused_like_a_wrong_password(
 def test_guessing_is_stopped_after_five_tries(visitor: Callable[[], Visitor], admin: Visitor, name: str):
     one = visitor()
     one.sign_up(name)
-    admin.approve(name)
     for _ in range(5):
         assert one.sign_in(name, "a-wrong-password").status_code == 403
+    assert "Invalid user name" in said(one.sign_in(name, PASSWORD))  # not even whether it waits for approval
+    admin.approve(name)
     assert one.sign_in(name, PASSWORD).status_code == 403  # for a minute, not even the right one
+
+
+def test_who_is_signed_in_already_may_not_guess_either(visitor: Callable[[], Visitor], admin: Visitor, name: str):
+    one = visitor()
+    one.sign_up(name)
+    admin.approve(name)
+    one.sign_in(name, PASSWORD)
+    for _ in range(5):
+        one.change_password("a-wrong-password", "another-long-password")
+    assert "not right" in said(one.change_password(PASSWORD, "another-long-password"))
+
+
+async def test_who_guesses_many_at_once_has_no_more_tries(accounts: ScienceBoxAuthenticator):
+    await accounts.ask("ada", PASSWORD)
+    guesses = [accounts.find("ada", f"wrong-{n}") for n in range(20)]
+    assert set(await asyncio.gather(*guesses, accounts.find("ada", PASSWORD))) == {None}
+
+
+async def test_the_hub_goes_on_while_a_password_is_checked(accounts: ScienceBoxAuthenticator):
+    await accounts.ask("ada", PASSWORD)
+    checking = asyncio.ensure_future(accounts.find("ada", PASSWORD))
+    await asyncio.sleep(0)  # the check has begun
+    assert not checking.done()
+    assert (await checking).username == "ada"
 
 
 # Asking for an account
@@ -177,7 +222,8 @@ def test_who_asked_for_an_account_is_let_in_after_approval(visitor: Callable[[],
     assert not is_let_in(one)
 
     assert re.search(rf'<th scope="row">{name}</th>\s*<td>not yet</td>', admin.get("authorize").text)
-    assert admin.approve(name).status_code == 302
+    for _ in range(2):  # whoever presses twice does not take it back
+        assert admin.approve(name).status_code == 302
     assert one.sign_in(name, PASSWORD).status_code == 302
     assert is_let_in(one)
     assert one.get("authorize").status_code in {403, 404}  # that is the administrator's
@@ -207,59 +253,111 @@ def test_who_is_discarded_can_ask_again(visitor: Callable[[], Visitor], admin: V
     assert "has to approve your account" in said(visitor().sign_up(name))
 
 
-def test_whose_approval_was_withdrawn_is_not_let_in_again(visitor: Callable[[], Visitor], admin: Visitor, name: str):
+def test_whose_approval_was_withdrawn_is_out_and_not_let_in_again(
+    visitor: Callable[[], Visitor], admin: Visitor, name: str
+):
     one = visitor()
     one.sign_up(name)
     admin.approve(name)
+    one.sign_in(name, PASSWORD)
+    xsrf = {"X-XSRFToken": one.http.cookies.get("_xsrf", path="/hub/")}
+    token = one.http.post(f"{one.url}api/users/{name}/tokens", json={}, headers=xsrf, timeout=10).json()["token"]
+
+    def by_program() -> int:
+        header = {"Authorization": f"token {token}"}
+        return requests.get(f"{one.url}api/user", headers=header, timeout=10).status_code
+
+    assert (is_let_in(one), by_program()) == (True, 200)
     assert "Withdraw approval" in admin.get("authorize").text
-    admin.approve(name)
+    admin.approve(name, "no")
+    wait_until(lambda: not is_let_in(one), "the browser is out")
+    assert by_program() == 403
     assert "not approved" in said(one.sign_in(name, PASSWORD))
+    admin.approve(name)
+    assert by_program() == 200
+
+
+def test_an_administrator_cannot_lock_themselves_out(visitor: Callable[[], Visitor], admin: Visitor):
+    assert "Withdraw approval: admin" not in admin.get("authorize").text
+    assert admin.approve("admin", "no").status_code == 409
+    assert visitor().sign_in("admin", ADMIN).status_code == 302
+
+
+def test_buttons_of_a_page_that_is_out_of_date_say_so(visitor: Callable[[], Visitor], admin: Visitor, name: str):
+    for path in (f"authorize/{name}", f"discard/{name}"):
+        gone = admin.send(path, at="authorize")
+        assert gone.status_code == 404 and "load the page Accounts anew" in gone.text
+    visitor().sign_up(name)
+    admin.approve(name)
+    assert admin.send(f"discard/{name}", at="authorize").status_code == 409
+    assert visitor().sign_in(name, PASSWORD).status_code == 302
 
 
 @pytest.mark.parametrize(
     ("password", "again", "why"),
     [
         ("short", "", "at least 10 characters"),
-        ("1234567890", "", "not too common"),
-        (PASSWORD, "another-long-password", "did not match"),
+        ("words that are quite easy to remember " * 2, "", "at most 72 characters"),
+        ("1234567890", "", "too common"),
+        (PASSWORD, "another-long-password", "not the same"),
     ],
 )
 def test_a_password_that_will_not_do_is_refused_with_the_reason(
     visitor: Callable[[], Visitor], name: str, password: str, again: str, why: str
 ):
     one = visitor()
-    assert why in said(one.sign_up(name, password, again))
+    page = one.sign_up(name, password, again)
+    assert why in said(page)
+    assert f'value="{name}"' in page.text and password not in page.text
     assert said(one.sign_in(name, password)) == "Invalid user name or password."
 
 
-def test_nobody_becomes_administrator_by_asking_first(tmp_path: Path):
+def test_nobody_becomes_administrator_by_asking_first(accounts: ScienceBoxAuthenticator):
     # As after the settings were given another administrator's name: the deployment has made no account for it.
-    engine = create_engine(f"sqlite:///{tmp_path / 'hub.sqlite'}")
-    with Session(engine) as db:
-        accounts = ScienceBoxAuthenticator(db=db, administrator="boss", admin_users={"boss"}, enable_signup=True)
-        assert accounts.create_user("boss", PASSWORD) is None
-        assert accounts.create_user("BOSS", PASSWORD) is None
-        asked = accounts.create_user("ada", PASSWORD)
-        assert asked and not asked.is_authorized
-    engine.dispose()
+    for name in ("boss", "BOSS"):
+        assert "in use already" in accounts.fault_of_name(name)
+    assert accounts.fault_of_name("ada") == ""
 
 
-@pytest.mark.parametrize("taken", ["admin", "Admin", "with space", "a/b", "a,b"])
-def test_a_name_that_is_taken_or_no_name_gets_no_account(visitor: Callable[[], Visitor], admin: Visitor, taken: str):
-    assert "Something went wrong" in said(visitor().sign_up(taken))
+@pytest.mark.parametrize(("taken", "why"), [("admin", "in use"), ("Admin", "in use"), ("with space", "64 letters")])
+def test_a_name_that_is_taken_or_no_name_gets_no_account(
+    visitor: Callable[[], Visitor], admin: Visitor, taken: str, why: str
+):
+    assert why in said(visitor().sign_up(taken))
     assert visitor().sign_in("admin", PASSWORD).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a,b", "a:rw", "=1+1", "-x", "..", "[red]x", "\x1b[31m", "new\nline", "tab\t", "x" * 65, EVIL, ""]
+)
+def test_a_name_means_nothing_but_a_name_wherever_it_is_shown(accounts: ScienceBoxAuthenticator, name: str):
+    assert "64 letters" in accounts.fault_of_name(name)
 
 
 def test_the_administrator_sets_a_new_password_for_somebody(visitor: Callable[[], Visitor], admin: Visitor, name: str):
     one = visitor()
     one.sign_up(name)
     admin.approve(name)
+    one.sign_in(name, PASSWORD)
     new = {"new_password": "another-long-password", "new_password_confirmation": "another-long-password"}
     assert name in admin.get(f"change-password/{name}").text
-    assert "changed successfully" in said(admin.send(f"change-password/{name}", **new)).lower()
+    assert "is changed" in said(admin.send(f"change-password/{name}", **new))
+    assert not is_let_in(one)
     assert one.sign_in(name, PASSWORD).status_code == 403
     assert one.sign_in(name, "another-long-password").status_code == 302
     assert one.get("change-password/admin").status_code in {403, 404}
+
+
+def test_who_changes_their_password_is_signed_out_everywhere_else(
+    visitor: Callable[[], Visitor], admin: Visitor, name: str
+):
+    here, elsewhere = visitor(), visitor()
+    here.sign_up(name)
+    admin.approve(name)
+    for one in (here, elsewhere):
+        one.sign_in(name, PASSWORD)
+    assert "is changed" in said(here.change_password(PASSWORD, "another-long-password"))
+    assert (is_let_in(here), is_let_in(elsewhere)) == (True, False)
 
 
 def test_pages_are_for_those_who_signed_in(visitor: Callable[[], Visitor]):

@@ -150,6 +150,14 @@ async def test_a_directory_that_nobody_vouches_for_is_told_no_password(
         caplog.clear()
 
 
+@pytest.mark.parametrize("settings", [LDAP.format("ldaps://localhost"), OIDC.format("https://localhost")])
+def test_names_are_whole_words_of_ordinary_length(settings: str, tmp_path: Path):
+    known = authenticator(settings, tmp_path)
+    assert known.validate_username("ada.lovelace@example.org")
+    for name in ("ada lovelace", "ada:rw", "ada,b", "ada\n", "ada\x1b[31m", "x" * 65):
+        assert not known.validate_username(name), name
+
+
 async def test_a_directory_that_is_down_is_said(tmp_path: Path):
     down = authenticator(LDAP.format(f"ldaps://localhost:{free_port()}"), tmp_path)
     asked = down.authenticate(None, {"username": "ada", "password": PASSWORDS["ada"]})

@@ -31,9 +31,9 @@ class Visitor:
         data = {**fields, **({"_xsrf": xsrf[1]} if xsrf else {})}
         return self.http.post(self.url + path, data=data, timeout=10, allow_redirects=False)
 
-    def approve(self, name: str) -> requests.Response:
-        """The administrator lets somebody in."""
-        return self.send(f"authorize/{name}", at="authorize")
+    def approve(self, name: str, approved: str = "yes") -> requests.Response:
+        """The administrator lets somebody in, or withdraws that."""
+        return self.send(f"authorize/{name}", at="authorize", approved=approved)
 
     def sign_in(self, name: str, password: str, path: str = "login") -> requests.Response:
         return self.send(path, username=name, password=password)
