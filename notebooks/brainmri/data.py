@@ -146,9 +146,12 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
     table = root / "labels.csv"
     if not table.is_file():
         raise DataError(f"{root} has no labels.csv. A data set is a folder with labels.csv and a folder slices.")
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        rows = list(reader)
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no table in UTF-8 ({error}). Save it again as CSV, in UTF-8.") from error
     columns = [name.strip() for name in reader.fieldnames or []]
     grouping = _grouping(table, columns)
     files = _image_files(root / "slices")
@@ -220,13 +223,18 @@ def open_mask(item: Slice) -> Image.Image:
     if item.mask is None:
         raise DataError(f"{item.image} has no mask. Leave it out, or draw one.")
     mask, image = open_image(item.mask), open_image(item.image)
-    if mask.size not in {image.size, image.size[::-1]}:
-        raise DataError(
-            f"{item.mask} is {mask.size[0]} x {mask.size[1]} pixels, but its image {item.image.name} is "
-            f"{image.size[0]} x {image.size[1]}. Export it again at the size of the image."
-        )
     if item.drawn_on and _is_transposed(open_image(item.drawn_on), image, item.drawn_on):
         mask = mask.transpose(Image.Transpose.TRANSPOSE)
+    if mask.size != image.size:
+        raise DataError(
+            f"{item.mask} is {mask.size[0]} x {mask.size[1]} pixels, but its image {item.image.name} is "
+            f"{image.size[0]} x {image.size[1]}. Export it again as the image lies, at its size."
+        )
+    if 0 < (brightest := np.asarray(mask).max()) <= 127:
+        raise DataError(
+            f"{item.mask} is not white on black: its brightest pixel is {brightest} of 255. Export it with 255 where "
+            "the tumour is."
+        )
     return mask.point(lambda value: 255 if value > 127 else 0)
 
 
@@ -235,8 +243,9 @@ def _is_transposed(drawn_on: Image.Image, image: Image.Image, path: Path) -> boo
     small = (64, 64)
     shown = np.asarray(image.resize(small, Image.Resampling.BOX), dtype=np.float32)
     other = np.asarray(drawn_on.resize(small, Image.Resampling.BOX), dtype=np.float32)
-    as_it_is, transposed = (float(np.corrcoef(shown.ravel(), way.ravel())[0, 1]) for way in (other, other.T))
-    if max(as_it_is, transposed) < SAME_IMAGE:
+    with np.errstate(invalid="ignore"):
+        as_it_is, transposed = (float(np.corrcoef(shown.ravel(), way.ravel())[0, 1]) for way in (other, other.T))
+    if not max(as_it_is, transposed) >= SAME_IMAGE:  # which is so, too, where one is all of one grey
         raise DataError(f"{path} is another image than the slice of the same name, so its mask cannot be used.")
     return transposed > as_it_is
 
@@ -255,8 +264,12 @@ def open_image(path: Path) -> Image.Image:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """The images of a folder in order of their names."""
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in ENDINGS)
+    """The images of a folder in order of their names. Raises DataError where two differ in nothing but the ending."""
+    found = sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in ENDINGS)
+    twice = sorted(name for name, count in Counter(path.stem for path in found).items() if count > 1)
+    if twice:
+        raise DataError(f"{folder} has {', '.join(twice[:5])} more than once, with other endings. Keep one of each.")
+    return found
 
 
 def write_source(root: Path, source: Source) -> None:
@@ -272,7 +285,7 @@ def stored_source(root: Path) -> Source:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return Source(**values)
-    except (json.JSONDecodeError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError) as error:
         keys = ", ".join(field.name for field in fields(Source))
         raise DataError(f"{path} cannot be used ({error}). It holds one JSON object with the keys {keys}.") from error
 

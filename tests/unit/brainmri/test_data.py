@@ -238,6 +238,49 @@ def test_a_mask_lies_as_its_slice_does_whatever_it_was_drawn_on(make_folder: Cal
         data.load_masks(slices[2:], 12)
 
 
+def test_a_mask_that_lies_otherwise_than_its_slice_is_refused_where_nothing_says_how(
+    make_folder: Callable[..., Path],
+) -> None:
+    folder = with_masks(make_folder(ROWS), "1")
+    Image.fromarray(np.arange(240, dtype=np.uint8).reshape(12, 20)).save(folder / "slices/1.png")
+    Image.fromarray(np.full((20, 12), 255, dtype=np.uint8)).save(folder / "masks/1.png")
+    with pytest.raises(data.DataError, match=r"1\.png is 12 x 20 pixels, but its image 1\.png is 20 x 12"):
+        data.load_masks(data.read_folder(folder).masked.slices, 12)
+
+
+def test_a_mask_of_zeros_and_ones_is_not_taken_for_an_empty_one(make_folder: Callable[..., Path]) -> None:
+    folder = with_masks(make_folder(ROWS), "1")
+    Image.fromarray(np.eye(12, dtype=np.uint8)).save(folder / "masks/1.png")
+    with pytest.raises(data.DataError, match=r"its brightest pixel is 1 of 255\. Export it with 255 where"):
+        data.load_masks(data.read_folder(folder).masked.slices, 12)
+    Image.new("L", (12, 12)).save(folder / "masks/1.png")
+    assert not data.load_masks(data.read_folder(folder).masked.slices, 12).any()
+
+
+def test_how_a_mask_lies_is_not_guessed_from_an_image_that_shows_nothing(make_folder: Callable[..., Path]) -> None:
+    folder = with_masks(make_folder(ROWS), "1")
+    (folder / "mask_images").mkdir()
+    Image.new("L", (12, 12)).save(folder / "mask_images/1.png")
+    with pytest.raises(data.DataError, match=r"1\.png is another image"):
+        data.load_masks(data.read_folder(folder).masked.slices, 12)
+
+
+@pytest.mark.parametrize("place", ["slices", "masks"])
+def test_two_files_of_one_name_are_refused(make_folder: Callable[..., Path], place: str) -> None:
+    folder = with_masks(make_folder(ROWS), "1")
+    Image.new("L", (12, 12)).save(folder / place / "1.jpg")
+    with pytest.raises(data.DataError, match=f"{place} has 1 more than once, with other endings"):
+        data.read_folder(folder)
+
+
+@pytest.mark.parametrize("text", ["slice,tumour,patient\n1,glioma,M\u00fcller\n", "\u00fc"])
+def test_a_table_in_another_encoding_is_named(make_folder: Callable[..., Path], text: str) -> None:
+    folder = make_folder(ROWS)
+    (folder / "labels.csv").write_bytes(text.encode("cp1252"))
+    with pytest.raises(data.DataError, match=r"labels\.csv is no table in UTF-8 .*Save it again as CSV, in UTF-8"):
+        data.read_folder(folder)
+
+
 @pytest.mark.data
 def test_borders_of_the_real_masks_lie_where_the_image_changes(real_data: Path) -> None:
     """A mask that lay otherwise than its slice would have its border anywhere."""
