@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+PLACED = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}  # numbers in each
 UNEVEN = 0.02  # of the distance of two slices: how much it may vary
 TURNED = 1e-3  # how much the directions of two slices may differ
 ABOUT = (
@@ -58,7 +58,7 @@ def files(folder: Path) -> Iterator[tuple[Path, Any]]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "DICOMDIR"):
         try:
             yield path, pydicom.dcmread(path, stop_before_pixels=True)
-        except (pydicom.errors.InvalidDicomError, OSError, EOFError):
+        except _unreadable():
             continue
 
 
@@ -73,7 +73,7 @@ def series(folder: Path) -> list[Series]:
         if not uid:
             raise DataError(f"{path} does not say which series it belongs to. Export the series again.")
         members[uid].append(path)
-        numbers[uid] = int(header.get("SeriesNumber", 0) or 0)
+        numbers[uid] = int((_numbers(header, "SeriesNumber", path) or [0])[0])
     if not members:
         raise DataError(f"{folder} holds no DICOM image. Give the folder that the scanner or the archive exported.")
     found = [Series(uid, numbers[uid], tuple(paths)) for uid, paths in members.items()]
@@ -140,7 +140,7 @@ def opened(path: Path) -> Any:
 
     try:
         return pydicom.dcmread(path)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError) as error:
+    except _unreadable() as error:
         raise DataError(f"{path} is no readable DICOM file ({error}). Export it again.") from error
 
 
@@ -148,15 +148,15 @@ def _refuse_unlike(one: Series, slices: Sequence[Any]) -> None:
     """Slices that cannot be stacked."""
     first = slices[0]
     for path, item in zip(one.files, slices, strict=True):
-        missing = [name for name in PLACED if name not in item]
+        missing = [name for name, count in PLACED.items() if len(_numbers(item, name, path)) != count]
         if missing:
             raise DataError(f"{path} has no {' and '.join(missing)}: where it lies is not known, and not guessed.")
-        if int(item.get("NumberOfFrames", 1) or 1) > 1 or int(item.get("SamplesPerPixel", 1)) != 1:
+        if max(_numbers(item, "NumberOfFrames", path)[:1] + _numbers(item, "SamplesPerPixel", path)[:1], default=1) > 1:
             raise DataError(f"{path} holds several frames or colours. Export the series as single slices in grey.")
-        if (item.Rows, item.Columns) != (first.Rows, first.Columns):
+        if _pixels_of(item) != _pixels_of(first):
             raise DataError(
-                f"{path} has {item.Columns} x {item.Rows} pixels, but {one.files[0].name} {first.Columns} x "
-                f"{first.Rows}. Put different images into different folders."
+                f"{path} has {_pixels_of(item)} pixels, but {one.files[0].name} {_pixels_of(first)}. Put different "
+                "images into different folders."
             )
         turned = np.abs(np.subtract(_directions(item), _directions(first))).max() > TURNED
         if turned or not np.allclose(item.PixelSpacing, first.PixelSpacing, rtol=1e-3):
@@ -193,6 +193,27 @@ def _step(one: Series, positions: Any, paths: Sequence[Path], normal: Any) -> An
     return step
 
 
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What pydicom raises for a file that is none, and for headers that make no sense."""
+    errors = volume.library("pydicom").errors
+    own = (errors.BytesLengthException, errors.InvalidDicomError)
+    return (*own, AttributeError, EOFError, NotImplementedError, OSError, TypeError, ValueError)
+
+
+def _numbers(item: Any, name: str, path: Path) -> list[float]:
+    """The numbers of an attribute; none where it is missing, empty or infinite. Raises DataError for other values."""
+    try:
+        found = item.get(name)
+        values = np.atleast_1d(np.array([] if found is None else found, dtype=float)).tolist()
+    except _unreadable() as error:
+        raise DataError(f"{path} has a {name} that cannot be read ({error}). Export the series again.") from error
+    return values if np.isfinite(values).all() else []
+
+
+def _pixels_of(item: Any) -> str:
+    return f"{item.get('Columns')} x {item.get('Rows')}"
+
+
 def _position(item: Any) -> Any:
     return np.array([float(value) for value in item.ImagePositionPatient])
 
@@ -207,7 +228,8 @@ def _pixels(item: Any, path: Path) -> Any:
     """Grey values (column, row) as the scanner meant them."""
     try:
         stored = item.pixel_array.astype(np.float32)
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (*_unreadable(), RuntimeError) as error:
         raise DataError(f"The pixels of {path} cannot be read ({error}). Export the series uncompressed.") from error
-    slope, intercept = (float(item.get(name, usual)) for name, usual in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    scale = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+    slope, intercept = ((_numbers(item, name, path) or [usual])[0] for name, usual in scale.items())
     return (stored * slope + intercept).T

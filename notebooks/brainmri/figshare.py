@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class Original:
                 return self.path.read_bytes()
             with zipfile.ZipFile(self.path) as archive:
                 return archive.read(self.member)
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
             raise DataError(f"{self.path} cannot be read ({error}). Download it again.") from error
 
 
@@ -90,7 +91,7 @@ def read(original: Original) -> Record:
             image, mask = (np.asarray(group[name]).T for name in ("image", "tumorMask"))
             number = int(np.asarray(group["label"]).item())
             patient = "".join(map(chr, np.asarray(group["PID"]).astype(int).ravel()))
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise DataError(f"{where} is no slice of this set ({error}). Download it again, or leave it out.") from error
     if image.shape != mask.shape or image.ndim != 2:
         raise DataError(f"{where} has an image of {image.shape} and a mask of {mask.shape}. Leave it out.")
@@ -125,6 +126,6 @@ def _members(archive: Path) -> Iterator[str]:
     try:
         with zipfile.ZipFile(archive) as opened:
             names = opened.namelist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise DataError(f"{archive} cannot be read ({error}). Download it again.") from error
     return (name for name in names if name.endswith(".mat") and not name.endswith(INDICES))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from brainmri.data import DataError, Dataset, Source, read_folder, write_source
 from brainmri.store import new_folder, write_labels
-from brainmri.volume import ENDINGS, open_nifti, stem
+from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SAME_GRID_MM = 1e-2  # how far the corners of two volumes may be apart to be one grid
 DARK, BRIGHT = 0.5, 99.5  # percentiles of the head that become black and white
 
 
@@ -76,7 +75,7 @@ def read(scan: Scan) -> tuple[Array, NDArray[np.bool_], tuple[float, float, floa
     """
     volumes = [_open(path) for path in (scan.image, scan.mask)]
     image, mask = volumes
-    if image.shape[:3] != mask.shape[:3] or np.abs(image.affine - mask.affine).max() * max(image.shape) > SAME_GRID_MM:
+    if image.shape[:3] != mask.shape[:3] or apart_mm(image.affine, mask.affine, image.shape) > SAME_GRID_MM:
         raise DataError(
             f"{scan.mask} lies on another grid than {scan.image.name}: {mask.shape} and {image.shape}, or placed "
             "elsewhere in space. Resample it to the image first."

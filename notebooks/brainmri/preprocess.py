@@ -83,7 +83,13 @@ def bias_field(volume: Volume, brain: Mask | None = None, *, rounds: int = 4, it
     factors = [max(1, round(N4_MM / edge)) for edge in volume.spacing]
     corrector = itk.N4BiasFieldCorrectionImageFilter()
     corrector.SetMaximumNumberOfIterations([iterations] * rounds)
-    corrector.Execute(itk.Shrink(image, factors), itk.Shrink(inside, factors))
+    try:
+        corrector.Execute(itk.Shrink(image, factors), itk.Shrink(inside, factors))
+    except RuntimeError as error:
+        said = str(error).splitlines()[-1].strip()
+        raise DataError(
+            f"No bias field can be fitted to this volume ({said}). Is it a scan of a whole head?"
+        ) from error
     field = np.exp(from_itk(corrector.GetLogBiasFieldAsImage(image)).values)
     return np.asarray(field / field[mask].mean(), dtype=np.float32)
 

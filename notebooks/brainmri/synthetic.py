@@ -1,6 +1,6 @@
 """Synthetic T1-like slices with and without a glioma-like lesion, for learning and testing without patient data.
 
-Slices of the MNI152 template (ICBM 152, nonlinear asymmetric 2009a, as carried by nilearn) are given a skull and
+Slices of the MNI152 template (ICBM 152, nonlinear symmetric 2009a, as carried by nilearn) are given a skull and
 scalp, deformed, lit unevenly and made noisy: one made-up head after the other. Half of the heads get a lesion that
 grows as a glioma looks after contrast: dark oedema, an irregular bright rim, a core that is dark or bright, and tissue
 pushed aside.
@@ -326,7 +326,7 @@ def _template() -> tuple[Field, tuple[float, float, float]]:
 
 @lru_cache(maxsize=256)
 def _template_slice(place_mm: float, plane: Plane) -> Field:
-    """A slice as it is shown, SIDE x SIDE: anterior or superior up, the patient's right (or face) on the left."""
+    """A slice as it is shown, SIDE x SIDE: anterior or superior up, a face on the left; right and left are alike."""
     volume, first = _template()
     axis = AXIS[plane]
     cut = np.take(volume, round(place_mm - first[axis]), axis=axis)

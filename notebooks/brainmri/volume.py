@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ NEEDS = {  # what for, of the libraries that not every environment of a release 
     "anywidget": "drawing a mask in a notebook",
 }
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])  # NIfTI counts to the right and front, ITK and DICOM to the left and back
+SAME_GRID_MM = 1e-2  # how far the corners of two volumes may be apart to be one grid
 HEAD_MM = 100  # no head is smaller than this in any direction
 SHEAR = 1e-3  # how far axes may be from right angles, as a cosine
 
@@ -125,14 +127,18 @@ def read_mask(path: Path, image: Volume) -> Mask:
     """A mask that was drawn on an image. Raises DataError where it lies on another grid, by half a voxel or more."""
     mask = read(path)
     shape = image.values.shape
-    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape, 1]
-    apart = np.linalg.norm((corners @ (mask.affine - image.affine).T)[:, :3], axis=1).max()
-    if mask.values.shape != shape or apart > min(image.spacing) / 2:
+    if mask.values.shape != shape or apart_mm(mask.affine, image.affine, shape) > min(image.spacing) / 2:
         raise DataError(
             f"{path} lies on another grid than its image: {mask.values.shape} and {shape} voxels, or elsewhere in "
             "space. Resample it first."
         )
     return np.asarray(mask.values > 0.5)
+
+
+def apart_mm(one: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> float:
+    """How far in mm two affines place the corners of a grid (x, y, z) apart, at most."""
+    corners = np.array([[*corner, 1] for corner in np.ndindex(2, 2, 2)]) * [*shape[:3], 1]
+    return float(np.linalg.norm((corners @ np.subtract(one, other).T)[:, :3], axis=1).max())
 
 
 def open_nifti(path: Path) -> Any:
@@ -142,8 +148,13 @@ def open_nifti(path: Path) -> Any:
     try:
         image = nibabel.load(path)
         image.get_fdata(dtype=np.float32)  # a file that was cut short is found here
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except (
+        nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError,
+        zlib.error,
+    ) as error:  # fmt: skip
         raise DataError(f"{path} is no readable NIfTI file ({error}). Copy it again, or leave it out.") from error
+    if not np.isfinite(image.affine).all() or np.linalg.det(image.affine) == 0:
+        raise DataError(f"{path} does not say where its voxels lie: its affine cannot be inverted. Export it again.")
     return image
 
 

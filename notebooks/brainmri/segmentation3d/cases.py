@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmri.data import DataError, Source, stored_source
-from brainmri.volume import ENDINGS, open_nifti, stem
+from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 REGIONS = ("core", "oedema")
 BACKGROUND, CORE, OEDEMA = 0, 1, 2  # what a voxel of a mask is, here and in the files that are written
-SAME_GRID_MM = 1e-2  # how far the places of two volumes' voxels may be apart to be one grid
 NAMES = {
     **{"t1": "t1", "t1ce": "t1ce", "t1gd": "t1ce", "t2": "t2", "flair": "flair", "seg": "seg"},
     **{"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"},
@@ -215,7 +214,7 @@ def _refuse_twice(root: Path, found: Sequence[Case]) -> None:
     names = [case.name for case in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DataError(f"{root} has {', '.join(twice[:5])} in more than one folder. Keep one of each.")
+        raise DataError(f"{root} has {', '.join(twice[:5])} more than once. Keep one of each.")
 
 
 def _decathlon(root: Path) -> Cohort:
@@ -239,6 +238,7 @@ def _decathlon(root: Path) -> Cohort:
         found.append(Case(stem(image), stem(image), where, mask if mask.is_file() else None, labels, outside))
     if not found:
         raise DataError(f"{root} has a dataset.json, but imagesTr holds no NIfTI file. Copy the images there.")
+    _refuse_twice(root, found)
     said = ", ".join(f"{number} = {target.regions[region - 1]}" for number, region in labels.items() if region)
     return Cohort(root, tuple(found), f"Medical Segmentation Decathlon: {said}", stored_source(root), target)
 
@@ -283,9 +283,7 @@ def _volume(values: NDArray[np.float32], number: int | None, path: Path) -> NDAr
 
 
 def _same_grid(path: Path, shape: Any, affine: Any, other: Any, placed: NDArray[np.float64]) -> None:
-    corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
-    apart = np.abs((np.asarray(affine) - placed) @ corners.T).max()
-    if tuple(shape) != tuple(other) or apart > SAME_GRID_MM:
+    if tuple(shape) != tuple(other) or apart_mm(affine, placed, shape) > SAME_GRID_MM:
         raise DataError(
             f"{path} lies on another grid than the case's other files: {tuple(shape)} voxels, not {tuple(other)}, or "
             "of another spacing or place. Register and resample the modalities to one grid first."

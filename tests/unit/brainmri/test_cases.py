@@ -175,5 +175,5 @@ def test_a_folder_of_something_else_is_refused_with_the_layouts(tmp_path: Path) 
 def test_a_name_in_two_folders_is_refused(tmp_path: Path) -> None:
     write_case(tmp_path / "a", "one")
     write_case(tmp_path / "b", "one")
-    with pytest.raises(DataError, match="has one in more than one folder"):
+    with pytest.raises(DataError, match="has one more than once"):
         read_cohort(tmp_path)

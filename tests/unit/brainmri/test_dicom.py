@@ -87,6 +87,21 @@ def without(items: list[Dataset], index: int, *names: str) -> list[Dataset]:
     return items
 
 
+def spelt(item: Dataset, name: str, value: bytes) -> Dataset:
+    """With a value as a file has it, whatever it is."""
+    tag = pydicom.datadict.tag_for_keyword(name)
+    item[tag] = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), "DS", len(value), value, 0, False, True)
+    return item
+
+
+def test_a_header_without_values_for_rescaling_is_one_without_rescaling(tmp_path: Path) -> None:
+    (only,) = dicom.series(store(tmp_path / "in", scan(RescaleSlope=None, RescaleIntercept=None, SamplesPerPixel=None)))
+    with pytest.raises(DataError, match="cannot be read"):  # pixels of no known number of colours
+        dicom.read(only)
+    (only,) = dicom.series(store(tmp_path / "other", scan(RescaleSlope=None, RescaleIntercept=None)))
+    assert dicom.read(only).values[1, 0, 0] == 1.0
+
+
 @pytest.mark.parametrize(
     ("items", "words"),
     [
@@ -101,6 +116,14 @@ def without(items: list[Dataset], index: int, *names: str) -> list[Dataset]:
         (lambda: [one_slice(0)], "is the only slice of its series"),
         (lambda: [*scan(), one_slice(4, NumberOfFrames=2)], "several frames"),
         (lambda: [*scan()[:3], one_slice(3, PixelData=b"\0\0")], "cannot be read"),
+        (lambda: [*scan()[:3], one_slice(3, PixelData=None)], "cannot be read"),
+        (lambda: [*scan()[:3], one_slice(3, ImagePositionPatient=None)], "has no ImagePositionPatient"),
+        (lambda: [*scan()[:3], one_slice(3, ImageOrientationPatient=[1, 0, 0])], "has no ImageOrientationPatient"),
+        (lambda: [*scan()[:3], one_slice(3, PixelSpacing=None)], "has no PixelSpacing"),
+        (
+            lambda: [*scan()[:3], spelt(one_slice(3), "PixelSpacing", b"wide\\high ")],
+            "has a PixelSpacing that",
+        ),
     ],
 )
 def test_what_is_no_whole_stack_is_refused_and_nothing_is_left(

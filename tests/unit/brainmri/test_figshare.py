@@ -86,6 +86,17 @@ def test_a_damaged_archive_and_an_empty_folder_are_said(tmp_path: Path) -> None:
         figshare.originals(tmp_path)
 
 
+def test_an_archive_with_a_damaged_slice_is_said(download: Path) -> None:
+    archive = download / "packed.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.write(download / "2.mat", "3.mat")
+    content = bytearray(archive.read_bytes())
+    content[60:120] = b"\xff" * 60
+    archive.write_bytes(content)
+    with pytest.raises(data.DataError, match=r"packed\.zip cannot be read"):
+        list(map(figshare.read, figshare.originals(download)))
+
+
 def test_the_command_says_what_it_made_and_overwrites_nothing(
     download: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -39,6 +40,20 @@ def patient(folder: Path, affine: np.ndarray = RAS) -> None:
     store(folder, "mask", mask, affine)
 
 
+def spoilt_stream(path: Path) -> None:
+    """As a disk or a transfer may leave a file: its length is right, its compression is not."""
+    content = bytearray(path.read_bytes())
+    content[20:60] = b"\xff" * 40
+    path.write_bytes(content)
+
+
+def flat(path: Path) -> None:
+    """Voxels without any height."""
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[280:328] = np.diag([1.0, 1, 0, 1])[:3].astype("<f4").tobytes()  # the header's sform
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
 @pytest.mark.parametrize("affine", [RAS, LPS], ids=["RAS", "LPS"])
 def test_slices_lie_as_a_radiologist_looks_at_them(tmp_path: Path, affine: np.ndarray) -> None:
     patient(tmp_path / "in/anna", affine)
@@ -50,6 +65,13 @@ def test_slices_lie_as_a_radiologist_looks_at_them(tmp_path: Path, affine: np.nd
     rows, columns = np.nonzero(mask)
     assert (rows.max() < 10, columns.max() < 10) == (True, True), "the front is at the top"
     assert (only.label, only.group, dataset.grouping) == ("glioma", "anna", "patient")
+
+
+def test_a_mask_whose_header_was_rounded_lies_on_the_grid_of_its_image(tmp_path: Path) -> None:
+    image, mask = volumes()
+    apart = RAS + 1e-3 * np.eye(4, k=3)  # a thousandth of a millimetre to the right
+    found = nifti.Scan("anna", "anna", store(tmp_path, "t1", image), store(tmp_path, "mask", mask, apart))
+    assert nifti.read(found)[1].any()
 
 
 def test_pixels_are_square(tmp_path: Path) -> None:
@@ -81,6 +103,8 @@ def test_each_scan_is_paired_with_the_mask_of_its_name(tmp_path: Path) -> None:
         (lambda folder: store(folder / "anna", "mask", np.zeros(SHAPE)), "nothing to learn from"),
         (lambda folder: (folder / "anna/scan_t1.nii.gz").write_bytes(b"\x1f\x8b"), "is no readable NIfTI"),
         (lambda folder: store(folder, "mask", volumes()[1]), "Which image was"),
+        (lambda folder: spoilt_stream(folder / "anna/scan_t1.nii.gz"), "is no readable NIfTI"),
+        (lambda folder: flat(folder / "anna/scan_t1.nii.gz"), "does not say where its voxels lie"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_no_folder_is_made(tmp_path: Path, spoil: object, words: str) -> None:

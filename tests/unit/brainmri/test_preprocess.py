@@ -161,3 +161,9 @@ def test_faults_of_a_mask_are_sentences() -> None:
     assert "holes of 1.00 ml" in said
     assert "touches the border" in said
     assert preprocess.mask_faults(preprocess.mended(mask), (5, 5, 5)) == []
+
+
+def test_a_volume_too_small_for_a_bias_field_is_said() -> None:
+    scrap = Volume.of(np.random.default_rng(0).random((8, 8, 8)))
+    with pytest.raises(DataError, match="No bias field can be fitted to this volume"):
+        preprocess.bias_field(scrap, rounds=1, iterations=1)
