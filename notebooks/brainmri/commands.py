@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmri import data
-from brainmri.runs import Run, settings_text
+from brainmri.runs import Run, as_json, settings_text
 
 if TYPE_CHECKING:
     import argparse
@@ -101,7 +101,7 @@ def train_(options: argparse.Namespace) -> int:
 def evaluate_(options: argparse.Namespace) -> int:
     """Say how good a network is: on what its training kept apart, or on other data."""
     figures = _task(task_of(options.run_folder)).evaluate(options.run_folder, options.data)
-    shown = json.dumps(figures, indent=2)
+    shown = as_json(figures)
     print(shown if options.json else "\n".join(_lines(figures)))
     return 0
 

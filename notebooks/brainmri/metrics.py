@@ -20,13 +20,15 @@ BINS = 10  # of probability
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds of its 95 % interval."""
+    """A value with the bounds of its 95 % interval, which are not a number where there is none."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.value:.3f} (of a single patient or block, which gives no interval)"
         return f"{self.value:.3f} (95 % interval {self.low:.3f} to {self.high:.3f})"
 
 
@@ -88,11 +90,13 @@ def bootstrap_auc(
     """AUC with the 95 % percentile interval of a bootstrap over groups (patients or blocks), not slices.
 
     Slices of one group are alike, so drawing slices would make the interval too narrow. Draws in which one class is
-    missing are left out.
+    missing are left out. A single group has no interval.
     """
     positive, value = _checked(truth, score)
     members = np.unique(np.asarray(groups), return_inverse=True)[1]
     count = int(members.max()) + 1
+    if count == 1:
+        return Interval(roc_auc(truth, score), np.nan, np.nan)
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
     areas = _weighted_auc(positive, value, drawn[:, members].astype(np.float64))
     low, high = np.nanpercentile(areas, [2.5, 97.5]) if not np.isnan(areas).all() else (np.nan, np.nan)

@@ -9,7 +9,7 @@ not (Dice and IoU 0, distance infinite); the sensitivity where there is nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Overlap:
-    """A mask held against the true one. `hausdorff_95` is in the unit of `spacing`, `area_error` relative to truth."""
+    """A mask held against the true one, of `area` pixels. `hausdorff_95` is in the unit of `spacing`.
+
+    `area_error` is relative to truth.
+    """
 
     dice: float
     iou: float
     sensitivity: float
     hausdorff_95: float
     area_error: float
+    area: int
 
 
 def compare(found: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> Overlap:
@@ -47,6 +51,7 @@ def compare(found: Mask, truth: Mask, spacing: Sequence[float] | None = None) ->
         sensitivity=_ratio(both, theirs),
         hausdorff_95=hausdorff_95(found, truth, spacing),
         area_error=(ours - theirs) / theirs if theirs else (inf if ours else 0.0),
+        area=theirs,
     )
 
 
@@ -66,9 +71,11 @@ def hausdorff_95(found: Mask, truth: Mask, spacing: Sequence[float] | None = Non
 
 
 def mean_by_group(values: ArrayLike, groups: Sequence[str], *, draws: int = 2000, seed: int = 0) -> Interval:
-    """The mean over slices with the 95 % interval of a bootstrap over groups (patients or blocks)."""
+    """The mean over slices with the 95 % interval of a bootstrap over groups (patients or blocks); one has none."""
     value, members = np.asarray(values, dtype=np.float64), np.unique(np.asarray(groups), return_inverse=True)[1]
     sums, counts = np.bincount(members, value), np.bincount(members)
+    if len(counts) == 1:
+        return Interval(float(value.mean()), nan, nan)
     drawn = np.random.default_rng(seed).integers(len(counts), size=(draws, len(counts)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])

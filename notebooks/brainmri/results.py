@@ -90,14 +90,17 @@ class SegmentationResult:
 
     def sentences(self) -> list[str]:
         """The result in words, the caveats after it."""
-        missed = sum(one.dice == 0 for one in self.overlaps)
+        healthy = sum(not one.area for one in self.overlaps)
+        missed, tumours = sum(one.sensitivity == 0 for one in self.overlaps), len(self.overlaps) - healthy
         first = "learning from synthetic heads first" if self.pretrained else "without learning from synthetic heads"
         said = [
             f"{self.source.credit}.",
             f"On {len(self.overlaps)} slices of {len(set(self.groups))} {self.by}s, each found by a network that never "
             f"saw its {self.by} ({self.split}), {first}, size {self.size} on {self.hardware} (trained in "
-            f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of the tumours were missed altogether.",
+            f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of {tumours} tumours were missed altogether.",
         ]
+        if healthy:
+            said.append(f"{healthy} slices show no tumour: their Dice is 1 where nothing was marked, else 0.")
         return [*said, *caveats(self.by, self.source, self.size)]
 
     @property
@@ -128,7 +131,8 @@ def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequenc
         "iou": float(np.mean([one.iou for one in overlaps])),
         "sensitivity": float(np.mean([one.sensitivity for one in overlaps])),
         "hausdorff_95_median": float(np.median([one.hausdorff_95 for one in overlaps])),
-        "missed": sum(one.dice == 0 for one in overlaps),
+        "missed": sum(one.sensitivity == 0 for one in overlaps),
+        "without_tumour": sum(not one.area for one in overlaps),
         "n": len(overlaps),
         "groups": len(set(groups)),
     }

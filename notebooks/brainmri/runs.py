@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,7 +72,7 @@ class Run:
     def write_result(self, result: Mapping[str, Any]) -> Path:
         """Store the figures of the run with what they were obtained from."""
         path = self.folder / "result.json"
-        write_whole(path, json.dumps(dict(result), indent=2) + "\n")
+        write_whole(path, as_json(result) + "\n")
         tracking.log_result(self.folder, result)
         return path
 
@@ -90,6 +91,11 @@ def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = Non
     return run
 
 
+def as_json(figures: Mapping[str, Any]) -> str:
+    """Figures for files and programs: JSON knows no infinite distance and no interval of one patient, and has null."""
+    return json.dumps(_finite(figures), indent=2)
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as they are stored: equal ones as equal text."""
     return json.dumps(dict(settings), indent=2, sort_keys=True)
@@ -103,6 +109,14 @@ def fingerprint(dataset: Dataset) -> str:
         facts = (item.image.name, item.image.stat().st_size, item.label, item.group, item.part, mask)
         digest.update(repr(facts).encode())
     return digest.hexdigest()[:16]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -54,14 +54,12 @@ class Outcome:
     """What a training with one loss came to.
 
     `even` has the overlap of each slice asked about at a threshold of one half, `chosen` that at `threshold`, which is
-    the best one for the slices that were learnt from. `tumours` says which of those asked about show one, `history` has
-    loss and Dice of each epoch.
+    the best one for the slices that were learnt from. `history` has loss and Dice of each epoch.
     """
 
     even: tuple[Overlap, ...]
     chosen: tuple[Overlap, ...]
     threshold: float
-    tumours: tuple[bool, ...]
     history: History
 
     def figures(self) -> dict[str, float]:
@@ -69,7 +67,7 @@ class Outcome:
 
         Missed is a tumour of which nothing was found.
         """
-        areas = [1 + one.area_error for one, true in zip(self.chosen, self.tumours, strict=True) if true]
+        areas = [1 + one.area_error for one in self.chosen if one.area]
         return {
             "dice_at_half": _dice(self.even),
             "dice": _dice(self.chosen),
@@ -181,8 +179,7 @@ class Comparison:
         threshold = segment.best_threshold(fit.predict(training.model, learn.images), learn.masks)
         found = fit.predict(training.model, asked.images)
         even, chosen = (segment.held_against_truth(found, asked.slices, limit) for limit in (EVEN, threshold))
-        tumours = tuple(bool(mask.any()) for mask in asked.masks)
-        return Outcome(tuple(even), tuple(chosen), threshold, tumours, training.history)
+        return Outcome(tuple(even), tuple(chosen), threshold, training.history)
 
 
 def row(name: str, figures: Mapping[str, float]) -> dict[str, str]:

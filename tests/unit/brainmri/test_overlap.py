@@ -52,6 +52,11 @@ def test_masks_of_different_sizes_are_not_compared() -> None:
         compare(EMPTY, EMPTY[:10])
 
 
+def test_one_patient_gives_no_interval() -> None:
+    found = mean_by_group([0.2, 0.8], ["a", "a"])
+    assert str(found) == "0.500 (of a single patient or block, which gives no interval)"
+
+
 def test_the_interval_is_over_patients_not_slices() -> None:
     values, groups = [0.2] * 50 + [0.8] * 50, ["a"] * 50 + ["b"] * 50
     found = mean_by_group(values, groups)

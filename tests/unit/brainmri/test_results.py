@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from brainmri.data import FIGSHARE, Source
 from brainmri.metrics import Confusion, Interval
-from brainmri.results import ClassificationResult
+from brainmri.overlap import compare, mean_by_group
+from brainmri.results import ClassificationResult, SegmentationResult
 from brainmri.splits import Split
 
 SPLIT = Split(np.arange(60), np.arange(60, 80), np.arange(80, 100), "block", "block split, fold 1 of 5, seed 0")
@@ -62,3 +63,16 @@ def test_stored_values_are_those_of_the_sentence() -> None:
     stored = RESULT.as_json()
     assert (stored["auc"], stored["auc_low"], stored["auc_high"]) == (0.98, 0.95, 0.99)
     assert (stored["accuracy"], stored["n"], stored["split"]) == (0.85, 20, SPLIT.how)
+
+
+def test_a_healthy_slice_on_which_something_was_marked_is_no_missed_tumour() -> None:
+    tumour, nothing = np.eye(8, dtype=bool), np.zeros((8, 8), dtype=bool)
+    overlaps = tuple(compare(found, truth) for found in (tumour, nothing) for truth in (tumour, nothing))
+    result = SegmentationResult(
+        mean_by_group([one.dice for one in overlaps], list("aabb")), overlaps, tuple("aabb"), "patient", 2, True,
+        FIGSHARE, "quick", "2 cores of AMD EPYC", 130.0,
+    )  # fmt: skip
+    said = " ".join(result.sentences())
+    assert "1 of 2 tumours were missed altogether." in said
+    assert "2 slices show no tumour: their Dice is 1 where nothing was marked, else 0." in said
+    assert (result.as_json()["missed"], result.as_json()["without_tumour"]) == (1, 2)

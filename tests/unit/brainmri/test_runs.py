@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,13 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         runs.write_whole(target, "new and longer")
     assert target.read_text() == "old"
+
+
+def test_figures_that_are_no_numbers_are_null_in_json(tmp_path: Path) -> None:
+    run = runs.open_run("n", SETTINGS, tmp_path)
+    stored = run.write_result({"dice": 0.5, "distance": float("inf"), "regions": {"core": [float("nan")]}})
+    told = json.loads(stored.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert told == {"dice": 0.5, "distance": None, "regions": {"core": [None]}}
 
 
 def test_without_mlflow_a_training_is_stored_and_the_list_says_where_it_would_be(
