@@ -7,7 +7,9 @@ reference and the checks all follow from it. Its parts are in `sections.py` and 
 from __future__ import annotations
 
 import re
+from itertools import combinations
 from pathlib import Path
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -37,7 +39,7 @@ from sciencebox.sections import (
     Stack,
 )
 
-__all__ = ["GIB", "MIB", "NETWORK_VARIABLES", "Settings", "SettingsError", "load", "parse"]
+__all__ = ["GIB", "MIB", "NETWORK_VARIABLES", "Settings", "SettingsError", "load", "parse", "read_yaml"]
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
@@ -85,10 +87,20 @@ class Settings(Section):
             # They are written into volume arguments, where a colon or a space would mean something else.
             if not _PLAIN_PATH.fullmatch(str(path)) or ".." in path.parts:
                 raise ValueError(f"`{key}` may have letters, digits and `/._-` only, and no `..`; given: {str(path)!r}")
-        if self.stack.publish.enabled and self.stack.publish.port in (self.server.https_port, self.server.http_port):
-            raise ValueError("`stack.publish.port` is a port of `server`; choose another one")
         if len(self.data_root.parts) < 3:
             raise ValueError(f"`data_root` must be a folder of its own, such as /srv/sciencebox, not {self.data_root}")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Settings:
+        ports = {"server.https_port": self.server.https_port, "server.http_port": self.server.http_port}
+        if self.monitoring.enabled:
+            ports["monitoring.port"] = self.monitoring.port
+        if self.stack.publish.enabled:
+            ports["stack.publish.port"] = self.stack.publish.port
+        for (one, port), (other, its) in combinations(ports.items(), 2):
+            if port == its:
+                raise ValueError(f"`{one}` and `{other}` are both {port}; choose another one")
         return self
 
 
@@ -105,20 +117,7 @@ def load(path: Path) -> Settings:
 
 def parse(text: str, source: str) -> Settings:
     """Check the text of a settings file; `source` names it in errors. All errors are told at once."""
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-        doubtful = [f"{source}:{at}: {what}" for what, at in explain.doubtful_keys(tree)]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise SettingsError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    except RecursionError as error:
-        raise SettingsError(f"{source}: a part of it contains itself") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise SettingsError(f"{source}: expected keys such as `name:`, found {explain.short(values)}")
+    tree, values, doubtful = read_yaml(text, source, "name")
     if doubtful:
         raise SettingsError("\n".join(doubtful))
     try:
@@ -127,3 +126,34 @@ def parse(text: str, source: str) -> Settings:
         schema = Settings.model_json_schema()
         lines = [explain.error(dict(detail), schema, tree, source) for detail in error.errors()]
         raise SettingsError("\n".join(lines)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Without dates: what looks like one is text, be it a day that exists or not."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(text: str, source: str, example: str) -> tuple[yaml.Node | None, dict[str, Any], list[str]]:
+    """A file of keys, of which `example` is one: its tree, its values, and what is doubtful of its keys, with lines.
+
+    Raises SettingsError where it is no such file.
+    """
+    try:
+        tree = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        doubtful = [f"{source}:{at}: {what}" for what, at in explain.doubtful_keys(tree)]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise SettingsError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{source}: a part of it contains itself") from error
+    except (ValueError, AttributeError) as error:  # of a value behind a tag such as !!int
+        raise SettingsError(f"{source}: a value is not what its tag says: {error}") from error
+    if not isinstance(values, (dict, type(None))):
+        raise SettingsError(f"{source}: expected keys such as `{example}:`, found {explain.short(values)}")
+    return tree, values or {}, doubtful

@@ -32,6 +32,10 @@ def test_a_key_without_a_value_means_its_default() -> None:
     assert parse("server:\n  https_port:\nsessions:\n", SOURCE) == Settings()
 
 
+def test_a_day_is_text_where_text_is_wanted() -> None:
+    assert parse("groups: [{name: 2026-11-27}]", SOURCE).groups[0].name == "2026-11-27"
+
+
 def test_values_reach_the_model() -> None:
     settings = parse(
         "server: {https_port: 8443}\nsessions: {memory: {choices: [1 GiB, 512 MiB], default: 1GiB}}", SOURCE
@@ -121,6 +125,13 @@ def test_values_reach_the_model() -> None:
         ("accounts: {ldap: {group_filter: '(a={b})'}}", "`group_filter` may have `{userdn}` and `{uid}`"),
         ("stack: {repository: ../x}", "`stack.repository` must be a repository name such as sciencebox.local"),
         ("name: [", "site.yaml:1: not valid YAML"),
+        ("data_root: 2026-13-45\n", "site.yaml:1: `data_root` must be an absolute path; given: '2026-13-45'"),
+        ("name: !!int x", "site.yaml: a value is not what its tag says"),
+        ("server: {https_port: !!timestamp x}", "site.yaml: a value is not what its tag says"),
+        (
+            "server: {http_port: 9090}\nmonitoring: {enabled: true}\n",
+            "`server.http_port` and `monitoring.port` are both 9090; choose another one",
+        ),
         ("name: &a [*a]", "site.yaml: a part of it contains itself"),
         ("- 1", "site.yaml: expected keys such as `name:`, found [1]"),
     ],

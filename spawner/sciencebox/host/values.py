@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from sciencebox import explain
-from sciencebox.settings import Settings, SettingsError
+from sciencebox.settings import Settings, SettingsError, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,17 +38,8 @@ class Values:
 
 def read(text: str, source: str, defaults: Mapping[str, Any], schema: explain.Schema) -> Values:
     """The values of a file; `source` names it in errors. Raises SettingsError, with all that is wrong at once."""
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        given = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}" if mark else source
-        raise SettingsError(f"{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(given, dict):
-        raise SettingsError(f"{source}: expected keys such as `{SETTINGS}:`, found {explain.short(given)}")
+    tree, given, faults = read_yaml(text, source, SETTINGS)
     merged = merge(dict(defaults), given)
-    faults = [f"{source}:{at}: {what}" for what, at in explain.doubtful_keys(tree)]
     faults += [f"{source}:{explain.line(tree, where)}: {what}" for where, what in _unknown(given, schema, ())]
     try:
         settings = Settings.model_validate(merged.get(SETTINGS) or {})
