@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -131,10 +131,11 @@ def parse(text: str, source: str) -> Settings:
 class _Loader(yaml.SafeLoader):
     """Without dates: what looks like one is text, be it a day that exists or not."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def read_yaml(text: str, source: str, example: str) -> tuple[yaml.Node | None, dict[str, Any], list[str]]:
