@@ -26,7 +26,7 @@ from sciencebox.host import show
 from sciencebox.host import usage as host_usage
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
-from sciencebox.host.engine import choose_socket, connect
+from sciencebox.host.engine import choose_socket, reach
 from sciencebox.host.facts import read_host
 from sciencebox.host.kubectl import Tools
 from sciencebox.host.release import Release
@@ -100,7 +100,7 @@ def repository(
     deployment = _deployment(settings)
     if not deployment.settings.stack.publish.enabled:
         raise StepError(f"Nothing is published: set `stack.publish.enabled: true` in {settings} and deploy.")
-    client = connect(deployment.socket)
+    client = reach(deployment.socket)
     status = follow(client, deployment.repository_job(command, context.args), lambda line: print(line, flush=True))
     raise typer.Exit(status)
 

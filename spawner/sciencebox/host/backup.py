@@ -77,7 +77,8 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
             made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
             (Path(work) / MEMBERS).write_bytes(b"\0".join(map(os.fsencode, members)))
             _stage(root, Path(work), Note(name, sciencebox.__version__, made, users, homes))
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            draft.unlink(missing_ok=True)  # left by one who was cut off, or laid out for us in a folder of everybody's
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             run(
                 archive_command(root, Path(work), draft, compression),
                 screen,
@@ -111,7 +112,11 @@ def check_target(name: str, root: Path, note: Note) -> None:
     """See that restoring loses nothing. Raises StepError with what to do."""
     if note.name != name:
         raise StepError(f"The backup is of the deployment {note.name}, the settings are for {name}; set `name`.")
-    if (root / UNFINISHED).exists():
+    if is_unfinished(root):
+        begun = (root / UNFINISHED).read_text(encoding="utf-8")
+        if begun != note.made:  # of two backups nobody knows what is what, nor where a link of the one leads the other
+            advice = f"restore that one, or remove {root} first"
+            raise StepError(f"A restore of the backup of {begun} to {root} was interrupted: {advice}.")
         return
     taken = [folder for folder in ("state", "homes") if any(_children(root / folder))]
     if taken:
@@ -122,7 +127,7 @@ def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
     """Unpack the archive to `root`. Until that has ended well, no deployment takes the data for whole."""
     try:
         root.mkdir(mode=0o755, parents=True, exist_ok=True)
-        (root / UNFINISHED).touch()
+        (root / UNFINISHED).write_text(note.made, encoding="utf-8")
     except OSError as error:
         raise StepError(f"{error.filename} could not be made: {error.strerror}; see `data_root`.") from error
     run(unpack_command(archive, root, _compression(archive)), screen, on_failure=f"{archive} could not be unpacked.")

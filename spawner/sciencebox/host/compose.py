@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sciencebox.host.driver import Driver
     from sciencebox.host.engine import Compose
     from sciencebox.host.firewall import Addresses
+    from sciencebox.sections import Server
     from sciencebox.settings import Settings
 
 DRIVER_IN_HUB = "/run/sciencebox/driver"
@@ -156,6 +157,12 @@ def tls_directive(settings: Settings) -> str:
     if settings.server.tls == "files":
         return f"tls {CERTIFICATES_IN_CADDY}/{CHAIN} {CERTIFICATES_IN_CADDY}/{KEY}"
     return ""
+
+
+def certificate_sources(server: Server) -> dict[str, Path]:
+    """The site's own certificates that Caddy reads, by the names that they have there."""
+    known = {CHAIN: ("files", server.certificate), KEY: ("files", server.key), ACME_ROOT: ("acme", server.acme_root)}
+    return {name: source for name, (tls, source) in known.items() if server.tls == tls and source}
 
 
 def acme_options(settings: Settings) -> dict[str, str]:

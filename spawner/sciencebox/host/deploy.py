@@ -23,6 +23,7 @@ from sciencebox.host.compose import (
     Places,
     as_deployed,
     caller_environment,
+    certificate_sources,
     command_line,
     digest,
     env_file,
@@ -236,10 +237,7 @@ class Deployment:
 
     def take_down(self, screen: Screen) -> str:
         """Stop the service and its sessions. Homes, data, accounts and the stack stay."""
-        state = engine.look(self.socket)
-        if not state.answers:
-            raise StepError(f"The container engine does not answer: {state.fault}. Start it, then run this again.")
-        self.client = engine.connect(self.socket)
+        self.client = engine.reach(self.socket)
         ended = self._end_sessions()
         for job in ("stack", "demo-data", "keys", "publish"):
             stack.remove(self.client, f"{self.settings.name}-{job}")
@@ -263,7 +261,8 @@ class Deployment:
 
     def erase(self, screen: Screen) -> str:
         """Remove all data of this deployment. Refuses where that would reach into another file system."""
-        root = self.settings.data_root
+        link = self.settings.data_root
+        root = link.resolve()  # mounts are listed by where they really are
         if not root.exists():
             return "nothing there"
         if not (self.places.state / "deploy.log").exists():
@@ -275,6 +274,7 @@ class Deployment:
         screen.log_file = None
         try:
             shutil.rmtree(root)
+            link.unlink(missing_ok=True)  # what is left of it, if it was one
         except OSError as error:
             raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
         return f"removed {root}"
@@ -361,15 +361,11 @@ class Deployment:
 
     def _copy_certificates(self) -> list[bytes]:
         """The site's own certificates where Caddy, which is not root, can read them."""
-        server, folder = self.settings.server, self.places.state / "certificates"
+        sources, folder = certificate_sources(self.settings.server), self.places.state / "certificates"
         contents = []
-        for tls, source, name in (
-            ("files", server.certificate, CHAIN),
-            ("files", server.key, KEY),
-            ("acme", server.acme_root, ACME_ROOT),
-        ):
-            target = folder / name
-            if server.tls != tls or source is None:
+        for name in (CHAIN, KEY, ACME_ROOT):
+            target, source = folder / name, sources.get(name)
+            if source is None:
                 target.unlink(missing_ok=True)
                 continue
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import urllib.request
@@ -22,9 +21,6 @@ PORTS = {"ldap": 389, "ldaps": 636}
 
 def fault(accounts: Accounts, network: Mapping[str, str]) -> str:
     """What is wrong, in a clause; nothing where all is well, or people are known here. Blocking, for seconds."""
-    secret = accounts.secret_file
-    if secret and not os.access(secret, os.R_OK):
-        return f"{secret} cannot be read"
     try:
         if accounts.source == "oidc":
             return _provider_fault(accounts.oidc.issuer or "", network)

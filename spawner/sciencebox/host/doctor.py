@@ -60,6 +60,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         _clock(host),
         _proxies(host),
         _certificates(host),
+        *_files(host),
         *_stack(host, settings),
         *_directory(host, settings),
     ]
@@ -136,6 +137,11 @@ def _proxies(host: Host) -> Row:
 def _certificates(host: Host) -> Row:
     names = ", ".join(host.certificates)
     return Row("Certificates", State.OK, f"images trust those of this server too: {names}" if names else "Debian's own")
+
+
+def _files(host: Host) -> Iterator[Row]:
+    for file in host.unreadable:
+        yield Row("Files", State.FAILED, f"{file} of the settings cannot be read", "Correct its path or its rights.")
 
 
 def _stack(host: Host, settings: Settings) -> Iterator[Row]:

@@ -90,6 +90,14 @@ def connect(socket: Path, timeout_s: int = CALL_S) -> Any:
     return docker.DockerClient(base_url=f"unix://{socket}", version="auto", timeout=timeout_s)
 
 
+def reach(socket: Path) -> Any:
+    """A client of an engine that answers. Raises StepError where it does not."""
+    state = look(socket)
+    if not state.answers:
+        raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
+    return connect(socket)
+
+
 def look(socket: Path) -> EngineState:
     """Ask the engine what it is."""
     installed = shutil.which("dockerd") is not None or socket.exists()

@@ -16,7 +16,7 @@ import requests
 
 from sciencebox.host import directory, engine, images, stack
 from sciencebox.host.command import ask
-from sciencebox.host.compose import network_environment
+from sciencebox.host.compose import certificate_sources, network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.ports import PortUse, read_port
 from sciencebox.sessions import limits
@@ -71,6 +71,7 @@ class Host:
     stack_fault: str = ""  # why what should be mounted is not
     propagates: bool = True  # whether a mount of this server reaches containers
     whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
+    unreadable: tuple[str, ...] = ()  # files that the settings name
     unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
     directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
@@ -104,6 +105,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         compose=engine.find_compose(),
         driver=driver,
         toolkit=_toolkit(),
+        unreadable=unreadable(settings),
         unlimited=unlimited,
         directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
@@ -187,6 +189,12 @@ def _stack(settings: Settings) -> dict[str, Any]:
         "views": published(folder_of(settings, repository), repository),
         "whitelist_expires": whitelist_expiry(settings.data_root / "repository"),
     }
+
+
+def unreadable(settings: Settings) -> tuple[str, ...]:
+    """Files that the settings name and that cannot be read."""
+    named = [*certificate_sources(settings.server).values(), settings.accounts.secret_file]
+    return tuple(str(file) for file in named if file and not os.access(file, os.R_OK))
 
 
 def _toolkit() -> str | None:

@@ -11,7 +11,6 @@ from sciencebox import explain
 from sciencebox.gpus.reconcile import GPUS_LABEL, SINCE_LABEL, USER_LABEL
 from sciencebox.host import doctor, engine, watch
 from sciencebox.host.compose import services
-from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -78,10 +77,7 @@ def describe_inventory(inventory: Inventory) -> str:
 
 def status(deployment: Deployment, console: Console) -> bool:
     """Show services and sessions. Whether all services are well."""
-    state = engine.look(deployment.socket)
-    if not state.answers:
-        raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
-    deployment.client = engine.connect(deployment.socket)
+    deployment.client = engine.reach(deployment.socket)
     found = watch.read_services(deployment.client, deployment.settings.name)
     wanted = services(deployment.settings)
     table = Table("service", "state", "health", "since", box=None)

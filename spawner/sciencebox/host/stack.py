@@ -128,7 +128,10 @@ def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) ->
 def follow(client: Any, wanted: Mapping[str, Any], show: Callable[[str], None]) -> int:
     """Run a container to its end; `show` gets each line that it says. Returns its status."""
     remove(client, wanted["name"])
-    container = client.containers.create(**wanted)
+    try:
+        container = client.containers.create(**wanted)
+    except docker.errors.ImageNotFound as error:
+        raise StepError(f"The image {wanted['image']} is not there; `make deploy` builds it.") from error
     try:
         container.start()
         for line in _lines(container.logs(stream=True, follow=True)):

@@ -110,6 +110,8 @@ class Screen:
     def failed(self, title: str, error: StepError) -> None:
         """A step could not be done."""
         self.log(f"== {title} FAILED: {error}\n{error.details}")
+        if self.log_file is None and error.details:
+            self.console.print(error.details, highlight=False, soft_wrap=True, markup=False)
         mark = "✗" if self.console.is_terminal else "FAILED"
         self.console.print(f"[red]{mark} {escape(title)}: {escape(str(error))}[/]", highlight=False, soft_wrap=True)
 
@@ -132,7 +134,8 @@ def run_steps(steps: Sequence[Step], screen: Screen) -> bool:
             return False
         except Exception as error:  # whatever it is, a person reads a sentence and the log has the rest
             what = f"{type(error).__name__}: {error}".rstrip(".")
-            screen.failed(title, StepError(f"{what}. Details are in deploy.log.", traceback.format_exc()))
+            where = "in deploy.log" if screen.log_file else "above"
+            screen.failed(title, StepError(f"{what}. Details are {where}.", traceback.format_exc()))
             return False
         screen.finished(title, outcome)
     return True

@@ -45,7 +45,7 @@ def read(database: Path, start: float, end: float) -> tuple[list[Lease], Mapping
             groups = defaultdict(list)
             for user, group in connection.execute(_GROUPS):
                 groups[user].append(group)
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         hint = "start the service with `make deploy` once" if "no such" in str(error) else "try again"
         raise StepError(f"{database} cannot be read: {error}; {hint}.") from error
     return leases, groups

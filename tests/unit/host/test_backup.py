@@ -93,6 +93,22 @@ def test_one_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: 
     assert not list((data / "state").glob("backup-*"))
 
 
+def test_nobody_else_gets_the_archive_by_a_link_or_a_file_laid_out_for_it(data: Path, tmp_path: Path) -> None:
+    open_to_all = tmp_path / "tmp"
+    open_to_all.mkdir(mode=0o777)
+    (tmp_path / "victim").write_text("precious")
+    draft = open_to_all / ".box.tar.unfinished"
+    draft.symlink_to(tmp_path / "victim")
+    backup.save("box", data, open_to_all / "box.tar", SCREEN)
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert not (open_to_all / "box.tar").is_symlink()
+
+    (open_to_all / ".next.tar.unfinished").touch()
+    (open_to_all / ".next.tar.unfinished").chmod(0o666)
+    backup.save("box", data, open_to_all / "next.tar", SCREEN)
+    assert (open_to_all / "next.tar").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [
@@ -147,6 +163,8 @@ def test_half_a_restore_is_not_deployed_and_can_be_done_again(data: Path, tmp_pa
     with pytest.raises(StepError, match="run `make restore` again"):
         deployment.check_host(SCREEN)
 
+    with pytest.raises(StepError, match=f"restore of the backup of {note.made} .* was interrupted: restore that one"):
+        backup.check_target("box", target, replace(note, made="2020-01-01 00:00:00 UTC"))
     archive.write_bytes(whole)
     backup.check_target("box", target, note)
     backup.restore(archive, note, target, SCREEN)

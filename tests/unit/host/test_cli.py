@@ -84,6 +84,24 @@ def test_gpus_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert set(told) == {*Inventory.__dataclass_fields__, "holders_unknown"}
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["repository", "tags"], "The container engine does not answer"),
+        (["status"], "The container engine does not answer"),
+        (["usage"], "cannot be read: file is not a database"),
+    ],
+)
+def test_what_is_broken_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str], told: str
+) -> None:
+    (tmp_path / "box/state").mkdir(parents=True)
+    (tmp_path / "box/state/hub.sqlite").write_text("no database, but longer than the heading of one would have to be")
+    where = f"data_root: {tmp_path}/box\nengine: {{socket: {tmp_path}/none}}\nstack: {{publish: {{enabled: true}}}}\n"
+    assert run(monkeypatch, *command, "--settings", settings_file(tmp_path, where)) == 1
+    assert told in capsys.readouterr().err
+
+
 def test_an_unknown_option_is_status_2(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "deploy", "--nonsense") == 2
 

@@ -111,6 +111,29 @@ def test_what_is_mounted_from_elsewhere_is_never_removed(
     assert not (tmp_path / "box").exists()
 
 
+def test_a_mount_is_found_where_a_link_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen) -> None:
+    (tmp_path / "disk/box/state").mkdir(parents=True)
+    (tmp_path / "disk/box/state/deploy.log").touch()
+    (tmp_path / "srv").symlink_to(tmp_path / "disk")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(MOUNTS.replace("/srv/box", f"{tmp_path}/disk/box"))
+    monkeypatch.setattr(deploy, "MOUNTINFO", mounts)
+    made = deployment(tmp_path / "srv")
+    with pytest.raises(StepError, match=r"disk/box/data, .* is mounted from elsewhere"):
+        made.erase(screen)
+    mounts.write_text("")
+    assert made.erase(screen) == f"removed {tmp_path}/disk/box"
+    assert not (tmp_path / "disk/box").exists()
+
+
+def test_data_behind_a_link_are_removed_with_it(tmp_path: Path, screen: Screen) -> None:
+    (tmp_path / "disk/state").mkdir(parents=True)
+    (tmp_path / "disk/state/deploy.log").touch()
+    (tmp_path / "box").symlink_to(tmp_path / "disk")
+    deployment(tmp_path).erase(screen)
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
 def test_a_folder_that_is_no_deployment_is_not_removed(tmp_path: Path, screen: Screen) -> None:
     (tmp_path / "box").mkdir()
     with pytest.raises(StepError, match="does not look like the data of a deployment"):

@@ -11,7 +11,7 @@ from sciencebox.gpus.device import Device, Health, Inventory
 from sciencebox.host.doctor import GIB, Row, State, before_engine, failures, rows, without_password
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
-from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name
+from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name, unreadable
 from sciencebox.host.ports import PortUse
 from sciencebox.host.stack import propagates
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
@@ -51,6 +51,14 @@ def row(host: Host, what: str, state: State, settings: Settings | None = None) -
     return found[0]
 
 
+def test_files_that_the_settings_name_are_looked_for_before_anything_is_built(tmp_path: Path) -> None:
+    key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
+    key.touch()
+    files = {"tls": "files", "certificate": str(chain), "key": str(key)}
+    assert unreadable(Settings.model_validate({"server": files})) == (str(chain),)
+    assert unreadable(Settings.model_validate({"server": {**files, "tls": "internal"}})) == ()
+
+
 def test_a_good_server_has_nothing_to_do() -> None:
     table = rows(HEALTHY, Settings())
     assert [each for each in table if each.state is not State.OK] == []
@@ -71,6 +79,7 @@ def test_a_good_server_has_nothing_to_do() -> None:
             "Stop it, or set another `server.https_port`.",
         ),
         ({"clock": Clock(0, 1.9e9)}, "Clock", "behind the files", "Set the clock"),
+        ({"unreadable": ("/etc/ssl/no.pem",)}, "Files", "/etc/ssl/no.pem of the settings cannot be read", "Correct"),
         (
             {"engine": EngineState(SOCKET, installed=False, fault="x")},
             "Engine",

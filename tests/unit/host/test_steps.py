@@ -68,6 +68,21 @@ def test_a_surprise_is_a_sentence_too() -> None:
     assert "Traceback" in log.getvalue()
 
 
+def test_what_no_log_takes_is_shown() -> None:
+    def breaks(_: Screen) -> str:
+        raise KeyError("thing")
+
+    def fails(_: Screen) -> str:
+        raise StepError("The disk is full.", "tar: no space left on device")
+
+    watched, shown, _ = screen()
+    assert not run_steps([Step("Backup", breaks)], watched)
+    assert "KeyError: 'thing'. Details are above." in shown.getvalue()
+    assert "Traceback" in shown.getvalue()
+    assert not run_steps([Step("Backup", fails)], watched)
+    assert "tar: no space left on device" in shown.getvalue()
+
+
 def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
     watched, shown, clock = screen()
 
