@@ -10,10 +10,11 @@ requirements=$checkout/requirements/host.txt
 
 fail() { echo "$*" >&2; exit 1; }
 
-# A cluster is reached with the caller's own rights. On a server, reading is for everybody who may use the engine; the
-# rest is root's.
+[ $# -gt 0 ] || fail "usage: deploy/host/run.sh COMMAND [ARGUMENTS]; COMMAND is one of \`make help\`, \`gpus\` or \`settings\`."
+
+# A cluster is reached with the caller's own rights; on a server, commands are root's.
 cluster=
-case ${1:-} in
+case $1 in
     deploy-k8s | k8s-images)
         cluster=yes
         venv=${XDG_CACHE_HOME:-$HOME/.cache}/sciencebox/command-line
@@ -22,15 +23,15 @@ case ${1:-} in
 esac
 if [ -z "$cluster" ] && [ "$(id -u)" != 0 ]; then
     command -v sudo > /dev/null || fail "Run this as root; sudo is not installed."
-    kept=()
+    # By name: what stands on a command line is read by everybody, and a proxy's address may have a password.
+    kept=
     for name in SETTINGS DOCKER_HOST HTTP_PROXY HTTPS_PROXY NO_PROXY http_proxy https_proxy no_proxy \
         PIP_INDEX_URL NPM_CONFIG_REGISTRY SCIENCEBOX_NVML; do
-        [ -z "${!name:-}" ] || kept+=("$name=${!name}")
+        [ -z "${!name:-}" ] || kept+=,$name
     done
-    exec sudo env "${kept[@]}" "${BASH_SOURCE[0]}" "$@"
+    exec sudo ${kept:+"--preserve-env=${kept#,}"} "${BASH_SOURCE[0]}" "$@"
 fi
 
-[ $# -gt 0 ] || fail "usage: deploy/host/run.sh deploy|demo|down|destroy|backup|restore|status|doctor|stack|gpus|settings|deploy-k8s [ARGUMENTS]"
 command=$1
 shift
 case $command in
