@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib import rc_context
 
 from brainmri.followup import GONE, KEPT, NEW, WARNING
-from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished
+from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished, side
 from brainmri.volume import cut
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 A4 = (8.27, 11.69)
 COLOURS = {NEW: ORANGE, GONE: BLUE, KEPT: GREEN}
+OUTLINE = "#f0e442"  # of a mask: none of the colours that say what changed
 WORDS = {NEW: "new", GONE: "gone", KEPT: "unchanged"}
 
 
@@ -122,7 +123,7 @@ def most_changed(change: Change, count: int) -> list[int]:
 
 
 def _fill(axes: NDArray[Any], baseline: Scan, change: Change, shown: Sequence[int]) -> None:
-    rows = ("baseline", "follow-up", "change")
+    rows = ("baseline and its mask", "follow-up and its mask", "change")
     for column, index in enumerate(shown):
         for row, name in enumerate(rows):
             axis = axes[row, column]
@@ -136,7 +137,7 @@ def _fill(axes: NDArray[Any], baseline: Scan, change: Change, shown: Sequence[in
             kinds = (KEPT, GONE) if row == 0 else (KEPT, NEW)
             mask = cut(np.isin(change.map, kinds), "axial", index)
             if mask.any():
-                axis.contour(mask, levels=[0.5], colors=[BLUE if row == 0 else ORANGE], linewidths=1.2)
+                axis.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)
 
 
 def _picture(axis: Axes, baseline: Scan, values: NDArray[np.float32], plane: Plane, index: int) -> None:
@@ -145,6 +146,7 @@ def _picture(axis: Axes, baseline: Scan, values: NDArray[np.float32], plane: Pla
     brightest = max(float(np.percentile(values, 99.7)), 1e-6)
     axis.imshow(cut(values, plane, index), cmap="gray", vmin=0, vmax=brightest, aspect=aspect)
     axis.set_axis_off()
+    side(axis, plane)
 
 
 def _coloured(axis: Axes, change: Change, baseline: Scan, plane: Plane, index: int) -> None:

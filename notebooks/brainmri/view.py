@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from IPython.display import HTML
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike, NDArray
 
-    from brainmri.data import Source
+    from brainmri.data import Plane, Source
     from brainmri.metrics import Confusion, Interval
 
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
@@ -144,7 +145,7 @@ def histograms(panels: Mapping[str, Mapping[str, NDArray[np.float32]]], source: 
             bins = np.linspace(*np.percentile(everything, [0.2, 99.8]), 80).tolist()
             for (name, values), colour in zip(lines.items(), (BLUE, ORANGE, GREEN), strict=False):
                 axis.hist(values.ravel(), bins, density=True, histtype="step", linewidth=1.6, color=colour, label=name)
-            axis.set(xlabel=unit, yticks=[], title=title)
+            axis.set(xlabel=unit, ylabel="how often", yticks=[], title=title)
             axis.margins(y=0.35)
             axis.legend(loc="upper left")
         return finished(figure, source)
@@ -307,6 +308,12 @@ def convolution_times(sizes: Sequence[int], milliseconds: dict[str, Sequence[flo
         if simulated:
             _banner(figure, "SIMULATED GPU: measured on the CPU only")
         return _laid_out(figure, head=BANNER if simulated else 0, foot=0)
+
+
+def side(axis: Axes, plane: Plane) -> None:
+    """Write on a slice of `volume.cut` what is on its left: R, the patient's right, or A, the front (anterior)."""
+    letter = "A" if plane == "sagittal" else "R"
+    axis.text(0.03, 0.97, letter, transform=axis.transAxes, color="white", fontsize=9, va="top")
 
 
 def facts(rows: Mapping[str, object]) -> HTML:

@@ -28,7 +28,7 @@ def turned(sample: Sample, labels: NDArray[np.uint8], source: Source, regions: S
     Dragging turns the head, clicking moves the planes. Without ipyniivue, the surfaces of the regions as a figure.
     """
     if find_spec("ipyniivue") is None:
-        return surfaces({sample.case.name: labels}, sample.spacing, source)
+        return surfaces({sample.case.name: labels}, sample.spacing, source, regions)
     from ipyniivue import NiiVue, ShowRender
     from ipywidgets import HTML, VBox
 

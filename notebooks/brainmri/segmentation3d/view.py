@@ -1,6 +1,6 @@
 """Figures of volumes: three planes with core and oedema over them, surfaces, curves, and families side by side.
 
-A plane is shown as radiologists look at it: the patient's right on the left, front or top up.
+Planes are shown as radiologists look at them, and say by a letter what is on the left.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib import rc_context
-from matplotlib.colors import to_rgba
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from scipy import ndimage
 
 from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
-from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished
+from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished, side
+from brainmri.volume import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,15 +30,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from brainmri.data import Source
+    from brainmri.data import Plane, Source
     from brainmri.segmentation3d.report import Result
     from brainmri.segmentation3d.samples import Sample
 
     Place = tuple[int, int, int]
 
-PLANES = {"axial": 2, "coronal": 1, "sagittal": 0}
+PLANES: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
 COLOURS = {CORE: ORANGE, OEDEMA: BLUE, 3: GREEN, 4: "#cc79a7", 5: "#f0e442", 6: "#56b4e9"}  # of regions, by number
 FAMILY_COLOURS = (BLUE, GREEN, ORANGE, "#cc79a7", GREY)
+OPAQUE, CLEAR = 0.7, 0.2  # surfaces: of the first region, and of those that may lie around it
+LARGEST_SPREAD = 0.5  # that numbers from 0 to 1 can have
 NAMES = {"t1": "T1", "t1ce": "T1 after contrast", "t2": "T2", "flair": "FLAIR"}
 
 
@@ -73,7 +78,10 @@ def planes(
     title: str = "",
     regions: Sequence[str] = REGIONS,
 ) -> Figure:
-    """A row for each entry, in three planes: labels (integers) as colours, other values as heat, over one modality."""
+    """A row for each entry, in three planes, over one modality: labels (integers) as colours, other values as heat.
+
+    Those are standard deviations of a probability.
+    """
     at = middle(_labels(sample) if sample.labels is not None else next(iter(rows.values())))
     image = sample.images[tuple(sample.case.images).index(modality)]
     with rc_context(STYLE):
@@ -83,13 +91,18 @@ def planes(
                 _show(axis, image, at, plane)
                 (_cover if np.issubdtype(values.dtype, np.integer) else _heat)(axis, values, at, plane)
                 axis.set_title(f"{name}, {plane}", fontsize=9, loc="center")
+            if not np.issubdtype(values.dtype, np.integer):
+                scale = ScalarMappable(Normalize(0, LARGEST_SPREAD), "inferno")
+                figure.colorbar(scale, ax=list(line), shrink=0.8, label="standard deviation\nof the probability")
         if any(np.issubdtype(values.dtype, np.integer) for values in rows.values()):
             _legend(axes[0, 2], regions)
         return finished(figure, source, title)
 
 
-def surfaces(labels: Mapping[str, NDArray[np.uint8]], spacing: float, source: Source) -> Figure:
-    """Core and oedema as surfaces in space, a panel for each entry; oedema is transparent."""
+def surfaces(
+    labels: Mapping[str, NDArray[np.uint8]], spacing: float, source: Source, regions: Sequence[str] = REGIONS
+) -> Figure:
+    """Regions as surfaces in space, a panel for each entry; all but the first are transparent."""
     from skimage.measure import marching_cubes
 
     with rc_context(STYLE):
@@ -102,16 +115,18 @@ def surfaces(labels: Mapping[str, NDArray[np.uint8]], spacing: float, source: So
             for axis in range(3)
         ]
         for axis, (name, values) in zip(axes.flat, labels.items(), strict=True):
-            for region, alpha in ((OEDEMA, 0.15), (CORE, 0.7)):
-                inside = np.pad(values >= CORE if region == OEDEMA else values == CORE, 1).astype(np.float32)
+            for region in range(len(regions), 0, -1):
+                inside = np.pad(ndimage.binary_fill_holes(values == region), 1).astype(np.float32)
                 if inside.any():
                     points, faces, _, _ = marching_cubes(inside, 0.5)
                     x, y, z = (points - 1).T * spacing
+                    alpha = OPAQUE if region == 1 else CLEAR
                     axis.plot_trisurf(x, y, faces, z, color=COLOURS[region], alpha=alpha, linewidth=0)
             for set_range, (first, last) in zip((axis.set_xlim, axis.set_ylim, axis.set_zlim), ends, strict=True):
                 set_range(first * spacing, (last + 1) * spacing)
             axis.set_box_aspect([last - first + 1 for first, last in ends])
             axis.set(xlabel="right, mm", ylabel="front, mm", zlabel="up, mm", title=name)
+        _legend(axes[0, 0], regions, "upper left")
         return finished(figure, source)
 
 
@@ -169,34 +184,33 @@ def _labels(sample: Sample) -> NDArray[np.uint8]:
     return sample.labels
 
 
-def _cut(values: NDArray[Any], at: Place, plane: str) -> NDArray[Any]:
-    axis = PLANES[plane]
-    cut = np.take(values, at[axis], axis=axis).T[::-1]
-    return cut if plane == "sagittal" else cut[:, ::-1]
+def _cut(values: NDArray[Any], at: Place, plane: Plane) -> NDArray[Any]:
+    return cut(values, plane, at[PLANES[plane]])
 
 
-def _show(axis: Axes, image: NDArray[np.float32], at: Place, plane: str) -> None:
+def _show(axis: Axes, image: NDArray[np.float32], at: Place, plane: Plane) -> None:
     image = image.astype(np.float32)
     low, high = np.percentile(image[image != 0], [1, 99.5]) if image.any() else (0.0, 1.0)
     shown = np.where(image == 0, low, image)
     axis.imshow(_cut(shown, at, plane), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     axis.set_axis_off()
+    side(axis, plane)
 
 
-def _cover(axis: Axes, labels: NDArray[np.uint8], at: Place, plane: str) -> None:
-    cut = _cut(labels, at, plane)
-    colours = np.zeros((*cut.shape, 4))
+def _cover(axis: Axes, labels: NDArray[np.uint8], at: Place, plane: Plane) -> None:
+    shown = _cut(labels, at, plane)
+    colours = np.zeros((*shown.shape, 4))
     for region, colour in COLOURS.items():
-        colours[cut == region] = to_rgba(colour, 0.55)
+        colours[shown == region] = to_rgba(colour, 0.55)
     axis.imshow(colours, interpolation="nearest")
 
 
-def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: str) -> None:
-    cut = np.clip(_cut(values, at, plane) / max(float(values.max()), 1e-6), 0, 1)
-    axis.imshow(cut, cmap="inferno", vmin=0, vmax=1, alpha=np.sqrt(cut), interpolation="nearest")
+def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: Plane) -> None:
+    share = np.clip(_cut(values, at, plane) / LARGEST_SPREAD, 0, 1)
+    axis.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=np.sqrt(share), interpolation="nearest")
 
 
-def _legend(axis: Axes, regions: Sequence[str]) -> None:
+def _legend(axis: Axes, regions: Sequence[str], place: str = "lower right") -> None:
     shown = zip(regions, COLOURS.values(), strict=False)
     patches = [Patch(color=colour, label=name) for name, colour in shown]
-    axis.legend(handles=patches, fontsize=7, loc="lower right")
+    axis.legend(handles=patches, fontsize=7, loc=place)

@@ -46,7 +46,22 @@ def test_the_patients_right_is_on_the_left_and_the_front_up(sample: Sample) -> N
     assert columns.mean() < cover.shape[1] / 2  # the patient's right is on the left
     assert not axial.xaxis_inverted()
     sagittal = np.asarray(figure.axes[2].images[1].get_array())[..., 3] > 0
-    assert np.nonzero(sagittal)[1].mean() > sagittal.shape[1] / 2  # the front is on the right
+    assert np.nonzero(sagittal)[1].mean() < sagittal.shape[1] / 2  # the front is on the left
+    assert [axis.texts[0].get_text() for axis in figure.axes[:3]] == ["R", "R", "A"]
+
+
+def test_what_is_uncertain_is_shown_on_one_scale_which_is_said(sample: Sample) -> None:
+    spread = np.full(sample.size, 0.25, dtype=np.float32)
+    faint, strong = (view.planes(sample, {"spread": share * spread}, MADE_UP) for share in (0.1, 1.0))
+    brightest = [np.asarray(figure.axes[0].images[1].get_array()).max() for figure in (faint, strong)]
+    assert brightest == pytest.approx([0.05, 0.5])
+    assert "standard deviation" in faint.axes[-1].get_ylabel()
+
+
+def test_surfaces_are_named_by_their_regions(sample: Sample) -> None:
+    assert sample.labels is not None
+    figure = view.surfaces({"drawn": sample.labels}, 2.5, MADE_UP, ("liver", "spleen"))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["liver", "spleen"]
 
 
 def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) -> None:
