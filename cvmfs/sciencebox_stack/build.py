@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 from .check import Imported
 from .environment import PackageSet, create_environment, install_packages, install_project, own_packages
 from .errors import StackError
-from .headers import HeaderSource, find_headers, headers_tree, install_headers, variables, write_shim
+from .headers import find_headers, variables, write_shim
 from .interpreter import InterpreterSource, install_interpreter, interpreter_tree
+from .java import find_java
 from .lock import digest, lock_path, read_lock
 from .tree import Layout, finish_tree, only_builder, read_record, start_tree, switch_view
 from .view import ViewEnvironment, ViewPlan, view_texts
 
 if TYPE_CHECKING:
+    from .carried import Part
     from .check import Checks
     from .progress import Progress
     from .project import Project
@@ -42,7 +44,8 @@ class Plan:
     interpreter: InterpreterSource
     packages: tuple[PackageSet, ...]
     project: Project | None
-    headers: HeaderSource | None = None
+    headers: Part | None = None
+    java: Part | None = None
 
     @property
     def name(self) -> str:
@@ -70,11 +73,20 @@ class Plan:
         """The heavy tree of one environment."""
         return self.layout.tree(packages.environment, packages.key)
 
-    def header_variables(self, environment: str) -> dict[str, str]:
-        """Variables of an environment that compiles C++; none for others."""
-        if self.headers is None or not self.release.environments[environment].headers:
-            return {}
-        return variables(headers_tree(self.layout, self.headers))
+    @property
+    def carried(self) -> tuple[Part, ...]:
+        """What it carries of the distribution, besides the interpreter."""
+        return tuple(part for part in (self.headers, self.java) if part is not None)
+
+    def carried_variables(self, environment: str) -> dict[str, str]:
+        """Variables by which an environment finds what it needs of that."""
+        wanted = self.release.environments[environment]
+        found: dict[str, str] = {}
+        if self.headers is not None and wanted.headers:
+            found |= variables(self.headers.tree(self.layout))
+        if self.java is not None and wanted.java:
+            found["JAVA_HOME"] = str(self.java.tree(self.layout))
+        return found
 
     @property
     def view_plan(self) -> ViewPlan:
@@ -87,7 +99,7 @@ class Plan:
                 packages=self.packages_tree(packages),
                 variables={
                     **self.release.variables(packages.environment, self.variant),
-                    **self.header_variables(packages.environment),
+                    **self.carried_variables(packages.environment),
                 },
                 cuda=packages.lock.cuda if self.variant == "cuda" else "",
             )
@@ -102,6 +114,7 @@ class Plan:
             interpreter_version=self.interpreter.version,
             environments=environments,
             project=self.project,
+            java_version=self.java.version if self.java else "",
         )
 
 
@@ -122,12 +135,15 @@ def make_plan(
             python=release.python,
             platform=release.platform,
             trim=tuple(environment.variants[variant].trim),
+            sources=release.sources(name, variant),
         )
         for name, environment in release.environments.items()
     )
     wants_headers = any(environment.headers for environment in release.environments.values())
     headers = find_headers(release.compiler) if wants_headers else None
-    return Plan(release, variant, Layout(root, release.platform), interpreter, packages, project, headers)
+    wants_java = any(environment.java for environment in release.environments.values())
+    java = find_java(release.java) if wants_java else None
+    return Plan(release, variant, Layout(root, release.platform), interpreter, packages, project, headers, java)
 
 
 def is_published(plan: Plan) -> bool:
@@ -156,8 +172,8 @@ class Builder:
             _require_space(plan)
             with self.progress.working("interpreter"):
                 interpreter = install_interpreter(plan.layout, plan.interpreter)
-            if plan.headers is not None:
-                install_headers(plan.layout, plan.headers)
+            for part in plan.carried:
+                part.install(plan.layout)
             for packages in plan.packages:
                 self._make_packages(packages, interpreter)
             if read_record(plan.tree) is None:
@@ -196,7 +212,7 @@ class Builder:
                 if wheel is not None:
                     install_project(wheel, python, self.uv)
                 if plan.headers is not None and plan.release.environments[packages.environment].headers:
-                    write_shim(python.with_name("c++"), headers_tree(plan.layout, plan.headers), plan.headers)
+                    write_shim(python.with_name("c++"), plan.headers.tree(plan.layout), plan.headers.version)
             _write_texts(plan)
         for packages in plan.packages:
             name = packages.environment
@@ -217,8 +233,7 @@ def _write_texts(plan: Plan) -> None:
 
 def _uses(plan: Plan) -> tuple[str, ...]:
     trees = [interpreter_tree(plan.layout, plan.interpreter), *map(plan.packages_tree, plan.packages)]
-    if plan.headers is not None:
-        trees.append(headers_tree(plan.layout, plan.headers))
+    trees += [part.tree(plan.layout) for part in plan.carried]
     return tuple(str(tree.relative_to(plan.layout.root)) for tree in trees)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import StackError
-from .lock import digest
+from .lock import digest, wheels_but_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,7 @@ class PackageSet:
     python: str
     platform: str
     trim: tuple[str, ...]
+    sources: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -65,7 +66,9 @@ def install_packages(
         f"install {packages.environment}",
         [
             *("pip", "install", "--python", str(python), "--target", str(target)),
-            *("--requirements", str(packages.lock_file), "--require-hashes", "--no-deps", "--only-binary", ":all:"),
+            *("--requirements", str(packages.lock_file), "--require-hashes", "--no-deps"),
+            *wheels_but_for(packages.sources),
+            *("--build-constraints", str(packages.lock_file)),  # what builds a source is pinned as all else is
             *("--link-mode", "hardlink", "--compile-bytecode"),
         ],
         on_line,

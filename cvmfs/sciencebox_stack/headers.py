@@ -5,19 +5,9 @@ They are those of the C++ library that the release's interpreter brings, so a se
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from .errors import StackError
-from .lock import digest
-from .tree import Layout, finish_tree, read_record, start_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .carried import Part, packaged
 
 _PACKAGES = ("libc6-dev", "libcrypt-dev", "linux-libc-dev", "libstdc++-{major}-dev")
 _ROOT = Path("/usr/include")
@@ -49,53 +39,15 @@ exit 127
 """
 
 
-@dataclass(frozen=True)
-class HeaderSource:
-    """The distribution's headers on the machine that builds: path in the tree to file here."""
-
-    files: Mapping[str, Path]
-    major: str
-    key: str
-
-
-def find_headers(compiler: str) -> HeaderSource:
+def find_headers(compiler: str) -> Part:
     """The headers of a compiler as LCG names it ("gcc;12.2.0").
 
     Raises:
         StackError: a package is not installed.
     """
     major = compiler.rpartition(";")[2].split(".")[0]
-    names = [name.format(major=major) for name in _PACKAGES]
-    try:
-        told = subprocess.run(["dpkg-query", "--listfiles", *names], check=True, capture_output=True, text=True).stdout
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        raise StackError(
-            f"The release carries C++ headers; build in the image sciencebox/cvmfs, or install {', '.join(names)}."
-        ) from None
-    found = {}
-    for path in map(Path, told.splitlines()):
-        if path.is_relative_to(_ROOT) and path.is_file():
-            found[_place(str(path.relative_to(_ROOT)), major)] = path
-    parts = (f"{place} {hashlib.sha256(path.read_bytes()).hexdigest()}" for place, path in sorted(found.items()))
-    return HeaderSource(found, major, digest(*parts)[:12])
-
-
-def headers_tree(layout: Layout, source: HeaderSource) -> Path:
-    """Where the copy lies."""
-    return layout.tree("Headers", source.key)
-
-
-def install_headers(layout: Layout, source: HeaderSource) -> None:
-    """Copy the headers to their place unless they are there."""
-    tree = headers_tree(layout, source)
-    if read_record(tree) is not None:
-        return
-    start_tree(tree)
-    for place, path in source.files.items():
-        target = tree / place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    finish_tree(tree, "Headers", source.key, (), {"files": str(len(source.files))})
+    paths = packaged([name.format(major=major) for name in _PACKAGES], _ROOT, "C++ headers")
+    return Part("Headers", major, {_place(str(path.relative_to(_ROOT)), major): path for path in paths})
 
 
 def variables(tree: Path) -> dict[str, str]:
@@ -103,9 +55,9 @@ def variables(tree: Path) -> dict[str, str]:
     return {"CPLUS_INCLUDE_PATH": f"{tree}/c", "C_INCLUDE_PATH": f"{tree}/c"}
 
 
-def write_shim(program: Path, tree: Path, source: HeaderSource) -> None:
+def write_shim(program: Path, tree: Path, major: str) -> None:
     """Write a `c++` that tells where the headers are."""
-    program.write_text(_SHIM.format(headers=tree, major=source.major), encoding="utf-8")
+    program.write_text(_SHIM.format(headers=tree, major=major), encoding="utf-8")
     program.chmod(0o755)
 
 

@@ -64,7 +64,7 @@ def find_interpreter(python: str) -> InterpreterSource:
             " build in the image sciencebox/cvmfs, or on the distribution that the platform names."
         )
     extensions = sorted(library.glob("lib-dynload/*.so"))
-    libraries = tuple(_needed_libraries([executable, *(e for e in extensions if not e.name.startswith("nis."))]))
+    libraries = tuple(needed_libraries([executable, *(e for e in extensions if not e.name.startswith("nis."))]))
     version = _output([str(executable), "-Ic", "import platform; print(platform.python_version())"]).strip()
     files = [executable, *libraries, *(path for path in _files(library))]
     key = digest(_FORMAT, *(f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files))[:12]
@@ -103,7 +103,7 @@ def install_interpreter(layout: Layout, source: InterpreterSource) -> Path:
     return prefix
 
 
-def _needed_libraries(files: list[Path]) -> Iterator[Path]:
+def needed_libraries(files: list[Path]) -> Iterator[Path]:
     """What the dynamic loader finds for ``files``, and the C++ runtime, without the C library itself."""
     found = dict(re.findall(r"^\s*(\S+) => (/\S+) \(", _output(["ldd", *map(str, files)]), re.MULTILINE))
     cache = _output(["/sbin/ldconfig", "-p"])

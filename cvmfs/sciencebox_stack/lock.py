@@ -117,6 +117,11 @@ def read_lock(folder: Path, release: Release, environment: str, variant: str) ->
     return parse_lock(text)
 
 
+def wheels_but_for(sources: tuple[str, ...]) -> list[str]:
+    """What makes uv take wheels alone, and build these packages."""
+    return ["--only-binary", ":all:", *(word for name in sources for word in ("--no-binary", name))]
+
+
 def compile_lock(
     folder: Path, release: Release, environment: str, variant: str, uv: Uv, *, upgrade: bool = False
 ) -> Lock:
@@ -140,7 +145,8 @@ def compile_lock(
             [
                 *("pip", "compile", requirements.name, "--overrides", overrides.name, "--output-file", resolved.name),
                 *("--directory", scratch, "--generate-hashes", "--no-header", "--no-emit-index-url"),
-                *("--only-binary", ":all:", "--python-version", release.python, "--python-platform", release.wheels),
+                *wheels_but_for(release.sources(environment, variant)),
+                *("--python-version", release.python, "--python-platform", release.wheels),
             ],
         )
         text = resolved.read_text(encoding="utf-8")

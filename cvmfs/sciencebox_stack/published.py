@@ -60,7 +60,9 @@ def remove_tree(root: Path, tree: Path) -> int:
 
 
 def remove_stale_downloads(cache: Path) -> None:
-    """Remove unpacked wheels that share no file with a tree any more."""
+    """Remove unpacked wheels that share no file with a tree any more, and what wheels were built from."""
+    for sources in cache.glob("sdists-v*"):
+        shutil.rmtree(sources)
     for archive in cache.glob("archive-v*/*"):
         if not any(path.stat().st_nlink > 1 for path in archive.rglob("*") if path.is_file()):
             shutil.rmtree(archive)

@@ -25,10 +25,14 @@ class _Strict(BaseModel):
 
 
 class Package(_Strict):
-    """A package that users import, its version, and why it is in the release."""
+    """A package that users import, its version, and why it is in the release.
+
+    ``source`` is for one that the index has as source alone: it is built by the setuptools of the same environment.
+    """
 
     version: str
     why: str
+    source: bool = False
 
 
 class EnvironmentVariant(_Strict):
@@ -48,12 +52,13 @@ class EnvironmentVariant(_Strict):
 class Environment(_Strict):
     """One tree of packages and one kernel. ``imports`` must succeed before it is published.
 
-    ``headers`` is for environments that compile C++ while they run.
+    ``headers`` is for environments that compile C++ while they run, ``java`` for those that start a Java machine.
     """
 
     title: str
     imports: list[str] = Field(min_length=1)
     headers: bool = False
+    java: bool = False
     variables: dict[str, str] = {}
     packages: dict[str, Package] = {}
     variants: dict[str, EnvironmentVariant] = Field(min_length=1)
@@ -74,6 +79,7 @@ class Release(_Strict):
     compiler: str
     wheels: str
     python: str = Field(pattern=r"^3\.\d+$")
+    java: str = Field(default="", pattern=r"^\d*$")
     default: str
     variants: dict[str, Variant] = Field(min_length=1)
     packages: dict[str, Package] = {}
@@ -86,15 +92,25 @@ class Release(_Strict):
         for name, environment in self.environments.items():
             if missing := sorted(set(self.variants) - set(environment.variants)):
                 raise ValueError(f"environment {name} has no variant {', '.join(missing)}")
+            if environment.java and not self.java:
+                raise ValueError(f"environment {name} needs Java, and the release does not say which version")
             if unknown := sorted(set(environment.variants) - set(self.variants)):
                 raise ValueError(f"environment {name} has a variant {', '.join(unknown)} that the release has not")
         return self
 
     def requirements(self, environment: str, variant: str) -> list[str]:
         """Pinned requirements of one environment, sorted, as the resolver takes them."""
-        own = self.environments[environment]
-        packages = {**self.packages, **own.packages, **own.variants[variant].packages}
+        packages = self._packages(environment, variant)
         return sorted(f"{name}=={package.version}" for name, package in packages.items())
+
+    def sources(self, environment: str, variant: str) -> tuple[str, ...]:
+        """Packages of one environment that are built from source, sorted."""
+        packages = self._packages(environment, variant)
+        return tuple(sorted(name for name, package in packages.items() if package.source))
+
+    def _packages(self, environment: str, variant: str) -> dict[str, Package]:
+        own = self.environments[environment]
+        return {**self.packages, **own.packages, **own.variants[variant].packages}
 
     def variables(self, environment: str, variant: str) -> dict[str, str]:
         """Environment variables of one kernel."""

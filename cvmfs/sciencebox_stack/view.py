@@ -42,6 +42,7 @@ class ViewPlan:
     interpreter_version: str
     environments: tuple[ViewEnvironment, ...]
     project: Project | None
+    java_version: str = ""
 
 
 def view_texts(plan: ViewPlan, prefix: Path) -> dict[str, str]:
@@ -129,7 +130,7 @@ def externals(plan: ViewPlan, prefix: Path) -> str:
 def bill_of_materials(plan: ViewPlan) -> str:
     """What the release is made of, as CycloneDX 1.6, for programs that look for vulnerable versions.
 
-    A component is named by its package URL and has the hashes of the wheels that the lock allows; which environment has
+    A component is named by its package URL and has the hashes of the files that the lock allows; which environment has
     it is one of its properties.
     """
     components: dict[tuple[str, str], dict[str, Any]] = {}
@@ -147,14 +148,16 @@ def bill_of_materials(plan: ViewPlan) -> str:
             )
             found["properties"].append({"name": "sciencebox:environment", "value": environment.name})
     python = plan.interpreter_version
-    interpreter = {"type": "application", "bom-ref": "python", "name": "python", "version": python}
+    carried = [{"type": "application", "bom-ref": "python", "name": "python", "version": python}]
+    if java := plan.java_version:
+        carried.append({"type": "application", "bom-ref": "openjdk", "name": "openjdk", "version": java})
     release = {"type": "application", "bom-ref": plan.release, "name": plan.release, "version": plan.platform}
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": release},
-        "components": [interpreter, *(components[key] for key in sorted(components))],
+        "components": [*carried, *(components[key] for key in sorted(components))],
     }
     return json.dumps(document, indent=1) + "\n"
 

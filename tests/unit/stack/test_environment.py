@@ -169,13 +169,27 @@ def test_parts_of_a_key_cannot_run_together() -> None:
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
 
 
-def test_the_installer_is_told_to_take_nothing_but_the_lock(tmp_path: Path) -> None:
+def asked(packages: PackageSet, tree: Path) -> list[str]:
+    """What the installer is asked to do."""
     arguments: list[str] = []
 
     class Asked(FakeUv):
         def run(self, task: str, given: list[str], on_line: object = None) -> None:  # type: ignore[override]
             arguments.extend(given)
 
-    install_packages(package_set(tmp_path), tmp_path / "tree", Path("/python"), Asked())
+    install_packages(packages, tree, Path("/python"), Asked())
+    return arguments
+
+
+def test_the_installer_is_told_to_take_nothing_but_the_lock(tmp_path: Path) -> None:
+    arguments = asked(package_set(tmp_path), tmp_path / "tree")
     assert {"--require-hashes", "--no-deps", "--only-binary"} <= set(arguments)
     assert arguments[arguments.index("--requirements") + 1] == str(tmp_path / "lock.txt")
+    assert "--no-binary" not in arguments
+
+
+def test_what_has_no_wheel_is_built_by_what_the_lock_pins(tmp_path: Path) -> None:
+    arguments = asked(package_set(tmp_path, sources=("pyspark",)), tmp_path / "tree")
+    assert arguments[arguments.index("--only-binary") + 1] == ":all:"
+    assert arguments[arguments.index("--no-binary") + 1] == "pyspark"
+    assert arguments[arguments.index("--build-constraints") + 1] == str(tmp_path / "lock.txt")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sciencebox_stack.errors import StackError
-from sciencebox_stack.headers import HeaderSource, find_headers, headers_tree, install_headers, write_shim
-from sciencebox_stack.tree import Layout
+from sciencebox_stack.headers import find_headers, write_shim
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,33 +21,16 @@ def run(script: str, *folders: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", script], env={"PATH": path}, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> HeaderSource:
-    header = tmp_path / "vector"
-    header.write_text("// the vector\n")
-    return HeaderSource({"c++/12/vector": header, "c/stdio.h": header}, "12", "0123")
-
-
-def test_they_are_copied_once_into_a_tree_of_their_own(tmp_path: Path, source: HeaderSource) -> None:
-    layout = Layout(tmp_path / "root", "x86_64-test-opt")
-    install_headers(layout, source)
-    tree = headers_tree(layout, source)
-    assert (tree / "c++/12/vector").read_text() == "// the vector\n"
-    source.files["c/stdio.h"].unlink()
-    install_headers(layout, source)
-    assert (tree / "c/stdio.h").exists()
-
-
-def test_roots_interpreter_is_told_where_they_are(tmp_path: Path, source: HeaderSource) -> None:
-    write_shim(tmp_path / "c++", tmp_path / "headers", source)
+def test_roots_interpreter_is_told_where_they_are(tmp_path: Path) -> None:
+    write_shim(tmp_path / "c++", tmp_path / "headers", "12")
     assert run(ASK, tmp_path).stdout.split() == [f"{tmp_path}/headers/c++/12", f"{tmp_path}/headers/c++/12-machine"]
 
 
-def test_whoever_wants_a_compiler_gets_the_sessions_or_a_sentence(tmp_path: Path, source: HeaderSource) -> None:
+def test_whoever_wants_a_compiler_gets_the_sessions_or_a_sentence(tmp_path: Path) -> None:
     own, theirs = tmp_path / "own", tmp_path / "theirs"
     own.mkdir()
     theirs.mkdir()
-    write_shim(own / "c++", tmp_path / "headers", source)
+    write_shim(own / "c++", tmp_path / "headers", "12")
     refused = run(f"PATH={own}; c++ -c x.cpp", own)
     assert (refused.returncode, "no compiler" in refused.stderr) == (127, True)
     (theirs / "c++").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

@@ -77,7 +77,10 @@ def test_downloads_that_no_tree_shares_are_removed(tmp_path: Path) -> None:
         archive.mkdir(parents=True)
         (archive / "module.py").touch()
     (tmp_path / "tree.py").hardlink_to(used / "module.py")
+    source = tmp_path / "cache" / "sdists-v11" / "pypi"
+    source.mkdir(parents=True)
     remove_stale_downloads(tmp_path / "cache")
     assert used.exists()
     assert not stale.exists()
+    assert not source.exists()
     remove_stale_downloads(tmp_path / "nowhere")

@@ -54,6 +54,7 @@ def test_variables_of_the_variant_and_of_the_environment_reach_the_kernel(folder
         ),
         ('imports = ["numpy"]', "imports = []", "environments.beta.imports"),
         ("disk_gb = 0.1 }", "disk_gb = 0 }", "environments.beta.variants.cpu.disk_gb"),
+        ('title = "Beta"', 'title = "Beta"\njava = true', "environment beta needs Java, and the release does not say"),
         ('name = "T_1"', 'name = "T_2"', "calls itself 'T_2'; name and file name must agree"),
         ('name = "T_1"', "name = T_1", "is not valid TOML"),
     ],
