@@ -17,6 +17,7 @@ from rich.table import Table
 
 from .build import Builder, is_published, make_plan
 from .check import RealChecks
+from .content import content_digest
 from .errors import StackError
 from .interpreter import find_interpreter
 from .lock import compile_lock
@@ -147,6 +148,14 @@ def status(
 
 
 @app.command()
+def digest(root: Root = DEFAULT_ROOT) -> None:
+    """Print the SHA-256 of all that is published, as `sha256sum` does, to compare servers. Reads every file."""
+    for view in published(root):
+        for tree in (view.tree, *view.used):
+            sys.stdout.write(f"{content_digest(tree)}  {tree.resolve().relative_to(root.resolve())}\n")
+
+
+@app.command()
 def prune(
     root: Root = DEFAULT_ROOT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
@@ -192,7 +201,7 @@ def _as_dictionary(view: Published) -> dict[str, object]:
         "environments": {
             part.name: {**part.details, "key": part.key, "bytes": part.size}
             for part in view.parts
-            if part.name != "Python"
+            if "lock" in part.details
         },
     }
 

@@ -165,6 +165,17 @@ def install_project(wheel: Path, program: Path, uv: Uv) -> None:
     arguments: Sequence[str] = ["pip", "install", "--python", str(program), "--no-deps", "--link-mode", "copy"]
     uv.run(f"install {wheel.name}", [*arguments, "--compile-bytecode", "--offline", str(wheel)])
     _remove_lock(program.parents[1])
+    _forget_origin(program.parents[1])
+
+
+def _forget_origin(environment: Path) -> None:
+    """Remove where and when the wheel lay that was installed: the same release is to have the same files."""
+    for name in ("direct_url.json", "uv_cache.json"):
+        for note in environment.glob(f"lib/*/site-packages/*.dist-info/{name}"):
+            record, own = note.with_name("RECORD"), f"{note.parent.name}/{name},"
+            lines = record.read_text(encoding="utf-8").splitlines(keepends=True)
+            _write(record, "".join(line for line in lines if not line.startswith(own)))
+            note.unlink()
 
 
 def _remove_lock(folder: Path) -> None:

@@ -207,6 +207,19 @@ def test_status_for_programs(build: Callable[..., Said], run: Callable[..., Said
     assert {name: part["packages"] for name, part in view["environments"].items()} == {"alpha": "2", "beta": "1"}
 
 
+def test_digest_prints_the_content_of_every_tree_as_sha256sum_does(
+    build: Callable[..., Said], run: Callable[..., Said], root: Path
+) -> None:
+    build()
+    first = run("digest", "--root", root).out
+    lines = [line.split("  ") for line in first.splitlines()]
+    assert [path.split("/")[2] for _, path in lines] == ["T_1", "Python", "alpha", "beta"]
+    assert all(len(content) == 64 and (root / path).is_dir() for content, path in lines)
+    (root / lines[2][1] / "more").touch()
+    changed = run("digest", "--root", root).out.splitlines()
+    assert [one == other for one, other in zip(first.splitlines(), changed, strict=True)] == [True, True, False, True]
+
+
 def test_prune_removes_what_is_left_over_and_nothing_else(
     build: Callable[..., Said], run: Callable[..., Said], root: Path, write_locks: Callable[..., None]
 ) -> None:
