@@ -1,6 +1,7 @@
 """The command line: what the notebooks do, for use in scripts.
 
-Exit codes: 0 all is well, 1 faults were found in the data, 2 the command could not do what it was asked.
+Exit codes: 0 all is well, 1 faults were found in the data, 2 the command could not do what it was asked,
+130 it was stopped from the keyboard.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from brainmri.check import Findings
 
-FAULTY, REFUSED = 1, 2
+FAULTY, REFUSED, STOPPED = 1, 2, 130
 SHOWN = 20  # faults listed before the rest is counted
 
 
@@ -36,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"brainmri: {error}", file=sys.stderr)
     except OSError as error:
         print(f"brainmri: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nbrainmri: stopped. What was stored stays.", file=sys.stderr)
+        return STOPPED
     return REFUSED
 
 

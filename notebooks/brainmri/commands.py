@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from brainmri import data
-from brainmri.runs import Run, as_json, settings_text
+from brainmri.runs import Run, as_json, read_json, settings_text
 
 if TYPE_CHECKING:
     import argparse
@@ -150,7 +150,7 @@ def task_of(run: Path) -> str:
     path = run / "settings.json"
     if not path.is_file():
         raise data.DataError(f"{run} has no settings.json. Give the folder that `brainmri train` wrote.")
-    task = json.loads(path.read_text(encoding="utf-8")).get("task")
+    task = read_json(path).get("task")
     if task not in TASKS | IN_NOTEBOOKS:
         raise data.DataError(f"{run} holds a training of another kind ({task}); known are {', '.join(TASKS)}.")
     return str(task)
@@ -161,8 +161,7 @@ def stored_figures(run: Path) -> dict[str, Any]:
     path = run / "result.json"
     if not path.is_file():
         raise data.DataError(f"{run} has no result.json: its training is not complete. Run it again.")
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return figures
+    return read_json(path)
 
 
 def claim(folder: Path, settings: Mapping[str, Any], *, force: bool) -> None:

@@ -65,9 +65,10 @@ def write(
 def pick(found: Iterable[Series], numbers: Mapping[str, int]) -> dict[str, Series]:
     """The series of each modality, of one patient and in one space. Raises DataError where that is not so."""
     listed = list(found)
-    wrong = sorted(set(numbers) ^ set(MODALITIES))
-    if wrong:
-        raise DataError(f"One series for each of {', '.join(MODALITIES)} is needed, and no other (not {wrong[0]}).")
+    missing, other = (sorted(one) for one in (set(MODALITIES) - set(numbers), set(numbers) - set(MODALITIES)))
+    if missing or other:
+        wrong = [f"{', '.join(missing)} not given"] * bool(missing) + [f"{', '.join(other)} not known"] * bool(other)
+        raise DataError(f"One series for each of {', '.join(MODALITIES)} is needed: {'; '.join(wrong)}.")
     chosen = {modality: numbered(listed, numbers[modality]) for modality in MODALITIES}
     if len({one.uid for one in chosen.values()}) < len(chosen):
         raise DataError("Two modalities have the same series. Give each its own number.")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from brainmri import tracking
+from brainmri.data import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,17 @@ def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = Non
     run = Run(folder)
     run.write_settings(settings)
     return run
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a run's file says. Raises DataError where that is nothing."""
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(said, dict):
+            raise TypeError("it holds no object")
+    except (OSError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Copy the run's folder again, or train anew.") from error
+    return said
 
 
 def as_json(figures: Mapping[str, Any]) -> str:

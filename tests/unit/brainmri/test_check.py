@@ -162,6 +162,17 @@ def test_the_page_needs_nothing_and_runs_nothing_of_the_data(
     assert text.count("data:image/png;base64,") == 4
 
 
+def test_who_stops_a_command_is_shown_no_traceback(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brainmri.check.examine", stopped)
+    assert cli.main(["check", str(make_folder(ROWS))]) == 130
+    assert "stopped. What was stored stays." in capsys.readouterr().err
+
+
 def test_a_page_replaces_only_a_page(make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_folder(ROWS)
     page, other = folder / "page.html", folder / "labels.csv"

@@ -106,7 +106,8 @@ def test_what_is_outside_of_the_brain_becomes_black_in_all_of_them(
 @pytest.mark.parametrize(
     ("numbers", "words"),
     [
-        (["t1=2", "t2=4", "flair=3"], "One series for each of t1, t1ce, t2, flair is needed"),
+        (["t1=2", "t2=4", "flair=3"], "One series for each of t1, t1ce, t2, flair is needed: t1ce not given."),
+        (["t1=2", "t1ce=5", "t2=4", "flair=3", "dwi=6"], "flair is needed: dwi not known."),
         (["t1=2", "t2=4", "flair=3", "t1ce=9"], "There is no series 9, but series 2"),
         (["t1=2", "t2=4", "flair=3", "t1ce=3"], "Two modalities have the same series"),
         (["t1=2", "t2=4", "flair=3", "t1ce"], "give pairs such as t1=2"),

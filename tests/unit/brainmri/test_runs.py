@@ -48,6 +48,13 @@ def test_figures_that_are_no_numbers_are_null_in_json(tmp_path: Path) -> None:
     assert told == {"dice": 0.5, "distance": None, "regions": {"core": [None]}}
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"task": "gan"'])
+def test_a_runs_file_that_is_damaged_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'settings.json'} cannot be read" in capsys.readouterr().err
+
+
 def test_without_mlflow_a_training_is_stored_and_the_list_says_where_it_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
