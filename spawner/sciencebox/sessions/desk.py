@@ -202,7 +202,7 @@ class Desk(Leasing):
                         telling.add_done_callback(self._telling.discard)
             except UNREADABLE as error:
                 log.warning("The engine cannot be followed: %s", error)
-            await asyncio.sleep(RETRY_S if self._engine_fault else 0)
+                await asyncio.sleep(RETRY_S)
 
     async def _tell_of_the_end(self, container: str, tell: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, NotFound
 from dockerspawner import DockerSpawner
 from requests import RequestException
 from traitlets import default
@@ -175,12 +175,28 @@ class GPUDockerSpawner(DockerSpawner):
         return StartRefused(known.user_message, reason="engine")
 
     async def poll(self) -> Any:
-        """None while the session runs.
+        """None while the session runs, or where the engine does not tell: it may well go on.
 
         A container without a known id was begun by a hub that did not live to see it answer: that is no session, and
         it is removed with its cards when the hub is back.
         """
-        return await super().poll() if self.object_id else 0
+        try:
+            return await super().poll() if self.object_id else 0
+        except (DockerException, RequestException) as error:
+            self.log.warning("It is not known whether %s goes on: %s", self._log_name, error)
+            return None
+
+    async def get_object(self) -> Any:
+        """The container as the engine has it; None where there is none. Raises APIError and RequestException.
+
+        DockerSpawner's takes an engine that has an error of its own for one that has no container.
+        """
+        try:
+            found = await self.docker("inspect_container", self.container_name)
+        except NotFound:
+            found = None
+        self.object_id = found["Id"] if found else ""
+        return found
 
     def start_polling(self) -> None:
         """Beside the polls, which are half a minute apart, hear of the end of a container with GPUs when it comes."""

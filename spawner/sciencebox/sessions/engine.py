@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import docker.errors
 import requests
-import urllib3
 from docker import APIClient
 from docker.utils import kwargs_from_env
 
 from sciencebox.gpus.reconcile import GPUS_LABEL, ContainerFacts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 T = TypeVar("T")
 
@@ -68,27 +69,48 @@ class Engine:
         """The names of sessions' containers as they die or are removed.
 
         Ends when the engine has been silent for EVENTS_SILENCE_S or went away: the caller then reads the ledger anew
-        and listens again, so that a lost event costs at most that long.
+        and listens again, so that a lost event costs at most that long. Raises DockerException or RequestException
+        where it cannot be listened to.
         """
         loop = asyncio.get_running_loop()
-        names: asyncio.Queue[str | None] = asyncio.Queue()
+        told: asyncio.Queue[str | Exception | None] = asyncio.Queue()
+
+        def tell(what: str | Exception | None) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(told.put_nowait, what)
 
         def listen() -> None:
-            client = self._connect(EVENTS_SILENCE_S)
-            filters = {"type": ["container"], "event": ["die", "destroy"], "label": [GPUS_LABEL]}
+            why: Exception | None = None
             try:
-                for event in client.events(decode=True, filters=filters):
-                    loop.call_soon_threadsafe(names.put_nowait, event["Actor"]["Attributes"].get("name", ""))
-            except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                self._log.debug("The engine's event stream ended: %s", error)
+                with closing(self._connect(CALL_TIMEOUT_S)) as client:
+                    for name in _endings(client):
+                        tell(name)
+            except (docker.errors.DockerException, requests.RequestException) as error:
+                why = error
             finally:
-                client.close()
-                loop.call_soon_threadsafe(names.put_nowait, None)
+                tell(why)
 
         threading.Thread(target=listen, name="engine-events", daemon=True).start()
-        while (name := await names.get()) is not None:
-            yield name
+        while isinstance(one := await told.get(), str):
+            yield one
+        if one:
+            raise one
 
     def _connect(self, timeout_s: int) -> APIClient:
         place = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
         return APIClient(version="auto", timeout=timeout_s, max_pool_size=CALL_THREADS, **place)
+
+
+def _endings(client: APIClient) -> Iterator[str]:
+    """What `Engine.endings` tells. Blocking. Not by docker-py, which waits without an end where an engine hangs."""
+    filters = {"type": ["container"], "event": ["die", "destroy"], "label": [GPUS_LABEL]}
+    with client.get(
+        f"{client.base_url}/v{client.api_version}/events",
+        params={"filters": json.dumps(filters)},
+        stream=True,
+        timeout=EVENTS_SILENCE_S,
+    ) as stream:
+        stream.raise_for_status()
+        with suppress(requests.RequestException, ValueError, KeyError):  # it is silent, or went away amid a word
+            for line in stream.iter_lines():
+                yield json.loads(line)["Actor"]["Attributes"].get("name", "")
