@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -32,8 +33,11 @@ class ExtensionError(Exception):
     """Why a session is not extended, in a sentence for its user."""
 
 
-def later_end(lease: Holding, policy: Policy, gpus: int, left: Budget | None, now: float) -> float | None:
-    """Until when a session with so many GPUs may be extended, in seconds since the epoch; None where it may not be."""
+def later_end(lease: Holding, policy: Policy, gpus: float, left: Budget | None, now: float) -> float | None:
+    """Until when a session with so many GPUs, or a part of one, may be extended, in seconds since the epoch.
+
+    None where it may not be.
+    """
     if lease.since is None or lease.until is None or policy.session_s is None or not policy.extension_s:
         return None
     end = lease.since + policy.session_s + policy.extension_s
@@ -47,6 +51,7 @@ class Extensions:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._adding = threading.Lock()  # users who extend at the same time do so in threads
         self._ends: dict[tuple[str, float], float] = {}
 
     def apply(self, holdings: Iterable[Holding]) -> list[Holding]:
@@ -67,9 +72,10 @@ class Extensions:
 
     def add(self, lease: Holding, end: float) -> None:
         """Keep a later end. Blocking. Raises OSError, and nothing has changed then."""
-        oldest = time.time() - KEPT_S
-        ends = {key: until for key, until in self._ends.items() if until > oldest}
-        ends[(lease.session, lease.since or 0.0)] = end
-        if self._path:
-            write_whole(self._path, json.dumps([[*key, until] for key, until in ends.items()]))
-        self._ends = ends
+        with self._adding:
+            oldest = time.time() - KEPT_S
+            ends = {key: until for key, until in self._ends.items() if until > oldest}
+            ends[(lease.session, lease.since or 0.0)] = end
+            if self._path:
+                write_whole(self._path, json.dumps([[*key, until] for key, until in ends.items()]))
+            self._ends = ends

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sciencebox.accounting.quota import BooksError, budget
 from sciencebox.gpus import wording
+from sciencebox.gpus.device import fraction
 from sciencebox.sessions.extensions import ExtensionError, Extensions, later_end
 from sciencebox.sessions.idle import IdleWatch
 from sciencebox.sessions.policy import idle_rule, policy_for
@@ -106,7 +107,7 @@ class Leasing:
         lease, groups = self.lease(session), tuple(groups)
         if lease is None or self.is_wanted(session):
             return None
-        gpus = sum(holding.session == session for holding in self.holdings())
+        gpus = sum(fraction(holding.uuid) for holding in self.holdings() if holding.session == session)
         left = await self.budget(user, groups)
         return later_end(lease, policy_for(self.settings, groups), gpus, left, time.time())
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sciencebox.gpus.reconcile import ContainerFacts, labels
 from sciencebox.sessions.form import gpu_rows
 from sciencebox.sessions.limits import CALL, HOOK
 from sciencebox.sessions.options import SessionOptions
+from sciencebox.sessions.policy import HOUR_S
 from sciencebox.sessions.refusals import AttachError
 
 from tests.unit.sessions.test_desk import GIB, EngineInMemory, MakeDesk, engine, granted, make_desk
@@ -15,6 +18,7 @@ from tests.unit.sessions.test_desk import GIB, EngineInMemory, MakeDesk, engine,
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sciencebox.accounting.leases import Lease
     from sciencebox.gpus.broker import Grant
     from sciencebox.sessions.desk import Desk
 
@@ -70,6 +74,25 @@ async def test_a_site_may_do_without_and_the_form_says_what_that_means(make_desk
     assert about == "about 10 GiB each, of a GPU that others use too: whoever takes more can end your work"
     grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
     assert "NVIDIA_GPU_MEMORY_LIMIT" not in await environment(desk, grant)
+
+
+async def test_the_gpu_hours_that_are_left_are_so_many_times_more_of_a_share(
+    make_desk: MakeDesk, engine: EngineInMemory, able: dict[str, Any]
+) -> None:
+    limits = "limits: {gpu_hours_week: 1, session_hours: 1, extension_hours: 8}\n"
+    desk = make_desk(settings=SHARES + limits, **able)
+
+    async def lately(_user: str) -> list[Lease]:
+        return []
+
+    desk.lately = lately
+    await opened(desk)
+    (share,) = granted(await desk.request("maria", ONE_SHARE, "session-maria")).devices
+    now = time.time()
+    held = labels("maria", [share], "sciencebox", now, now + HOUR_S)
+    engine.found = [ContainerFacts("id-maria", "session-maria", held, "running")]
+    desk.settle("session-maria")
+    assert await desk.extend("session-maria", "maria", ()) == pytest.approx(now + 4 * HOUR_S, abs=10)
 
 
 async def test_a_share_whose_bound_is_gone_when_it_starts_is_not_started(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,13 @@ def test_an_extension_outlives_the_hub_and_is_for_one_session_only(tmp_path: Pat
     second = replace(LEASE, uuid="GPU-1")
     next_session = replace(LEASE, since=NOW)
     assert [h.until for h in later.apply([LEASE, second, next_session])] == [NOW + 9, NOW + 9, LEASE.until]
+
+
+def test_who_extend_at_the_same_time_all_do(tmp_path: Path) -> None:
+    extensions = Extensions(tmp_path / "extensions.json")
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: extensions.add(replace(LEASE, session=f"s-{n}"), time.time()), range(100)))
+    assert len(json.loads((tmp_path / "extensions.json").read_text())) == 100
 
 
 def test_old_ones_are_dropped(tmp_path: Path) -> None:
