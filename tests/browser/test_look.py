@@ -122,6 +122,21 @@ def test_the_pages_of_accounts_can_be_read_in_both_themes_and_on_a_telephone(
     context.close()
 
 
+@pytest.mark.parametrize("width", [360, 600, 768, 900])
+def test_an_administrator_s_bar_fits_and_says_where_one_is(hub: LittleHub, window: Callable[..., Page], width: int):
+    page = window("admin", viewport={"width": width, "height": 860})
+    for path, title, here in (
+        ("sciencebox/gpus", "GPUs", "GPUs"),
+        ("sciencebox/usage", "GPU usage", "Usage"),
+        ("spawn", "Start a session", "Session"),
+        ("nothing/here", "No such page", None),
+    ):
+        page.goto(f"{hub.url}/hub/{path}")
+        assert page.title().startswith(f"{title} ") and page.title().endswith(" ScienceBox GPU")
+        assert page.locator("nav [aria-current=page]").all_inner_texts()[:1] == ([here] if here else [])
+        assert unreadable(page, width) == []
+
+
 def test_the_theme_is_switched_by_its_button(hub: LittleHub, window: Callable[..., Page]):
     page = window(color_scheme="light")
     before = page.evaluate("getComputedStyle(document.body).backgroundColor")

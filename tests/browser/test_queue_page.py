@@ -35,6 +35,7 @@ def test_the_waiting_page_says_where_one_stands_and_follows(hub: LittleHub, wait
     assert place.get_by_text("You are number 3 of 3 in the queue").is_visible()
     assert place.get_by_text("Ahead of you: bob and eva.").is_visible()
     assert "number 3 of 3" in waiting.title()
+    assert waiting.locator("[aria-current=step]").inner_text() == "Getting a GPU"
 
     hub.show(replace(BUSY, start="gpu", standing=NEXT))
     place.get_by_text("You are next").wait_for()

@@ -19,7 +19,11 @@ function at(name) {
   steps.forEach((step, place) => {
     step.classList.toggle('done', place < now || name === 'ready');
     step.classList.toggle('current', place === now && name !== 'ready');
-    step.toggleAttribute('aria-current', place === now);
+    if (place === now) {
+      step.setAttribute('aria-current', 'step');
+    } else {
+      step.removeAttribute('aria-current');
+    }
   });
 }
 
@@ -52,6 +56,7 @@ function failed(reason) {
   steps.find(step => step.classList.contains('current'))?.classList.add('failed');
   stand(null);
   title.textContent = 'Your session was not started';
+  document.title = `${title.textContent} – ${usual.page}`;
   const box = document.getElementById('pending-failed');
   box.querySelector('[data-part="reason"]').textContent = reason;
   box.hidden = false;
