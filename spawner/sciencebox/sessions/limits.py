@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CALL = b"nvmlDeviceSetMemoryLimits_v1\0"
 HOOK = "apply-cuda-memory-limits"
 LIMIT = "NVIDIA_GPU_MEMORY_LIMIT"
+SIZE_UNKNOWN = "the driver does not tell how much memory the GPU has"
 
 
 def look(facts: EngineFacts, mode: str | None, library: str | None) -> str:
@@ -45,7 +46,7 @@ def why_unlimited(facts: EngineFacts, mode: str | None, *, driver_can: bool, has
 
 
 def environment(devices: Sequence[Device]) -> dict[str, str]:
-    """What bounds the GPU memory of a container, in MiB. A session has one share, or none."""
+    """What bounds the GPU memory of a container, in MiB; nothing where its size is unknown. A session has one share."""
     share = next((device for device in devices if device.share), None)
     return {LIMIT: str(share.memory_bytes // MIB)} if share and share.memory_bytes else {}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 10.0  # how long a look may take before its absence is the answer
 UNREADABLE = (DockerException, RequestException, OSError, asyncio.TimeoutError)
 _NOT_YET = "The GPUs of this server were not looked at yet."
+_SILENT = Inventory(readable=False, reason="The NVIDIA driver does not answer.")
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +56,43 @@ class Cards:
         self.unlimited = _NOT_YET
         """Why a share's memory is not bounded, a clause; empty where it is."""
         self._chosen_for: tuple[str, ...] | None = None
+        # Of its own: where the engine hangs, its calls take up all of the engine's.
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="driver")
         self._call: Future[Inventory] | None = None
+        self._was_silent = False
 
     async def look(self) -> Inventory:
-        """Ask the driver. A call into a dead one may never return: it keeps its one thread."""
-        stuck = self._call is not None and not self._call.done()
-        call = self._call if stuck and self._call else self._engine.threads.submit(self._read_devices)
-        self._call = call
-        if not stuck:
+        """Ask the driver. A call into a dead one may never return: it keeps its one thread.
+
+        Who was silent is waited for again when a call has come back with something of use.
+        """
+        found = self._answer()
+        if self._was_silent and not (found and found.readable):
+            if found:
+                self._ask()
+        else:
+            call = self._ask()
             await asyncio.wait({asyncio.wrap_future(call)}, timeout=PATIENCE_S)
-        self.inventory = divide(_result(call), self._settings.shares if self.divides else ())
+            found = self._answer()
+            self._was_silent = found is None
+            if self._was_silent:
+                log.error(_SILENT.reason)
+        self.inventory = divide(found or _SILENT, self._settings.shares if self.divides else ())
         return self.inventory
+
+    def _ask(self) -> Future[Inventory]:
+        self._call = self._threads.submit(self._read_devices)
+        return self._call
+
+    def _answer(self) -> Inventory | None:
+        """What came of the last call; None where there was none, or it goes on."""
+        if self._call is None or not self._call.done():
+            return None
+        try:
+            return self._call.result()
+        except Exception as error:  # whatever is wrong with GPUs must not stop a session that wants none
+            log.exception("The GPUs cannot be read")
+            return Inventory(readable=False, reason=f"The GPUs cannot be read: {error}")
 
     @property
     def divides(self) -> bool:
@@ -100,11 +127,10 @@ class Cards:
         attachment = attach(choice.mode, devices, await self._engine.run(self._find_driver))
         if not any(device.share for device in devices):
             return attachment
-        if not self.divides:  # what was granted was a share, and what bounded it is gone
-            raise AttachError(
-                "Shares of a GPU cannot be given out at the moment; tell the administrator.", self.unlimited
-            )
         bound = {} if self.unlimited or choice.mode == "simulated" else limits.environment(devices)
+        missing = self.unlimited or ("" if bound or choice.mode == "simulated" else limits.SIZE_UNKNOWN)
+        if missing and not self._settings.unsafe_sharing:  # what was granted was a share, and nothing bounds it
+            raise AttachError("Shares of a GPU cannot be given out at the moment; tell the administrator.", missing)
         return replace(attachment, environment=attachment.environment | bound)
 
     def why_none(self) -> str:
@@ -127,14 +153,3 @@ class Cards:
         if not self._settings.shares:
             return choice, _NOT_YET
         return choice, limits.look(facts, choice.mode, driver.nvml)
-
-
-def _result(call: Future[Inventory]) -> Inventory:
-    try:
-        return call.result(timeout=0)
-    except FutureTimeout:
-        log.error("The NVIDIA driver does not answer.")
-        return Inventory(readable=False, reason="The NVIDIA driver does not answer.")
-    except Exception as error:  # whatever is wrong with GPUs must not stop a session that wants none
-        log.exception("The GPUs cannot be read")
-        return Inventory(readable=False, reason=f"The GPUs cannot be read: {error}")

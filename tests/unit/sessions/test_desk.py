@@ -218,6 +218,41 @@ async def test_a_driver_that_never_answers_stops_only_gpus(
     assert isinstance(await desk.request("maria", ONE_GPU, "session-maria"), Grant)
 
 
+async def test_a_driver_that_hangs_is_not_waited_for_anew_whenever_a_call_is_given_up(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_module, "PATIENCE_S", 0.05)
+    given_up = threading.Semaphore(0)
+
+    def read() -> Inventory:
+        given_up.acquire(timeout=30)
+        return Inventory(readable=False, reason="It hangs.")
+
+    desk = make_desk(read)
+    await desk.refresh()
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            given_up.release()
+            while desk.offer().reason != "It hangs.":
+                await desk.refresh(max_age_s=0)
+            monkeypatch.setattr(look_module, "PATIENCE_S", 30)
+            await desk.refresh(max_age_s=0)
+    given_up.release(9)
+
+
+async def test_an_engine_that_hangs_is_not_taken_for_a_driver_that_does(
+    make_desk: MakeDesk, engine: EngineInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_module, "PATIENCE_S", 5)
+    answers = threading.Event()
+    for _ in range(9):
+        engine.threads.submit(answers.wait, 30)
+    try:
+        assert (await make_desk().cards.look()).readable
+    finally:
+        answers.set()
+
+
 async def test_looks_at_a_slow_driver_at_the_same_time_do_not_take_it_for_dead(
     make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

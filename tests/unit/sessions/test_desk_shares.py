@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sciencebox.gpus.device import Inventory
 from sciencebox.gpus.reconcile import ContainerFacts, labels
 from sciencebox.sessions.form import gpu_rows
 from sciencebox.sessions.limits import CALL, HOOK
@@ -13,7 +15,7 @@ from sciencebox.sessions.options import SessionOptions
 from sciencebox.sessions.policy import HOUR_S
 from sciencebox.sessions.refusals import AttachError
 
-from tests.unit.sessions.test_desk import GIB, EngineInMemory, MakeDesk, engine, granted, make_desk
+from tests.unit.sessions.test_desk import CARDS, GIB, EngineInMemory, MakeDesk, engine, granted, make_desk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,3 +107,13 @@ async def test_a_share_whose_bound_is_gone_when_it_starts_is_not_started(
         await environment(desk, grant)
     assert "cannot be given out at the moment" in caught.value.user_message
     assert HOOK in caught.value.operator_message
+
+
+async def test_a_share_of_a_gpu_whose_memory_is_not_known_is_not_started(
+    make_desk: MakeDesk, able: dict[str, Any]
+) -> None:
+    cards = tuple(replace(card, memory_bytes=None) for card in CARDS)
+    desk = await opened(make_desk(lambda: Inventory(cards), settings=SHARES, **able))
+    grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
+    with pytest.raises(AttachError, match="how much memory"):
+        await environment(desk, grant)
