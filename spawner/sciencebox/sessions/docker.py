@@ -146,11 +146,12 @@ class GPUDockerSpawner(DockerSpawner):
     async def _undo(self, session: str) -> None:
         """Leave nothing behind of a start that failed. Where that is uncertain, the engine keeps the say."""
         try:
-            await self.desk.engine.remove(session)
+            is_gone = await self.desk.engine.remove(session)
         except (DockerException, RequestException) as error:
             self.log.error("The container %s could not be removed: %s", session, error)
-        else:
-            self.object_id = ""
+            return
+        self.object_id = ""
+        if is_gone:
             self.desk.release(session)
 
     def _explain(self, error: BaseException) -> Any:

@@ -25,6 +25,7 @@ T = TypeVar("T")
 CALL_THREADS = 32
 CALL_TIMEOUT_S = 60
 EVENTS_SILENCE_S = 60
+_NOT_FOUND, _UNDER_WAY = 404, 409
 
 
 class Engine:
@@ -53,17 +54,19 @@ class Engine:
         found = await self.run(lambda: self.client.containers(all=True, filters={"label": [label]}))
         return [ContainerFacts.listed(item) for item in found]
 
-    async def remove(self, name: str) -> None:
-        """Remove a container by name or id, running or not. One that is gone already is no error."""
+    async def remove(self, name: str) -> bool:
+        """Remove a container by name or id, running or not. Whether it is gone: it may be being removed already."""
 
-        def remove() -> None:
+        def remove() -> bool:
             try:
                 self.client.remove_container(name, force=True, v=True)
             except docker.errors.APIError as error:
-                if error.status_code not in {404, 409}:  # 409: its removal is under way
+                if error.status_code not in {_NOT_FOUND, _UNDER_WAY}:
                     raise
+                return bool(error.status_code == _NOT_FOUND)
+            return True
 
-        await self.run(remove)
+        return await self.run(remove)
 
     async def endings(self) -> AsyncIterator[str]:
         """The names of sessions' containers as they die or are removed.

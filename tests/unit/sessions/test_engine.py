@@ -17,6 +17,7 @@ from requests import RequestException
 from sciencebox.sessions import engine as engine_module
 from sciencebox.sessions.docker import GPUDockerSpawner
 from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.starting import StartRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,8 @@ def engine(answers: Answers, over: threading.Event, tmp_path: Path) -> Iterator[
                 self.end_headers()
                 self.wfile.write(text)
 
+        do_DELETE = do_GET  # noqa: N815 - http.server's names
+
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         def handle_error(self, *_: object) -> None:
             """Who asked has gone away."""
@@ -118,6 +121,25 @@ async def test_an_engine_that_refuses_to_tell_of_endings_says_so(engine: Engine,
     answers[("GET", "/events")] = (403, {"message": "forbidden"})
     with pytest.raises(RequestException, match="403"):
         await _ended(engine)
+
+
+@pytest.mark.parametrize(("status", "is_gone"), [(204, True), (404, True), (409, False)])
+async def test_a_container_that_is_being_removed_is_not_gone_yet(
+    engine: Engine, answers: Answers, status: int, is_gone: bool
+) -> None:
+    answers[("DELETE", f"/containers/{NAME}")] = (status, {"message": "removal of container is already in progress"})
+    assert await engine.remove(NAME) is is_gone
+
+
+async def test_cards_are_not_given_on_while_somebody_else_removes_their_container(
+    engine: Engine, answers: Answers
+) -> None:
+    spawner, told = _spawner(engine), []
+    spawner.desk.release = spawner.desk.settle = told.append
+    answers[("DELETE", f"/containers/{NAME}")] = (409, {"message": "removal of container is already in progress"})
+    with pytest.raises(StartRefused):
+        await spawner.start()
+    assert told == [NAME], "the engine has the say, and nothing is released"
 
 
 @pytest.mark.parametrize(
