@@ -37,11 +37,13 @@ _CARD = {
 class Verdict:
     """What an XID error means. `card` is why the card may not be given out, empty where it may.
 
-    `user` is for whoever uses the card, empty where there is nothing to say.
+    `user` is for whoever has the card alone, `users` for those who have parts of it, of whom the driver does not tell
+    whose program failed; both are empty where there is nothing to say.
     """
 
     card: str = ""
     user: str = ""
+    users: str = ""
 
 
 def judge(xid: int) -> Verdict:
@@ -49,7 +51,12 @@ def judge(xid: int) -> Verdict:
     if xid in _TOLD_OTHERWISE:
         return Verdict()
     if xid in _PROGRAM:
-        return Verdict(user=f"A program of yours failed on the GPU: {_PROGRAM[xid]} (XID {xid}). Restart its kernel.")
+        failed = f"failed on the GPU: {_PROGRAM[xid]} (XID {xid})."
+        return Verdict(
+            user=f"A program of yours {failed} Restart its kernel.",
+            users=f"A program of yours, or of somebody else who has a part of the GPU, {failed} If yours has stopped, "
+            "restart its kernel.",
+        )
     why = f"{_CARD.get(xid, 'it has to be reset, or looked at, after an error of its driver')} (XID {xid})"
     told = f"Your GPU has failed: {why}. Save what you can, and start a session on another one."
-    return Verdict(card=why, user=told)
+    return Verdict(card=why, user=told, users=told)

@@ -40,12 +40,14 @@ class Faults:
         self._wanted: frozenset[str] = frozenset()
         self._changed = asyncio.Event()
         self._told: dict[str, list[str]] = {}
+        self._out: dict[str, str] = {}  # why a device is not given out, by somebody's word
         self._ill: dict[str, str] = {}  # what a device's own signs say, in a sentence for its user
 
     def see(self, devices: Collection[Device], holdings: Collection[Holding], _now: float) -> None:
         """What there is and who holds it: those cards are listened to."""
         self._parents = {device.uuid: device.parent_uuid or device.uuid for device in devices if not device.simulated}
         self._holdings = tuple(holdings)
+        self._out = {device.uuid: device.health_reason for device in devices if device.marked}
         self._ill = {d.uuid: _in_words(d) for d in devices if d.health is Health.QUARANTINED and not d.marked}
         sessions = {holding.session for holding in holdings}
         self._told = {session: told for session, told in self._told.items() if session in sessions}
@@ -94,11 +96,13 @@ class Faults:
         """A GPU had an XID error."""
         verdict = xid.judge(number)
         log.warning("The driver reported XID %d on the GPU %s", number, uuid)
-        for session in {h.session for h in self._holdings if verdict.user and self._parents.get(h.uuid) == uuid}:
+        sessions = {h.session for h in self._holdings if self._parents.get(h.uuid) == uuid}
+        words = verdict.user if len(sessions) == 1 else verdict.users
+        for session in sessions if words else ():
             told = self._told.setdefault(session, [])
-            if verdict.user not in told:
-                self._told[session] = [*told, verdict.user][-MOST_TOLD:]
-        if verdict.card:
+            if words not in told:
+                self._told[session] = [*told, words][-MOST_TOLD:]
+        if verdict.card and verdict.card != self._out.get(uuid):  # else it is out already
             boot = await asyncio.to_thread(this_boot)
             mark = Mark(uuid, verdict.card, BY_SERVICE, time.time(), Health.QUARANTINED, boot)
             try:

@@ -62,6 +62,27 @@ async def test_a_program_that_fails_is_told_to_its_user_only(faults: Faults, mar
     assert len(faults.told("s-ada")) == 1
 
 
+async def test_nobody_is_blamed_for_a_program_that_may_be_his_neighbours(faults: Faults) -> None:
+    card = Device("GPU-2", 2, shares=2)
+    shares = [replace(card, uuid=f"GPU-2:{n}of2", share=n, parent_uuid="GPU-2") for n in (1, 2)]
+    faults.see([card, *shares], [replace(ADA, uuid=shares[0].uuid), replace(BOB, uuid=shares[1].uuid)], 1.0)
+    await faults.heard("GPU-2", 31)
+    for session in ("s-ada", "s-bob"):
+        (told,) = faults.told(session)
+        assert told.startswith("A program of yours, or of somebody else who has a part of the GPU, failed on the GPU")
+
+
+async def test_a_card_that_fails_again_and_again_is_in_quarantine_since_the_first_time(
+    faults: Faults, marks: list[Mark]
+) -> None:
+    for _ in range(3):
+        await faults.heard("GPU-0", 119)
+        out = replace(CARDS[0], health=Health.QUARANTINED, health_reason=marks[0].reason, marked=True)
+        faults.see([out, *CARDS[1:]], [ADA, BOB], 1.0)
+    await faults.heard("GPU-0", 79)
+    assert ["XID 119" in mark.reason for mark in marks] == [True, False]
+
+
 async def test_a_card_whose_own_signs_are_bad_is_told_as_long_as_they_are(faults: Faults) -> None:
     worn_out = replace(CARDS[0], health=Health.QUARANTINED, health_reason="its memory is worn out")
     faults.see([worn_out, *CARDS[1:]], [ADA, BOB], 1.0)
