@@ -171,11 +171,11 @@ def _synthetic3d(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     """Download a set from where it is published, checked file by file. Run it again to go on where it was cut off."""
     from brainmri import fetch
-    from brainmri.progress import Progress, TerminalLine
+    from brainmri.progress import Progress
 
     wanted = fetch.article(options.set, fetch.API)
     print(f"{wanted.title}, doi {wanted.doi}, {wanted.licence}: {wanted.size / 1e6:.0f} MB")
-    fetch.fetch(wanted, options.to, Progress("fetching", line=TerminalLine()))
+    fetch.fetch(wanted, options.to, Progress("fetching"))
     print(f"{options.to}: all of it. Run `brainmri convert {options.set} --from {options.to} --to DIR` next.")
     return 0
 

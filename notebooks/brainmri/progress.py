@@ -31,7 +31,7 @@ def spoken(seconds: float) -> str:
 
 
 class Progress:
-    """Call it with (done, total); it shows one line that is updated in place.
+    """Call it with (done, total); it shows one line that is updated in place, in a notebook as in a terminal.
 
     The first call starts the clock: work done before it (a resumed training, the compilation of the first step)
     does not spoil the estimate.
@@ -44,7 +44,7 @@ class Progress:
         self._clock = clock
         self._first: tuple[int, float] | None = None
         self._shown_at = -REFRESH_SECONDS
-        self._line = line or _Line()
+        self._line = line or (_Line() if _in_notebook() else TerminalLine())
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         now = self._clock()
@@ -86,6 +86,12 @@ class TerminalLine:
             print(f"\r\x1b[K[{'#' * round(20 * share):<20}] {text}", end="", file=sys.stderr, flush=True)
         if share >= 1:
             print("" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+
+def _in_notebook() -> bool:
+    """Whether IPython runs this: then it is loaded already."""
+    loaded = sys.modules.get("IPython")
+    return loaded is not None and loaded.get_ipython() is not None
 
 
 class _Line:

@@ -67,11 +67,11 @@ def preprocess_(options: argparse.Namespace) -> int:
 
     Run it again with the same arguments to go on where it was interrupted: what is done is not done again.
     """
-    from brainmri.progress import Progress, TerminalLine
+    from brainmri.progress import Progress
     from brainmri.recipe import NAME, Recipe, apply_to_folder
 
     recipe = Recipe.default() if options.recipe == "default" else Recipe.read(Path(options.recipe))
-    show = Progress("preparing", line=TerminalLine())
+    show = Progress("preparing")
     done = apply_to_folder(recipe, options.scans, options.to, masks=options.mask, force=options.force, on_progress=show)
     for fault in done.faults[:SHOWN]:
         print(f"FAULT: {fault}")

@@ -10,7 +10,7 @@ from PIL import Image
 from brainmri import data, export, fit, segment
 from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
 from brainmri.overlap import mean_by_group
-from brainmri.progress import Progress, TerminalLine, counter
+from brainmri.progress import Progress, counter
 from brainmri.results import overlap_figures
 from brainmri.study import Study, Trained
 from brainmri.unet import UNet
@@ -31,7 +31,7 @@ def train(options: argparse.Namespace) -> int:
     """Learn from synthetic heads, then from drawn masks; measured by cross-validation over patients or blocks."""
     study = Study(
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
-        pretrain=not options.no_pretraining, bars=lambda title: Progress(title, line=TerminalLine()),
+        pretrain=not options.no_pretraining, bars=Progress,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     samples = study.samples()
@@ -50,7 +50,7 @@ def compare_losses(options: argparse.Namespace) -> int:
 
     comparison = Comparison(
         data.read_folder(options.data), options.size, options.out, seed=options.seed,
-        bars=lambda title: Progress(title, line=TerminalLine()),
+        bars=Progress,
     )  # fmt: skip
     claim(options.out, comparison.settings, force=options.force)
     result = comparison.run()

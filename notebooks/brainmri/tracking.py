@@ -20,8 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from brainmri.progress import Progress
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from matplotlib.figure import Figure
 
@@ -213,21 +215,31 @@ def _client(where: str) -> Any:
         return None
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # what a user computes is told to nobody
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a session may have no git
+    store = Path.home() / HOME / STORE
+    if where == _own() and not store.exists():
+        _make_store(store)
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    if where == _own() and not (Path.home() / HOME / STORE).exists():
-        _make_store(Path.home() / HOME / STORE, MlflowClient)
     return MlflowClient(tracking_uri=where)
 
 
-def _make_store(store: Path, client: Callable[..., object]) -> None:
-    """Let MLflow make its tables beside the place and put them there whole: it cannot go on with half of them."""
+def _make_store(store: Path) -> None:
+    """Let MLflow make its tables beside the place and put them there whole: it cannot go on with half of them.
+
+    That takes seconds, in which a training stands still: so it is said.
+    """
+    show = Progress("making MLflow's tables, once for all trainings")
+    show(0, 1)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     store.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{STORE}-", dir=store.parent) as scratch:
-        client(tracking_uri=f"sqlite:///{Path(scratch) / STORE}")
+        MlflowClient(tracking_uri=f"sqlite:///{Path(scratch) / STORE}")
         with suppress(FileExistsError):  # another training was faster
             store.hardlink_to(Path(scratch) / STORE)
+    show(1, 1)
 
 
 @contextmanager

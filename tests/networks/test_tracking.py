@@ -151,6 +151,17 @@ def test_a_training_that_is_killed_while_mlflow_makes_its_tables_spoils_nothing(
     assert [path.name for path in (tmp_path / "sciencebox-runs").iterdir()] == ["mlflow.db"]
 
 
+def test_a_first_training_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = open_run("n", SETTINGS, tmp_path)
+    run.write_history(EPOCHS[:1])
+    assert "making MLflow's tables, once for all trainings · done in " in capsys.readouterr().err
+    run.write_history(EPOCHS)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_store_that_cannot_be_read_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from brainmri import data, export, fit
 from brainmri.classification.network import SIZES, network
 from brainmri.classification.study import TASK, Study, Trained
 from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
-from brainmri.progress import Progress, TerminalLine, counter
+from brainmri.progress import Progress, counter
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ def train(options: argparse.Namespace) -> int:
     """Learn all labels of a data set; measured on patients or blocks that are kept apart, a fifth of them."""
     study = Study(
         data.read_folder(options.data), options.label, options.size, options.out, seed=options.seed,
-        bars=lambda title: Progress(title, line=TerminalLine()),
+        bars=Progress,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     result = study.run()

@@ -13,7 +13,7 @@ import torch
 from brainmri import export, fit
 from brainmri.commands import claim, claim_output, stored_figures, write_predictions
 from brainmri.data import DataError
-from brainmri.progress import Progress, TerminalLine, counter
+from brainmri.progress import Progress, counter
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import measure, samples, sizes
 from brainmri.segmentation3d.cases import Target, read_cohort
@@ -45,7 +45,7 @@ def train(options: argparse.Namespace) -> int:
     size, adapted = sizes.for_this_session(options.task, options.size, options.devices)
     study = Study(
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
-        bars=lambda title: Progress(title, line=TerminalLine()), devices=options.devices,
+        bars=Progress, devices=options.devices,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     print("\n".join(filter(None, [cohort.layout, adapted, _devices(options.devices)])))
