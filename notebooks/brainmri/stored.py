@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from brainmri import fit
 from brainmri.data import DataError
-from brainmri.runs import CARD, Run
+from brainmri.runs import CARD, Run, read_json
 from brainmri.splits import LeakageError
 
 if TYPE_CHECKING:
@@ -36,13 +36,17 @@ def read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     if not path.is_file():
         raise DataError(f"{folder} has no {CARD}. Give the folder that `brainmri train` wrote.")
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return card
+    return read_json(path)
 
 
 def load(network: nn.Module, folder: Path) -> None:
-    """Give a network of the right shape what the stored one learnt."""
-    network.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    """Give a network of the right shape what the stored one learnt. Raises DataError where the file is damaged."""
+    path = folder / WEIGHTS
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        said = (str(error).splitlines() or ["it ends early"])[0]
+        raise DataError(f"{path} is no whole network ({said}). Copy the run's folder again, or train anew.") from error
 
 
 def digests(images: Iterable[NDArray[np.float32]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,18 @@ def test_an_exported_network_marks_the_same_pixels(run: Path, heads: Path, tmp_p
         wanted = torch.sigmoid(trained.model.cpu()(torch.from_numpy(images))).numpy()
     assert found.shape == (16, 1, 64, 64)
     assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_a_network_that_was_not_copied_whole_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    whole = (run / "model.pt").read_bytes()
+    for content in (whole[: len(whole) // 2], b"no network", b""):
+        (tmp_path / "copy/model.pt").write_bytes(content)
+        command = ["predict", str(tmp_path / "copy"), "--input", str(tmp_path), "--out", str(tmp_path / "found")]
+        assert main(command) == 2
+        assert "model.pt is no whole network" in capsys.readouterr().err
 
 
 def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
