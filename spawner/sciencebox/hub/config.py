@@ -57,6 +57,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.hub_ip = "0.0.0.0"  # noqa: S104 - inside the hub's own network namespace
     c.JupyterHub.hub_connect_ip = place.hub_name
     c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
+    c.JupyterHub.upgrade_db = True  # by a newer JupyterHub, which leaves a copy beside it
     c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
     c.JupyterHub.template_paths = [str(HERE / "templates")]
     c.JupyterHub.template_vars = {
