@@ -48,6 +48,7 @@ _UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi":
 class Supply:
     """`count` GPUs of one kind on one node, which pods ask for by the name of `resource`.
 
+    There may be none that works now, as while their device plugin starts anew: what pods hold is still theirs.
     `product` is the node's label, by which pods find it; empty where it has none.
     """
 
@@ -103,6 +104,11 @@ class Claim:
         """What its GPUs are named by."""
         return self.uid[:_TAG] or self.session
 
+    @property
+    def wants(self) -> tuple[str, str | None]:
+        """What it asks for, however many."""
+        return self.resource, self.kind
+
     def competes_with(self, other: Claim) -> bool:
         """Whether one may take what the other waits for."""
         return self.resource == other.resource and (None in {self.kind, other.kind} or self.kind == other.kind)
@@ -142,7 +148,7 @@ def read_node(node: Mapping[str, Any], tolerated: Collection[str]) -> Node:
         name=metadata["name"],
         cores=quantity(allocatable.get("cpu", "0")),
         memory_bytes=int(quantity(allocatable.get("memory", "0"))),
-        supplies=_supplies(allocatable, metadata.get("labels") or {}),
+        supplies=_supplies(status.get("capacity") or {}, allocatable, metadata.get("labels") or {}),
         fault=_fault(node.get("spec", {}), answers, tolerated),
         answers=answers,
     )
@@ -212,11 +218,14 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((one for one in status.get("conditions") or () if one["type"] == kind), {})
 
 
-def _supplies(allocatable: Mapping[str, str], labels: Mapping[str, str]) -> tuple[Supply, ...]:
+def _supplies(
+    capacity: Mapping[str, str], allocatable: Mapping[str, str], labels: Mapping[str, str]
+) -> tuple[Supply, ...]:
     found = []
-    for resource, amount in sorted(allocatable.items()):
+    for resource in sorted(key for key in {**capacity, **allocatable} if key.startswith(DOMAIN)):
         name = resource.removeprefix(DOMAIN)
-        if name == resource or not (count := int(quantity(amount))):
+        count, all_of_them = (int(quantity(told.get(resource, "0"))) for told in (allocatable, capacity))
+        if not (count or all_of_them):
             continue
         profile = name.removeprefix(MIG).removesuffix(SHARED) if name.startswith(MIG) else None
         # Beside whole GPUs, feature discovery describes each MIG profile by labels of its own.
@@ -342,16 +351,26 @@ def queue(claims: Iterable[Claim], places: Mapping[str, Place] | None = None) ->
     return tuple(sorted((claim for claim in claims if claim.node is None), key=order))
 
 
-def ahead_of(mine: Claim, waiting: Sequence[Claim]) -> tuple[Claim, ...]:
-    """Who waits for the same and comes first."""
-    return tuple(claim for claim in waiting[: waiting.index(mine)] if claim.competes_with(mine))
+@dataclass(frozen=True)
+class Line:
+    """Everybody who waits for the same, the next one first, and who holds it; both by user.
+
+    What somebody got who asked for any GPU may be of the kind that is waited for.
+    """
+
+    waiting: tuple[str, ...]
+    holders: tuple[str, ...]
 
 
-def rivals(mine: Claim, waiting: Iterable[Claim]) -> int:
-    """How many wait for the same, this one included."""
-    return sum(claim.competes_with(mine) for claim in waiting)
-
-
-def holders(mine: Claim, claims: Iterable[Claim]) -> tuple[str, ...]:
-    """Who holds what this one waits for: what somebody got who asked for any GPU may be of its kind."""
-    return tuple(sorted({claim.user for claim in claims if claim.node and claim.competes_with(mine)}))
+def lines(claims: Iterable[Claim], waiting: Sequence[Claim]) -> dict[str, tuple[int, Line]]:
+    """By session that waits, its line and its place there, from 0. Made once for all, of whom there may be hundreds."""
+    held = [claim for claim in claims if claim.node]
+    found: dict[str, tuple[int, Line]] = {}
+    for first in waiting:
+        if first.session in found:
+            continue
+        rivals = [claim for claim in waiting if claim.competes_with(first)]
+        holders = {claim.user for claim in held if claim.competes_with(first)}
+        line = Line(tuple(claim.user for claim in rivals), tuple(sorted(holders)))
+        found.update({c.session: (n, line) for n, c in enumerate(rivals) if c.wants == first.wants})
+    return found

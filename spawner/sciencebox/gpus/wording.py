@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sciencebox.gpus.device import Health
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from sciencebox.gpus.device import Device
 
@@ -72,16 +72,16 @@ def ahead(number: int, users: Sequence[str] | None) -> str:
         return "Nobody is ahead of you."
     if users is None:
         return f"{number} {'other is' if number == 1 else 'others are'} ahead of you."
-    named = [*users[:_NAMED], *([f"{len(users) - _NAMED} more"] if len(users) > _NAMED else [])]
-    return f"Ahead of you: {_and(named)}."
+    return f"Ahead of you: {_and(_some(users))}."
 
 
-def in_use(holders: Collection[str] | None, user: str) -> str:
-    """Who has the GPUs; None where names are not shown."""
+def in_use(holders: Sequence[str] | None, user: str) -> str:
+    """Who has the GPUs, each once; None where names are not shown."""
     if holders is None:
         return "The GPUs are in use by other sessions."
-    others = [*sorted(set(holders) - {user}), *(["your own session"] if user in holders else [])]
-    return f"The GPUs are in use by {_and(others)}." if others else ""
+    others = [name for name in holders if name != user]
+    own = ["your own session"] if len(others) < len(holders) else []
+    return f"The GPUs are in use by {_and([*_some(others), *own])}." if holders else ""
 
 
 def basis(*, known: bool) -> str:
@@ -192,6 +192,11 @@ def _listing(devices: Sequence[Device]) -> str:
 
 def _and(parts: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
+def _some(names: Sequence[str]) -> list[str]:
+    """A handful by name, the others by their number."""
+    return [*names[:_NAMED], *([f"{len(names) - _NAMED} more"] if len(names) > _NAMED else [])]
 
 
 def _end(sentence: str) -> str:

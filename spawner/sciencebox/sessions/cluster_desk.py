@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sciencebox.gpus.broker import Availability
-    from sciencebox.gpus.cluster import Claim, Node, Supply, Wish
+    from sciencebox.gpus.cluster import Claim, Line, Node, Supply, Wish
     from sciencebox.gpus.device import Inventory
     from sciencebox.gpus.marks import Mark
     from sciencebox.gpus.pool import Holding
@@ -65,6 +65,7 @@ class _Seen:
     holdings: tuple[Holding, ...]
     availability: tuple[Availability, ...]
     waiting: tuple[Claim, ...]
+    lines: Mapping[str, tuple[int, Line]]  # by session that waits, its line and its place there
     leases: Mapping[str, Holding]  # by session, one of the GPUs that it holds
 
 
@@ -175,13 +176,15 @@ class ClusterDesk(Leasing):
         claims = tuple(claim for claim in (*ours, *others) if claim)
         inventory, held = cluster.devices(nodes, claims, self.prometheus.loads if self.prometheus else None)
         holdings = tuple(self._extensions.apply(held))
+        waiting = cluster.queue(claims, self.kueue.places if self.kueue else None)
         return _Seen(
             nodes,
             claims,
             inventory,
             holdings,
             cluster.availability(inventory, holdings),
-            cluster.queue(claims, self.kueue.places if self.kueue else None),
+            waiting,
+            cluster.lines(claims, waiting),
             {holding.session: holding for holding in holdings},
         )
 
@@ -276,18 +279,15 @@ class ClusterDesk(Leasing):
 
     def standing(self, session: str, user: str, why: str = "") -> dict[str, object] | None:
         """Where a waiting session stands, and `why` it waits, as its page shows it; None where it does not wait."""
-        seen = self._look()
-        mine = next((claim for claim in seen.waiting if claim.session == session), None)
-        if mine is None:
+        there = self._look().lines.get(session)
+        if there is None:
             return None
-        ahead = cluster.ahead_of(mine, seen.waiting)
-        rivals = cluster.rivals(mine, seen.waiting)
+        place, line = there
         show = self.settings.gpus.show_holders
-        users = tuple(claim.user for claim in ahead) if show else None
         return {
-            "title": wording.position(len(ahead) + 1, rivals),
-            "ahead": wording.ahead(len(ahead), users),
-            "in_use": wording.in_use(cluster.holders(mine, seen.claims) if show else None, user),
+            "title": wording.position(place + 1, len(line.waiting)),
+            "ahead": wording.ahead(place, line.waiting[:place] if show else None),
+            "in_use": wording.in_use(line.holders if show else None, user),
             "start": None,
             "basis": STALE if self.watch.fault else why,
         }

@@ -288,6 +288,8 @@ def _parse_count(given: Mapping[str, str], gpu: str, offer: Offer) -> int:
         raise OptionsError("gpu_count", "Without a GPU this is 0, or left out.")
     if 1 <= count <= most:
         return count
+    if most == 0:
+        raise OptionsError("gpu", "None of these works at the moment; choose another one, or try again later.")
     if most == 1:
         raise OptionsError("gpu_count", f"Only 1 is possible: {_limit(gpu, offer)}.")
     raise OptionsError("gpu_count", f"Choose a whole number from 1 to {most}: {_limit(gpu, offer)}.")

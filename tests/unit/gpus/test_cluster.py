@@ -57,6 +57,15 @@ def test_what_a_node_offers_is_read_from_its_resources_and_labels(described: Any
     assert list(cluster.read_node(described, ()).supplies) == supplies
 
 
+def test_what_a_pod_holds_is_held_while_its_nodes_device_plugin_starts_anew() -> None:
+    there = node("a", 2)
+    there["status"]["allocatable"] = {**there["status"]["allocatable"], "nvidia.com/gpu": "0"}
+    claim = Claim("jupyter-ada", "ada", "nvidia.com/gpu", 1, None, AT, node="a", since=AT)
+    found, holdings = cluster.devices([cluster.read_node(there, ())], [claim])
+    assert [(holding.user, holding.since) for holding in holdings] == [("ada", AT)]
+    assert [(c.kind, c.free, c.total) for c in cluster.availability(found, holdings)] == [(A100, 0, 1)]
+
+
 def test_whole_cards_and_mig_instances_of_one_node_are_two_kinds() -> None:
     read = cluster.read_node(node("a", resources={"nvidia.com/gpu": 1, "nvidia.com/mig-3g.40gb": 2}), ())
     assert [supply.kind for supply in read.supplies] == [A100, f"{A100} MIG 3g.40gb"]
@@ -204,10 +213,26 @@ def test_priority_goes_before_arrival_and_only_rivals_are_ahead() -> None:
     mig = waiting("zoe", 0, "A100 MIG 1g.10gb", resource="nvidia.com/mig-1g.10gb")
     order = cluster.queue([eva, bob, ada, mig, max_])
     assert [claim.user for claim in order] == ["max", "zoe", "ada", "bob", "eva"]
-    assert [claim.user for claim in cluster.ahead_of(bob, order)] == ["max"]
-    assert [claim.user for claim in cluster.ahead_of(eva, order)] == ["max", "ada", "bob"]
-    assert cluster.ahead_of(mig, order) == ()
-    assert cluster.rivals(bob, order) == 3
+    lines = cluster.lines([holds("kim", "A100"), holds("leo", "T4"), holds("amy", None)], order)
+    assert lines["s-bob"] == (1, cluster.Line(("max", "bob", "eva"), ("amy", "leo")))
+    assert lines["s-eva"] == (3, cluster.Line(("max", "ada", "bob", "eva"), ("amy", "kim", "leo")))
+    assert lines["s-zoe"] == (0, cluster.Line(("zoe",), ()))
+
+
+def holds(user: str, kind: str | None) -> Claim:
+    return Claim(f"s-{user}", user, "nvidia.com/gpu", 1, kind, AT, node="a", since=AT)
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, "A100", "T4"]), st.sampled_from(["nvidia.com/gpu", "other"]))))
+def test_everybody_stands_where_those_are_counted_who_may_take_the_same_before(wanted: list[tuple[str, str]]) -> None:
+    order = [waiting(f"u{n}", n, kind, resource=resource) for n, (kind, resource) in enumerate(wanted)]
+    lines = cluster.lines(order, order)
+    assert lines.keys() == {claim.session for claim in order}
+    for n, mine in enumerate(order):
+        place, line = lines[mine.session]
+        assert place == sum(claim.competes_with(mine) for claim in order[:n])
+        assert line.waiting[place] == mine.user
+        assert len(line.waiting) == sum(claim.competes_with(mine) for claim in order)
 
 
 @pytest.mark.parametrize(

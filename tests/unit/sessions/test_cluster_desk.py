@@ -83,6 +83,15 @@ def test_the_form_counts_by_kind_and_offers_no_more_than_a_node_has() -> None:
         parse_options({"gpu": A100, "gpu_count": 3}, offer)
 
 
+def test_gpus_of_which_none_works_now_are_not_to_be_had_and_are_held_all_the_same() -> None:
+    there = node("a", 2)
+    there["status"]["allocatable"] = {**there["status"]["allocatable"], "nvidia.com/gpu": "0"}
+    asked = desk(StillWatch([there], [pod("ada", 1, "a")]))
+    assert asked.lease("jupyter-ada") is not None
+    with pytest.raises(OptionsError, match="None of these works at the moment"):
+        parse_options({"gpu": A100}, asked.offer())
+
+
 def test_who_asks_for_any_gpu_does_not_get_a_part_of_one() -> None:
     mig = node("m", resources={"nvidia.com/mig-1g.10gb": 7})
     offer = desk(StillWatch([mig])).offer()

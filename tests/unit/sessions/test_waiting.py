@@ -99,6 +99,13 @@ async def test_names_are_left_out_where_the_site_hides_them() -> None:
     )
 
 
+def test_of_a_crowd_a_handful_is_named() -> None:
+    standing = Standing(9, 9, None, ahead=tuple("abcdefgh"), holders=tuple("abcdefgh"))
+    told = standing.event("c")
+    assert told["ahead"] == "Ahead of you: a, b, c, d, e and 3 more."
+    assert told["in_use"] == "The GPUs are in use by a, b, d, e, f, 2 more and your own session."
+
+
 async def test_who_leaves_is_out_of_the_queue_and_out_of_the_file() -> None:
     house = House()
     bob, eva = house.ask("bob"), house.ask("eva")
