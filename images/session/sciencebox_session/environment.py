@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping
@@ -54,10 +55,19 @@ def run(script: Path, environ: Mapping[str, str]) -> dict[str, str]:
         ScriptError: it failed, did not end in time, or is not there.
     """
     command = ["bash", "--noprofile", "--norc", "-c", _SOURCE, "environment", str(script)]
+    # Into files: a pipe is read until whatever the script left running has ended, too.
     try:
-        done = subprocess.run(
-            command, env=dict(environ), capture_output=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL, check=False
-        )
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            done = subprocess.run(
+                command,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                timeout=PATIENCE_S,
+                check=False,
+            )
+            printed, said = (_content(file) for file in (out, err))
     except subprocess.TimeoutExpired:
         raise ScriptError(
             f"Your environment script {script} did not end in {PATIENCE_S} s, so it was not used."
@@ -65,7 +75,12 @@ def run(script: Path, environ: Mapping[str, str]) -> dict[str, str]:
     except OSError as error:
         raise ScriptError(f"Your environment script {script} could not be run: {error.strerror}.") from None
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip()[-SHOWN_CHARACTERS:] or f"status {done.returncode}"
-        raise ScriptError(f"Your environment script {script} failed, so it was not used. It said: {said}")
-    pairs = (os.fsdecode(pair).partition("=") for pair in done.stdout.split(b"\0") if pair)
+        told = said.decode(errors="replace").strip()[-SHOWN_CHARACTERS:] or f"status {done.returncode}"
+        raise ScriptError(f"Your environment script {script} failed, so it was not used. It said: {told}")
+    pairs = (os.fsdecode(pair).partition("=") for pair in printed.split(b"\0") if pair)
     return {name: value for name, _, value in pairs}
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()

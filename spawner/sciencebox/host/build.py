@@ -40,7 +40,6 @@ LEFT_OUT = (
     "var/lib/apt/lists/*",
     "var/log/*",
 )
-PULL_TIMEOUT_S = 60
 KEEP_FOR = "168h"
 BUILD_TIMEOUT_S = 1800  # between two lines of a build
 _STEP = re.compile(r"^Step (\d+/\d+) : (.*)")

@@ -77,6 +77,14 @@ def test_one_that_does_not_end_is_left_behind(home: Path, monkeypatch: pytest.Mo
     assert "did not end in 0.2 s" in found[environment.PROBLEM]
 
 
+def test_a_helper_that_it_leaves_running_is_not_waited_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PATIENCE_S", 2)
+    script(home, "sleep 4 &\nexport A=1\n")
+    found = environ(home)
+    environment.apply(found)
+    assert found == environ(home, A="1")
+
+
 def test_another_file_may_be_named_and_one_that_is_missing_is_said(home: Path) -> None:
     other = home / "other.sh"
     other.write_text("export A=1\n")
