@@ -299,8 +299,10 @@ def _mode(host: Host) -> Row:
 def without_password(url: str) -> str:
     """A proxy's address as it may be shown."""
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]).geturl() if parts.netloc else url
+    if not parts.netloc:  # as it may be written for a proxy, too
+        return url.rsplit("@", 1)[-1]
+    return parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]).geturl()
 
 
 def _is_loopback(url: str) -> bool:
-    return (urlsplit(url).netloc.rsplit("@", 1)[-1] or url).startswith(LOOPBACK)
+    return without_password(url).rpartition("//")[2].startswith(LOOPBACK)

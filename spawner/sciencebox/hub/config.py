@@ -151,7 +151,7 @@ def accounts(c: Any, settings: Settings, secrets: Path) -> None:
     """Accounts that the hub itself keeps, with first passwords from the folder `secrets`."""
     accounts = settings.accounts
     c.JupyterHub.authenticator_class = ScienceBoxAuthenticator
-    c.Authenticator.admin_users = {accounts.administrator}
+    c.Authenticator.admin_users = {accounts.administrator, *c.Authenticator.get("admin_users", ())}
     c.Authenticator.allow_all = True  # who may sign in is decided by approval
     # Whose approval is withdrawn is out at the next request, by browser or by token.
     c.Authenticator.auth_refresh_age, c.Authenticator.auth_refresh_strict = 1, True

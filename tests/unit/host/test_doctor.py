@@ -192,6 +192,7 @@ def test_a_missing_engine_does_not_keep_a_deployment_from_starting() -> None:
 def test_passwords_of_proxies_are_not_shown() -> None:
     assert without_password("http://ada:secret@proxy:3128/") == "http://proxy:3128/"
     assert without_password("proxy") == "proxy"
+    assert without_password("ada:secret@proxy:3128") == "proxy:3128"
     host = replace(HEALTHY, network={"HTTPS_PROXY": "http://ada:secret@proxy:3128"})
     assert row(host, "Proxies", State.OK).found == "HTTPS_PROXY=http://proxy:3128"
 

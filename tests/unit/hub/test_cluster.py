@@ -55,8 +55,9 @@ def test_ours_is_added_and_theirs_is_kept(given: Any) -> None:
 )
 def test_accounts_of_our_own_begin_with_the_secret_that_is_mounted(given: Any, named: Any) -> None:
     given.JupyterHub.authenticator_class = named
+    given.Authenticator.admin_users = ["ada"]
     configure(given)
-    assert given.Authenticator.admin_users == {"root"}
+    assert given.Authenticator.admin_users == {"root", "ada"}
     assert given.ScienceBoxAuthenticator.first_password_file == "/run/secrets/sciencebox/first_password"
     assert given.JupyterHub.template_vars["sciencebox_accounts"]
 
