@@ -75,6 +75,15 @@ def test_deep_supervision_asks_for_coarser_answers_while_it_learns() -> None:
     assert 0 < float(noted["loss"]) < 1.2
 
 
+def test_the_generator_that_learns_alone_is_that_of_the_gan_whatever_the_size() -> None:
+    for size in sizes.SIZES.values():
+        narrow = replace(size, filters=4)
+        alone = sizes.learner("segmentation3d", sizes.without_critic(narrow), "dice", seed=0).segmenter.state_dict()
+        generator = sizes.learner("gan", narrow, "dice", seed=0).segmenter.state_dict()
+        assert alone.keys() == generator.keys()
+        assert all(torch.equal(alone[name], generator[name]) for name in alone)
+
+
 def test_the_autoencoder_changes_no_answer_and_is_left_out_without_loss() -> None:
     torch.manual_seed(0)
     model = VaeUNet(16, 8, (1, 2, 2)).eval()

@@ -52,6 +52,20 @@ class Result:
         """Dice of a region in each case."""
         return [one[region].dice for one in self.found.values()]
 
+    def told(self) -> dict[str, str]:
+        """The figures of each region in words, by what they are."""
+        return {
+            f"{region.capitalize()}: {what}": said
+            for region, one in self.regions.items()
+            for what, said in {
+                "Dice": str(Interval(one["dice"], one["dice_low"], one["dice_high"])),
+                "95 % Hausdorff distance, median": f"{one['hausdorff_95_median']:.1f} mm",
+                "sensitivity": f"{one['sensitivity']:.2f}",
+                "volume error, median": f"{one['volume_error_median']:.0%}",
+                "missed altogether": f"{one['missed']} of {len(self.found)}",
+            }.items()
+        }
+
     def sentences(self) -> list[str]:
         """The result in words, the caveats after it."""
         each = self.regions

@@ -97,6 +97,11 @@ def made_for(size: Size, target: Target) -> Size:
     return replace(size, channels=len(target.modalities), classes=1 + len(target.regions))
 
 
+def without_critic(size: Size) -> Size:
+    """The size at which a U-Net learns as a GAN's generator does, but for the critic: it has no deep supervision."""
+    return replace(size, deep_supervision=False)
+
+
 def answering(network: nn.Module, size: Size) -> nn.Module:
     """A segmenter that gives the same answers, without what only helped it to learn: autoencoder, coarser answers."""
     if isinstance(network, networks.VaeUNet):

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
 
+from brainmri.segmentation3d import measure
 from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
 from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished, side
 from brainmri.volume import cut
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from brainmri.data import Plane, Source
+    from brainmri.segmentation3d.inference import Answer
     from brainmri.segmentation3d.report import Result
     from brainmri.segmentation3d.samples import Sample
 
@@ -97,6 +99,18 @@ def planes(
         if any(np.issubdtype(values.dtype, np.integer) for values in rows.values()):
             _legend(axes[0, 2], regions)
         return finished(figure, source, title)
+
+
+def answered(sample: Sample, answer: Answer, result: Result, *, title: str) -> Figure:
+    """A case as it was drawn and found, and how far ways of asking differ, if there were several; with its Dice."""
+    rows: dict[str, NDArray[Any]] = {"drawn": _labels(sample), "found": measure.labelled(answer.probability)}
+    if answer.spread.any():
+        rows["spread"] = answer.spread.max(axis=0)
+    found = result.found[sample.case.name]
+    dice = ", ".join(f"{region} {found[region].dice:.2f}" for region in result.names)
+    title = f"{title}: {sample.case.name}, Dice {dice}"
+    modality = tuple(sample.case.images)[-1]
+    return planes(sample, rows, result.source, modality=modality, title=title, regions=result.names)
 
 
 def surfaces(

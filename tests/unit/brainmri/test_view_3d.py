@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) 
     shown = view.table(table({"U-Net": result, "<other>": result}, "U-Net"))
     assert "&lt;other&gt;" in shown.data
     assert "core: Dice" in shown.data
+
+
+def test_an_answer_is_shown_beside_the_mask_with_the_dice_of_the_case(sample: Sample) -> None:
+    found = {region: Found(value, 3.0, 1.0, 0.1, 10.0, 10.0) for region, value in (("liver", 0.25), ("whole", 1.0))}
+    result = Result("U-Net", "vae", {"one": found}, ("a",), "split", MADE_UP, "quick", "2 cores", 1, 1.0, 1, 0)
+    asked = SimpleNamespace(probability=np.zeros((1, *sample.size)), spread=np.zeros((1, *sample.size)))
+    once = view.answered(sample, asked, result, title="The worst")
+    assert "The worst: one, Dice liver 0.25" in texts(once)
+    assert [axis.get_title() for axis in once.axes[::3]] == ["drawn, axial", "found, axial"]
+    asked.spread[:] = 0.1
+    assert view.answered(sample, asked, result, title="x").axes[6].get_title() == "spread, axial"
+    assert result.told()["Liver: Dice"] == "0.250 (of a single patient or block, which gives no interval)"
+    assert result.told()["Whole: missed altogether"] == "0 of 1"
 
 
 def test_planes_go_through_the_most_tumour(sample: Sample) -> None:
