@@ -81,10 +81,10 @@ class UsageHandler(DeskHandler):
         except BooksError as error:
             self.log.error("The usage page cannot be made: %s", error)
             raise HTTPError(503, "What was used cannot be read at the moment; try again in a minute.") from error
+        self.set_header("Cache-Control", "private, no-cache")
         if self.get_argument("as", "") == "csv":
             self._send_csv(context.get("everybody"), f"gpu-usage-by-{by}-{days}-days.csv")
             return
-        self.set_header("Cache-Control", "private, no-cache")
         page = {
             "days": days,
             "spans": SPANS,

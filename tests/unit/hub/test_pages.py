@@ -340,6 +340,7 @@ def test_the_report_can_be_taken_away_by_administrators(ada: Person, admin: Pers
     report = admin.get("sciencebox/usage?as=csv&days=365")
     assert report.headers["Content-Disposition"] == 'attachment; filename="gpu-usage-by-user-365-days.csv"'
     assert report.text.startswith("name,sessions,gpu_hours,share")
+    assert report.headers["Cache-Control"] == "private, no-cache"
     assert ada.get("sciencebox/usage?as=csv").status_code == 403
 
 
