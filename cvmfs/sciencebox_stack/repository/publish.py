@@ -177,11 +177,12 @@ def publish(
     _require_free(tag, tags)
     root = scan(source)
     ingest = _Ingest(repository.store, source, on_progress)
-    known = {} if checksum or before is None else _last_entries(repository, before, root)
+    last = read_catalog(repository.source, before.root, before.root_size) if before else None
+    known = {} if checksum or last is None else _last_entries(repository, last, root)
     filled = ingest.run(root, known, workers or os.cpu_count() or 1)
     content = _write_catalogs(repository.store, root, filled)
     advice = tuple(folder.advice for folder in root.all() if folder.advice)
-    if before is not None and _is_same(repository, before, content):
+    if before is not None and last is not None and _is_same(last, content):
         manifest = before
         if tag:
             named = Tag(tag, before.root, before.revision, now, before.root_size)
@@ -264,15 +265,16 @@ def _unchanged(before: Entry | None, now: Entry) -> bool:
     return same and bool(before and before.objects())
 
 
-def _last_entries(repository: Repository, before: Manifest, root: Folder) -> dict[str, Entry]:
+def _last_entries(repository: Repository, last: Catalog, root: Folder) -> dict[str, Entry]:
     """Files of the last revision, from the catalogs of folders that still begin one."""
     wanted = {folder.path for folder in root.all()}
     known: dict[str, Entry] = {}
-    pending = [(before.root, before.root_size)]
+    pending = [last]
     while pending:
-        catalog = read_catalog(repository.source, *pending.pop())
+        catalog = pending.pop()
         known.update((entry.path, entry) for entry in catalog.entries if not entry.is_folder)
-        pending.extend((nested.digest, nested.size) for nested in catalog.nested if nested.path in wanted)
+        nested = (below for below in catalog.nested if below.path in wanted)
+        pending.extend(read_catalog(repository.source, below.digest, below.size) for below in nested)
     return known
 
 
@@ -299,8 +301,7 @@ def _as_revision(content: Catalog, revision: int, moment: int, previous: str) ->
     return replace(content, properties=properties)
 
 
-def _is_same(repository: Repository, before: Manifest, content: Catalog) -> bool:
-    last = read_catalog(repository.source, before.root, before.root_size)
+def _is_same(last: Catalog, content: Catalog) -> bool:
     return (last.entries, last.nested, last.sums) == (content.entries, content.nested, content.sums)
 
 
