@@ -125,10 +125,10 @@ class Kueue:
 
 async def _newest(request: Callable[[str], Any]) -> Any:
     """The answer of the newest version of an API that is served."""
-    answer = None
-    for version in VERSIONS:
+    *newer, oldest = VERSIONS
+    for version in newer:
         answer = await request(version)
         if answer.status != _NOT_FOUND:
-            break
+            return answer
         answer.release()
-    return answer
+    return await request(oldest)
