@@ -142,9 +142,9 @@ class Broker:
         self._pool.set_holdings(found.values(), self.look())
         self._holds_and_waits = self._queue.users() & self._pool.users()
 
-    def see_use(self, user: str, since: float, until: float) -> None:
-        """A user had a device in the past: it counts in the fair share."""
-        self._shares.add(user, 1, since, until)
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
+        """A user had so many GPUs, or a part of one, in the past: it counts in the fair share."""
+        self._shares.add(user, gpus, since, until)
         self._queue.reorder(user)
 
     # What sessions ask and tell

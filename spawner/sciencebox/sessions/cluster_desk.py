@@ -216,7 +216,7 @@ class ClusterDesk(Leasing):
         """Whether that is certain."""
         return not self.watch.fault
 
-    def see_use(self, user: str, since: float, until: float) -> None:
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
         """The scheduler has an order of its own."""
 
     def offer(self, groups: Iterable[str] = ()) -> Offer:

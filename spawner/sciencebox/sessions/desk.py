@@ -271,9 +271,9 @@ class Desk(Leasing):
         """Whether driver and engine answer."""
         return self.broker.readable
 
-    def see_use(self, user: str, since: float, until: float) -> None:
-        """Somebody used a GPU before the hub started."""
-        self.broker.see_use(user, since, until)
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
+        """Somebody used so many GPUs, or a part of one, before the hub started."""
+        self.broker.see_use(user, since, until, gpus)
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""

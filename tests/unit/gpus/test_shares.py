@@ -101,6 +101,13 @@ def test_after_the_last_share_ended_its_processes_are_not_blamed_on_a_stranger()
     assert granted(ask(broker, GpuRequest("bob", kind=QUARTER), "s")) == [share(1)]
 
 
+def test_what_was_used_of_a_share_before_a_restart_counts_as_its_part() -> None:
+    broker = broker_of()
+    broker.see_use("ada", NOW - 3600, NOW, fraction("GPU-0:1of8"))
+    broker.see_use("bob", NOW - 3600, NOW)
+    assert broker.used("ada", NOW) == pytest.approx(broker.used("bob", NOW) / 8)
+
+
 def test_a_gpu_whose_shares_are_held_is_not_granted_whole_when_the_settings_divide_it_no_more() -> None:
     broker = broker_of(a100(0), held=(held(share(3)),))
     assert waits(ask(broker, GpuRequest("bob"), "s"))
