@@ -63,13 +63,6 @@ class Queue:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def __contains__(self, session: object) -> bool:
-        return session in self._tickets
-
-    def get(self, session: str) -> Ticket | None:
-        """The ticket of a session that waits."""
-        return self._tickets.get(session)
-
     def users(self) -> KeysView[str]:
         """Everybody who waits."""
         return self._of_user.keys()
@@ -119,11 +112,6 @@ class Queue:
     def in_order(self) -> Iterator[Ticket]:
         """Every ticket, the next one first."""
         return (self._tickets[session] for _, session in heapq.merge(*self._lanes.values()))
-
-    def position(self, session: str) -> int:
-        """How many tickets are before this one, plus one."""
-        entry = (self._keys[session], session)
-        return 1 + sum(bisect_left(lane, entry) for lane in self._lanes.values())
 
     def _key(self, ticket: Ticket) -> _Key:
         # Nobody overtakes for a difference of less than one in a thousand, which also is not a matter of rounding.

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 STOP_S = 90  # after which a pod is removed without waiting for its node
 LOOK_S = 1.0  # how long a change of the cluster may go unseen at most
-_CONFLICT = 409
 _TOKEN = "JUPYTERHUB_API_TOKEN"  # noqa: S105 - a name
 _NO_ANSWER = "The cluster does not answer; try again in a minute."
 

@@ -154,9 +154,9 @@ class WaitingRoom:
 
     def give_up(self, session: str) -> None:
         """A session that was expected does not come back."""
-        if self.welcome_back(session, {}) is None:
-            self._write()
-            self.serve()
+        self.welcome_back(session, {})
+        self._write()
+        self.serve()
 
     def close(self) -> None:
         """The hub stops: from now on what ends, ends with it, and the file stays as it is."""
