@@ -352,9 +352,9 @@ def _grey(image: Image.Image) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> NDArray[np.float32]:
-    scale = size / max(image.size)
-    width, height = (max(1, round(edge * scale)) for edge in image.size)
-    square = Image.new("L", (size, size))
-    resized = image.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR)
-    square.paste(resized, ((size - width) // 2, (size - height) // 2))
-    return np.asarray(square, dtype=np.float32) / np.float32(255)
+    """Padded before it is scaled, so that the way back is exact (`segment.full_resolution`)."""
+    (width, height), edge = image.size, max(image.size)
+    square = Image.new("L", (edge, edge))
+    square.paste(image, ((edge - width) // 2, (edge - height) // 2))
+    resized = square.resize((size, size), Image.Resampling.BOX if edge > size else Image.Resampling.BILINEAR)
+    return np.asarray(resized, dtype=np.float32) / np.float32(255)

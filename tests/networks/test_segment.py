@@ -12,10 +12,12 @@ import pytest
 import torch
 from brainmri import export, segment, synthetic
 from brainmri.cli import main
-from brainmri.data import FIGSHARE, DataError, Slice, read_folder
+from brainmri.commands import images
+from brainmri.data import FIGSHARE, DataError, Slice, load, read_folder
 from brainmri.segment_losses import Comparison
 from brainmri.study import Trained
 from PIL import Image
+from scipy import ndimage
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,18 @@ def test_a_mask_is_seen_on_the_pixels_of_its_slice(tmp_path: Path) -> None:
     samples = segment.samples(read_folder(folder).masked, 128)
     (overlap, _) = segment.held_against_truth(samples.masks, samples.slices)
     assert overlap.dice > 0.95
+
+
+@pytest.mark.parametrize("size", [(100, 80), (512, 300), (301, 512)])
+def test_what_is_found_in_a_slice_that_is_no_square_lies_where_it_was(tmp_path: Path, size: tuple[int, int]) -> None:
+    """A bright disc is taken for what was found: brought to the network's pixels and back it has not moved."""
+    (tmp_path / "slices").mkdir()
+    width, height = size
+    rows, columns = np.ogrid[:height, :width]
+    disc = (rows - height // 3) ** 2 + (columns - width // 3) ** 2 < (height / 8) ** 2
+    Image.fromarray(np.where(disc, 255, 0).astype(np.uint8)).save(tmp_path / "slices/disc.png")
+    (item,) = images(tmp_path)
+    found = segment.full_resolution(load([item], 64)[0], item)
+    assert found.shape == disc.shape
+    moved = np.subtract(ndimage.center_of_mass(found), ndimage.center_of_mass(disc))
+    assert np.abs(moved).max() < 0.1
