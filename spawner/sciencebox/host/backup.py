@@ -36,6 +36,7 @@ COMPRESSION = {
 }
 # Of the state: figures that Prometheus collects anew, and what only means something while a command runs.
 LEFT_OUT = frozenset({"prometheus", "deploy.lock"})
+TAR = ("tar", "--force-local")  # a colon in an archive's name is part of a time, and of no server's address
 TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that is up does that
 SHOW_EVERY = 2_000  # records of 10 KiB
 
@@ -96,7 +97,7 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
 
 def look(archive: Path) -> Note:
     """What the archive says of itself. Raises StepError where it is none of ours, or of a later version."""
-    command = ["tar", "--extract", "--to-stdout", "--occurrence=1", f"--file={archive}", *_compression(archive), NOTE]
+    command = [*TAR, "--extract", "--to-stdout", "--occurrence=1", f"--file={archive}", *_compression(archive), NOTE]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
         note = Note(**json.loads(done.stdout))
@@ -144,7 +145,7 @@ def is_unfinished(root: Path) -> bool:
 def archive_command(root: Path, work: Path, target: Path, compression: Sequence[str]) -> list[str]:
     """Tar for the members that are listed in `work`, after what was staged there. Pure."""
     return [
-        "tar",
+        *TAR,
         "--create",
         *compression,
         f"--file={target}",
@@ -166,7 +167,7 @@ def archive_command(root: Path, work: Path, target: Path, compression: Sequence[
 def unpack_command(archive: Path, root: Path, compression: Sequence[str]) -> list[str]:
     """Tar, which gives everything its owner and mode back. A folder that is a link to another disk stays one. Pure."""
     return [
-        "tar",
+        *TAR,
         "--extract",
         *compression,
         f"--file={archive}",

@@ -77,6 +77,14 @@ def test_everything_is_back_as_it_was(data: Path, tmp_path: Path, ending: str) -
     ]
 
 
+def test_a_time_in_the_name_is_no_server(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = Path("box-10:30.tar")
+    backup.save("box", data, archive, SCREEN)
+    backup.restore(archive, backup.look(archive), tmp_path / "elsewhere", SCREEN)
+    assert (tmp_path / "elsewhere/homes/ada").is_dir()
+
+
 def test_the_state_alone(data: Path, tmp_path: Path) -> None:
     archive = tmp_path / "box.tar"
     assert backup.save("box", data, archive, SCREEN, homes=False).startswith("the state without homes and datasets")
