@@ -100,13 +100,13 @@ def look(archive: Path) -> Note:
     command = [*TAR, "--extract", "--to-stdout", "--occurrence=1", f"--file={archive}", *_compression(archive), NOTE]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     try:
-        note = Note(**json.loads(done.stdout))
-    except (ValueError, TypeError) as error:
+        told = json.loads(done.stdout)
+        if numbers(told["version"]) > numbers(sciencebox.__version__):
+            raise StepError(f"{archive} was made by version {told['version']}; update this checkout to it first.")
+        return Note(**told)
+    except (ValueError, TypeError, KeyError) as error:
         said = f": {done.stderr.strip().splitlines()[0]}" if done.stderr.strip() else ""
         raise StepError(f"{archive} is no backup that `make backup` wrote{said}.") from error
-    if numbers(note.version) > numbers(sciencebox.__version__):
-        raise StepError(f"{archive} was made by version {note.version}; update this checkout to it first.")
-    return note
 
 
 def check_target(name: str, root: Path, note: Note) -> None:

@@ -8,6 +8,7 @@ import tarfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -143,8 +144,11 @@ def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_backup_of_a_later_version_is_refused(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def later(note: backup.Note) -> dict[str, Any]:
+        return {**vars(note), "version": "99.0.0", "what_this_one_does_not_know": 1}
+
     with monkeypatch.context() as patched:
-        patched.setattr("sciencebox.__version__", "99.0.0")
+        patched.setattr(backup, "asdict", later)
         backup.save("box", data, tmp_path / "box.tar", SCREEN)
     with pytest.raises(StepError, match=r"made by version 99\.0\.0; update this checkout"):
         backup.look(tmp_path / "box.tar")
