@@ -103,7 +103,7 @@ def _accounts(c: Any, settings: Settings, place: Place) -> None:
 
 def _single_sign_on(c: Any, settings: Settings, place: Place) -> None:
     # Imported only where they are used: their libraries would make every start of a hub longer.
-    from sciencebox.hub.directory import NOT_IN_A_GROUP, SingleSignOn, by_way_of
+    from sciencebox.hub.directory import NOT_IN_A_GROUP, SingleSignOn, by_way_of, names
 
     oidc, rights = settings.accounts.oidc, settings.accounts.rights
     c.JupyterHub.authenticator_class = SingleSignOn
@@ -114,7 +114,7 @@ def _single_sign_on(c: Any, settings: Settings, place: Place) -> None:
     sign_on.login_service = oidc.title
     sign_on.scope = oidc.scopes
     sign_on.username_claim = oidc.name_claim
-    sign_on.auth_state_groups_key = lambda state: state["oauth_user"].get(oidc.groups_claim, ())
+    sign_on.auth_state_groups_key = lambda state: names(state["oauth_user"].get(oidc.groups_claim))
     sign_on.oauth_callback_url = url_path_join(settings.server.address(settings.server.hostname), "hub/oauth_callback")
     sign_on.http_request_kwargs = by_way_of(settings.network)
     sign_on.allowed_groups = set(rights.groups)

@@ -74,6 +74,12 @@ class SingleSignOn(GenericOAuthenticator):
         return {**auth_model, "admin": bool(auth_model["admin"])}
 
 
+def names(claim: object) -> list[str]:
+    """The groups of a claim: a list of names, or one name, as ADFS tells it of who is in one group alone."""
+    told = [claim] if isinstance(claim, str) else claim
+    return [name for name in told if isinstance(name, str)] if isinstance(told, list) else []
+
+
 def by_way_of(network: Network) -> dict[str, Any]:
     """How the provider is reached: through the site's proxy, if there is one; trusting whom this system trusts."""
 

@@ -250,6 +250,21 @@ async def test_a_provider_that_does_not_answer_or_calls_itself_otherwise_is_not_
         assert known.token_url.startswith(issuer)
 
 
+@pytest.mark.parametrize(
+    ("claim", "groups"),
+    [
+        (["radiology", "computing"], {"radiology", "computing"}),
+        ("radiology", {"radiology"}),  # of ADFS, for who is in one group alone
+        (None, set()),
+        ({"radiology": True}, set()),
+        (["radiology", {"name": "x"}, 3], {"radiology"}),
+    ],
+)
+async def test_groups_are_names_however_the_provider_tells_them(tmp_path: Path, claim: object, groups: set[str]):
+    known = authenticator(OIDC.format("https://localhost"), tmp_path)
+    assert await known.get_user_groups({"oauth_user": {"groups": claim}}) == groups
+
+
 async def test_a_provider_that_nobody_vouches_for_is_not_asked(tmp_path: Path):
     with directory.provider(tmp_path, "http://127.0.0.1:1/hub/oauth_callback") as issuer:
         asked = authenticator(OIDC.format(issuer), tmp_path).discover()
