@@ -32,6 +32,8 @@ Part = Literal["train", "validation", "test"]
 Plane = Literal["axial", "coronal", "sagittal"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+STAMP = "SYNTHETIC"
+MADE_UP = f"{STAMP}: made by a program, shows no patient"  # what the header of a made-up file says
 SAME_IMAGE = 0.98  # correlation from which on two images are taken to be one, stored in different formats
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
@@ -53,7 +55,7 @@ class Source:
     def credit(self) -> str:
         """One line for the foot of a figure."""
         line = ", ".join(part for part in (self.name, self.reference, self.licence) if part)
-        return f"SYNTHETIC DATA: {line}" if self.synthetic else f"Data: {line}"
+        return f"{STAMP} DATA: {line}" if self.synthetic else f"Data: {line}"
 
 
 FIGSHARE = Source(

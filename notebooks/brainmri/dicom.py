@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmri import volume
-from brainmri.data import DataError
+from brainmri.data import STAMP, DataError
 from brainmri.runs import write_whole
 from brainmri.store import new_folder
 from brainmri.volume import RAS_TO_LPS, Volume
@@ -100,7 +100,7 @@ def stack(one: Series) -> tuple[list[Any], Volume]:
     affine[:3, 3] = _position(slices[0])
     affine[:3] = RAS_TO_LPS @ affine[:3]
     values = np.stack([_pixels(item, path) for item, path in zip(slices, paths, strict=True)], axis=-1)
-    return slices, Volume(values, affine)
+    return slices, Volume(values, affine, synthetic(slices[0]))
 
 
 def convert(folder: Path, target: Path, on_progress: Callable[[int, int], None] | None = None) -> tuple[int, list[str]]:
@@ -132,6 +132,11 @@ def _about(one: Series, scan: Volume) -> dict[str, Any]:
     told = {name: header.get(name) for name in ABOUT if header.get(name) not in (None, "")}
     numbers = {name: value if isinstance(value, str) else float(value) for name, value in told.items()}
     return {"series_number": one.number, "voxels": scan.values.shape, "spacing_mm": scan.spacing, **numbers}
+
+
+def synthetic(header: Any) -> bool:
+    """Whether a file says of itself that no scanner made it."""
+    return str(header.get("Manufacturer", "")).startswith(STAMP)
 
 
 def opened(path: Path) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from brainmri import dicom, dicom_out, preprocess, volume
+from brainmri import dicom, preprocess, volume
 from brainmri.data import DataError, Source, write_source
 from brainmri.segmentation3d.cases import MODALITIES, Cohort, read_cohort
 from brainmri.store import new_folder
@@ -53,7 +53,7 @@ def write(
     if strip:
         brain = preprocess.brain_mask(laid["t1"])
         laid = {name: preprocess.strip(scan, brain) for name, scan in laid.items()}
-    made_up = dicom_out.synthetic(_header(chosen[grid]))
+    made_up = scans[grid].synthetic
     with new_folder(target) as unfinished:
         for modality, scan in laid.items():
             volume.write(scan, unfinished / f"{target.name}_{modality}.nii.gz")

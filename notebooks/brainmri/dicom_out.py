@@ -17,10 +17,9 @@ import numpy as np
 from matplotlib.colors import to_rgb
 
 from brainmri import __version__, dicom, volume
-from brainmri.data import DataError
+from brainmri.data import STAMP, DataError
 from brainmri.followup import WARNING
 from brainmri.store import new_folder
-from brainmri.synthetic import STAMP
 from brainmri.view import BLUE, GREEN, GREY, ORANGE
 
 if TYPE_CHECKING:
@@ -187,11 +186,6 @@ def as_labels(values: NDArray[np.floating]) -> Labels:
     return values.astype(np.uint8)
 
 
-def synthetic(header: Any) -> bool:
-    """Whether a file says of itself that no scanner made it."""
-    return str(header.get("Manufacturer", "")).startswith(STAMP)
-
-
 def _refuse_unknown(labels: Labels, meanings: Mapping[int, str]) -> None:
     unknown = sorted({*meanings.values()} - MEANINGS.keys())
     if unknown:
@@ -283,7 +277,7 @@ def _report(
     )
     said = f"{WARNING} Volumes are those of the voxels, counted. Nobody has verified them."
     said += f" Drawn by {network.name}, which learnt from: {network.learnt_from}." if network else " Drawn by hand."
-    said = f"{STAMP}: no scanner made these images. {said}" if synthetic(slices[0]) else said
+    said = f"{STAMP}: no scanner made these images. {said}" if dicom.synthetic(slices[0]) else said
     content[0].ContentSequence.append(sr.TextContentItem(codes.DCM.Comment, said, sr.RelationshipTypeValues.CONTAINS))
     return sr.Comprehensive3DSR(
         [*slices, segmentation], content[0], is_complete=True, **_ours(one, slices, "volumes of a tumour", 2)
@@ -313,7 +307,7 @@ def _ours(one: Series, slices: Sequence[Any], what: str, place: int) -> dict[str
     """What our objects say of themselves."""
     highdicom = volume.library("highdicom")
 
-    stamp = f"{STAMP}: " if synthetic(slices[0]) else ""
+    stamp = f"{STAMP}: " if dicom.synthetic(slices[0]) else ""
     return {
         "series_instance_uid": highdicom.UID(),
         "series_number": AFTER * place + one.number,

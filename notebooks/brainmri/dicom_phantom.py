@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmri import __version__
+from brainmri.data import STAMP
 from brainmri.segmentation3d.cases import MODALITIES
 from brainmri.store import new_folder
-from brainmri.synthetic import STAMP
 from brainmri.volume import RAS_TO_LPS, Volume, library, on_grid_of
 
 if TYPE_CHECKING:

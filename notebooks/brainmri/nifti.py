@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from brainmri.data import DataError, Dataset, Source, read_folder, write_source
 from brainmri.store import new_folder, write_labels
-from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, stem
+from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, says_synthetic, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,6 +117,8 @@ def convert(
 
     The folder appears when it is complete. Raises DataError for the first scan that cannot be used.
     """
+    import nibabel
+
     with new_folder(folder) as unfinished:
         for name in ("slices", "masks"):
             (unfinished / name).mkdir(parents=True)
@@ -127,6 +129,8 @@ def convert(
                 picture.save(unfinished / "slices" / f"{name}.png")
                 outline.save(unfinished / "masks" / f"{name}.png")
                 rows.append((name, label, scan.patient))
+            if says_synthetic(nibabel.load(scan.image)):
+                source = replace(source, synthetic=True)
             if on_progress:
                 on_progress(done, len(found))
         if not rows:

@@ -103,7 +103,7 @@ def make(
     raw = np.hypot(clean * field + real, imaginary).astype(np.float32)
     healthy = brain & ~tumour
     tissue = (healthy & (grey > 0.8), healthy & (white > 0.8))
-    return Phantom(Volume(raw, affine), clean, brain, *tissue, tumour, field, sigma)
+    return Phantom(Volume(raw, affine, synthetic=True), clean, brain, *tissue, tumour, field, sigma)
 
 
 def _around(t1: Field, brain: Mask, places: Field, spacing: NDArray[np.float64], random: np.random.Generator) -> Field:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -184,7 +185,7 @@ def resample(volume: Volume, *, spacing: Sequence[float], mask: bool = False) ->
     how = itk.sitkNearestNeighbor if mask else itk.sitkLinear
     image = to_itk(volume if mask else volume.holding(smooth))
     filled = itk.Resample(image, to_itk(grid), itk.Transform(), how, 0.0, itk.sitkFloat32, True)
-    return from_itk(filled)
+    return replace(from_itk(filled), synthetic=volume.synthetic)
 
 
 def tissues(volume: Volume, brain: Mask) -> tuple[Mask, Mask]:

@@ -94,12 +94,14 @@ def follow_up_(options: argparse.Namespace) -> int:
     files = zip((options.baseline, options.follow_up), options.masks, (0.0, options.days), strict=True)
     baseline, later = (followup.read(image, mask, day, options.spacing) for image, mask, day in files)
     change = followup.compare(baseline, later, method=options.method)
+    made_up = baseline.image.synthetic or later.image.synthetic
+    name = options.source or f"{options.baseline.name} and {options.follow_up.name}"
+    source = Source(name, options.licence, synthetic=made_up)
     if options.json:
-        print(json.dumps(change.as_json(), indent=2))
+        print(json.dumps({**change.as_json(), "data": source.credit}, indent=2))
     else:
-        print("\n".join([*change.sentences(), followup.WARNING]))
+        print("\n".join([f"{source.credit}.", *change.sentences(), followup.WARNING]))
     if options.out:
-        source = Source(options.source or f"{options.baseline.name} and {options.follow_up.name}", options.licence)
         page = followup_view.report(baseline, change, source, options.patient or options.baseline.parent.resolve().name)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         followup_view.write_pdf(page, options.out)

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
-from brainmri.data import Dataset, Plane, Source, read_folder, write_source
+from brainmri.data import MADE_UP, STAMP, Dataset, Plane, Source, read_folder, write_source
 from brainmri.store import new_folder, write_labels
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     Field = NDArray[np.float32]
 
 SIDE = 256  # pixels of an image's edge; 1 mm each
-STAMP = "SYNTHETIC"
 WORTH_WORKERS = 40  # heads
 SOLID = 0.35  # of the lesions are bright all through; the others have a dark core
 BRAIN = 0.5  # brightness of white matter; after contrast, scalp and enhancing tissue are brighter
@@ -281,7 +280,7 @@ def _write_head(job: tuple[Path, Head, float, Source, int]) -> None:
     root, head, difficulty, source, first = job
     notes = PngInfo()
     notes.add_text("Source", source.credit)
-    notes.add_text("Comment", f"{STAMP}: made by a program, shows no patient")
+    notes.add_text("Comment", MADE_UP)
     for number, drawn in enumerate(draw(head, difficulty), start=first):
         stamped(drawn.image).save(root / "slices" / f"{number}.png", pnginfo=notes)
         Image.fromarray(drawn.mask).save(root / "masks" / f"{number}.png", pnginfo=notes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmri.data import DataError
+from brainmri.data import MADE_UP, STAMP, DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,14 @@ SHEAR = 1e-3  # how far axes may be from right angles, as a cosine
 
 @dataclass(frozen=True)
 class Volume:
-    """Grey values (x, y, z) and the matrix (4, 4) from voxels to mm, to the right, to the front and up."""
+    """Grey values (x, y, z) and the matrix (4, 4) from voxels to mm, to the right, to the front and up.
+
+    What is `synthetic` says so in every file that is made of it.
+    """
 
     values: Array
     affine: NDArray[np.float64]
+    synthetic: bool = False
 
     @classmethod
     def of(cls, values: ArrayLike, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> Volume:
@@ -109,7 +113,7 @@ def read(path: Path) -> Volume:
     values = np.squeeze(np.asarray(stored.dataobj, dtype=np.float32))
     if values.ndim != 3 or not np.isfinite(values).all():
         raise DataError(f"{path} is no single volume of finite numbers. Leave it out.")
-    return Volume(values, np.asarray(stored.affine, dtype=np.float64))
+    return Volume(values, np.asarray(stored.affine, dtype=np.float64), says_synthetic(stored))
 
 
 def write(volume: Volume, path: Path, *, mask: bool = False) -> None:
@@ -119,7 +123,10 @@ def write(volume: Volume, path: Path, *, mask: bool = False) -> None:
     unfinished = path.with_name(f".new-{path.name}")
     small = np.uint8 if volume.values.max(initial=0) < 256 else np.int16
     values = np.round(volume.values).astype(small) if mask else volume.values
-    nibabel.save(nibabel.Nifti1Image(values, volume.affine), unfinished)
+    stored = nibabel.Nifti1Image(values, volume.affine)
+    if volume.synthetic:
+        stored.header["descrip"] = MADE_UP.encode()
+    nibabel.save(stored, unfinished)
     unfinished.replace(path)
 
 
@@ -158,12 +165,18 @@ def open_nifti(path: Path) -> Any:
     return image
 
 
+def says_synthetic(stored: Any) -> bool:
+    """Whether the header of one of nibabel's images says that a program made it."""
+    return bytes(stored.header["descrip"]).startswith(STAMP.encode())
+
+
 def canonical(volume: Volume) -> Volume:
     """The same voxels with axes that run right, front, up as nearly as they can."""
     import nibabel
 
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume.values, volume.affine))
-    return Volume(np.asarray(turned.dataobj, dtype=np.float32), np.asarray(turned.affine, dtype=np.float64))
+    values, affine = np.asarray(turned.dataobj, dtype=np.float32), np.asarray(turned.affine, dtype=np.float64)
+    return replace(volume, values=values, affine=affine)
 
 
 def cut(values: NDArray[Any], plane: Plane, index: int) -> NDArray[Any]:
@@ -215,4 +228,5 @@ def on_grid_of(moving: Volume, fixed: Volume, transform: Any = None, *, mask: bo
     itk = library("SimpleITK")
 
     how = itk.sitkNearestNeighbor if mask else itk.sitkLinear
-    return from_itk(itk.Resample(to_itk(moving), to_itk(fixed), transform or itk.Transform(), how, 0.0))
+    filled = itk.Resample(to_itk(moving), to_itk(fixed), transform or itk.Transform(), how, 0.0)
+    return replace(from_itk(filled), synthetic=moving.synthetic)

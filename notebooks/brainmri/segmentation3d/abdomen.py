@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from brainmri.data import Source, write_source
+from brainmri.data import MADE_UP, STAMP, Source, write_source
 from brainmri.segmentation3d.cohort import Drawn, bumps, drawn
-from brainmri.synthetic import STAMP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,5 +141,5 @@ def _write(job: tuple[Path, int, float, float, int]) -> None:
     for folder, values in (("imagesTr", image), ("labelsTr", case.labels)):
         (root / folder).mkdir(exist_ok=True)
         volume = nibabel.Nifti1Image(values, case.affine)
-        volume.header["descrip"] = f"{STAMP}: made by a program, shows no patient".encode()
+        volume.header["descrip"] = MADE_UP.encode()
         nibabel.save(volume, root / folder / f"{STAMP}-{number:03d}.nii.gz")

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from brainmri.data import Source, write_source
+from brainmri.data import MADE_UP, STAMP, Source, write_source
 from brainmri.segmentation3d.cases import MODALITIES, Cohort, read_cohort
 from brainmri.store import new_folder
-from brainmri.synthetic import LICENCE, STAMP, workers
+from brainmri.synthetic import LICENCE, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -333,5 +333,5 @@ def _write(job: tuple[Path, int, float, float, int]) -> None:
     images = np.round(case.images * 600).astype(np.int16)
     for kind, values in [*zip(MODALITIES, images, strict=True), ("seg", case.labels)]:
         volume = nibabel.Nifti1Image(values, case.affine)
-        volume.header["descrip"] = f"{STAMP}: made by a program, shows no patient".encode()
+        volume.header["descrip"] = MADE_UP.encode()
         nibabel.save(volume, folder / f"{name}_{kind}.nii.gz")

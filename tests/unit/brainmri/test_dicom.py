@@ -149,6 +149,12 @@ def test_the_command_converts_what_it_can_and_names_nobody(tmp_path: Path, capsy
     assert not any(word in told for word in ("Muster", "H12345", "2024", "Mary"))
 
 
+def test_volumes_of_a_made_up_patient_say_so(tmp_path: Path) -> None:
+    store(tmp_path / "in", scan(Manufacturer="SYNTHETIC"))
+    dicom.convert(tmp_path / "in", tmp_path / "out")
+    assert volume.read(tmp_path / "out/series-001.nii.gz").synthetic
+
+
 def test_a_folder_without_dicom_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(DataError, match="holds no DICOM image"):

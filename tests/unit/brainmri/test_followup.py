@@ -109,6 +109,7 @@ def test_the_command_writes_one_page_and_does_not_write_over_it(
     assert cli.main([*files, "--days", "90", "--out", str(out), "--patient", "$anna_"]) == 0
     shown = capsys.readouterr().out
     assert f"From {change.baseline_ml:.2f} ml to {change.follow_up_ml:.2f} ml in 90 days" in shown
+    assert shown.startswith("SYNTHETIC DATA: a.nii.gz and b.nii.gz")
     assert "This is not a medical device" in shown
     written = out.read_bytes()
     assert (written[:5], written.count(b"/Type /Page ")) == (b"%PDF-", 1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
 import pytest
-from brainmri import cli, data, nifti
+from brainmri import cli, data, nifti, volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +73,14 @@ def test_a_mask_whose_header_was_rounded_lies_on_the_grid_of_its_image(tmp_path:
     apart = RAS + 1e-3 * np.eye(4, k=3)  # a thousandth of a millimetre to the right
     found = nifti.Scan("anna", "anna", store(tmp_path, "t1", image), store(tmp_path, "mask", mask, apart))
     assert nifti.read(found)[1].any()
+
+
+def test_what_is_made_of_synthetic_volumes_says_so(tmp_path: Path) -> None:
+    patient(tmp_path / "in/anna")
+    scan = tmp_path / "in/anna/scan_t1.nii.gz"
+    volume.write(replace(volume.read(scan), synthetic=True), scan)
+    dataset = nifti.convert(nifti.scans(tmp_path / "in", "*t1*", "*mask*"), tmp_path / "out", "glioma", SOURCE)
+    assert dataset.source.credit == "SYNTHETIC DATA: a test, CC0"
 
 
 def test_pixels_are_square(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_a_folder_is_prepared_with_its_masks_and_not_twice(
     volume.write(made.raw.holding(made.raw.values * 2), scans / "in/bert/t1.nii.gz")
     assert run(scans) == 0
     assert "1 scans prepared, 1 found as they were made before, 0 faults" in capsys.readouterr().out
+
+
+def test_what_is_made_of_a_made_up_scan_says_so_and_of_another_does_not(made: phantom.Phantom, scans: Path) -> None:
+    other = replace(made.raw, synthetic=False)
+    volume.write(other, scans / "in/bert/t1.nii.gz")
+    assert run(scans) == 0
+    told = {path.name: volume.read(path).synthetic for path in (scans / "out/anna").glob("*.nii.gz")}
+    assert told == {"t1.nii.gz": True, "t1-brain.nii.gz": True, "t1-mask.nii.gz": True}
+    assert not volume.read(scans / "out/bert/t1.nii.gz").synthetic
 
 
 def test_one_bad_file_is_a_fault_and_the_others_go_on(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
