@@ -175,7 +175,7 @@ class Stacks:
         def work() -> None:
             try:
                 answer: tuple[tuple[View, ...], Exception | None] = (self._read(), None)
-            except OSError as error:
+            except Exception as error:  # whatever it is, somebody waits for an answer
                 answer = ((), error)
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish, *answer)

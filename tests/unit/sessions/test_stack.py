@@ -6,14 +6,13 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from sciencebox.sessions import stack
 from sciencebox.sessions.stack import Stacks, View, further, natural, published, too_new
 from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 PLATFORM = "x86_64-debian12-gcc12-opt"
 
@@ -111,13 +110,26 @@ async def test_a_mount_that_hangs_keeps_nobody_waiting_and_is_asked_once(monkeyp
     assert (len(stacks.views), len(calls)) == (1, 1)
 
 
-async def test_a_mount_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail() -> tuple[View, ...]:
-        raise OSError(5, "Transport endpoint is not connected")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(5, "Transport endpoint is not connected"), "Transport endpoint is not connected"),
+        (RecursionError("maximum recursion depth exceeded"), "maximum recursion depth exceeded"),
+    ],
+)
+async def test_a_look_that_fails_is_said_and_is_not_the_last(error: Exception, said: str) -> None:
+    outcomes = [error]
 
-    stacks = Stacks(Settings(), fail)
+    def fail_once() -> tuple[View, ...]:
+        if outcomes:
+            raise outcomes.pop()
+        return (View("SB_1", PLATFORM, "/cvmfs/x"),)
+
+    stacks = Stacks(Settings(), fail_once)
     await stacks.look()
-    assert stacks.fault == "/cvmfs/sciencebox.local cannot be read: Transport endpoint is not connected."
+    assert stacks.fault == f"/cvmfs/sciencebox.local cannot be read: {said}."
+    await stacks.look()
+    assert (stacks.fault, len(stacks.views)) == ("", 1)
 
 
 def test_what_a_release_needs_of_the_driver_is_read_from_its_record(tmp_path: Path) -> None:
