@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 RENEW_S = 60  # how long the server is asked to keep one watch open; the next goes on where it ended
 SILENCE_S = RENEW_S + 15  # after which a connection is dead
 LIST_S = 30
-RETRY_S = 1.0
+RETRY_S = 1.0  # how often each kind is asked for at most
 TOGETHER_S = 0.05  # changes that come together are told together
 MOST_GONE = 1000
 _AT_WORK = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"  # field selectors of pods
@@ -64,16 +65,20 @@ class Follower:
         """Follow for as long as the hub runs."""
         version = ""
         while True:
+            began = time.monotonic()
             try:
                 version = version or await self._list()
                 version = await self._follow(version)
             except ApiException as error:
                 version = ""
                 if error.status != _GONE:
-                    await self._lost(f"{error.status} {error.reason}")
-            except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
+                    self._lost(f"{error.status} {error.reason}")
+            except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError, KeyError, TypeError) as error:
                 version = ""
-                await self._lost(str(error) or type(error).__name__)
+                self._lost(str(error) or type(error).__name__)
+            # Whatever ended it: a watch that is cut off at once, by a proxy or a server in trouble, is no reason to
+            # ask thousands of times a second.
+            await asyncio.sleep(max(0.0, began + RETRY_S - time.monotonic()))
 
     async def _list(self) -> str:
         answer = await self._request(_preload_content=False, _request_timeout=LIST_S)
@@ -131,12 +136,11 @@ class Follower:
             self.fault = ""
             self._tell()
 
-    async def _lost(self, why: str) -> None:
+    def _lost(self, why: str) -> None:
         if self.fault != why:
             log.warning("The cluster's %s cannot be followed: %s", self._kind, why)
             self.fault = why
             self._tell()
-        await asyncio.sleep(RETRY_S)
 
 
 class ClusterWatch:
