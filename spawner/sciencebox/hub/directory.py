@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import ldap3
-from ldap3.core.exceptions import LDAPException
+from ldap3.core.exceptions import LDAPBindError, LDAPException
 from ldap3.utils.conv import escape_filter_chars
 from ldapauthenticator import LDAPAuthenticator
 from oauthenticator.generic import GenericOAuthenticator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 NOT_IN_A_GROUP = "You are not in a group that may use this service. Ask its administrator."
 NO_ANSWER = "The site's directory cannot be asked at the moment. Try again later."
 LONGEST_ANSWER_S = 20.0
+ANSWER_S = 6  # for one question of several; whole seconds
 
 
 class SignOnHandler(OAuthLoginHandler):
@@ -102,6 +105,7 @@ class SiteDirectory(LDAPAuthenticator):
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
         self._threads = ThreadPoolExecutor(8, "directory")
+        self._opened = threading.local()
 
     async def authenticate(self, _handler: Any, data: Any) -> dict[str, Any] | None:
         """Who it is, with groups and rights; nothing if name or password is wrong. Raises HTTPError."""
@@ -125,6 +129,24 @@ class SiteDirectory(LDAPAuthenticator):
         self.log.warning("%s is in none of the groups that may sign in", username)
         raise HTTPError(403, NOT_IN_A_GROUP)
 
+    def get_connection(self, userdn: str, password: str) -> ldap3.Connection | None:
+        """As the parent's, without waiting for ever: a directory that hangs would keep our threads, one each time."""
+        encrypted = self.tls_strategy.name == "on_connect"
+        bind = ldap3.AUTO_BIND_NO_TLS if encrypted else ldap3.AUTO_BIND_TLS_BEFORE_BIND
+        server = ldap3.Server(
+            self.server_address,
+            port=self.server_port,
+            use_ssl=encrypted,
+            tls=ldap3.Tls(**self.tls_kwargs),
+            connect_timeout=ANSWER_S,
+        )
+        try:
+            opened = ldap3.Connection(server, userdn, password, auto_bind=bind, receive_timeout=ANSWER_S)
+        except LDAPBindError:
+            return None
+        self._opened.connections.append(opened)
+        return opened
+
     def get_user_attributes(self, conn: ldap3.Connection, userdn: str) -> dict[str, Any]:
         """The names of the groups that somebody is in, which is all that is asked for."""
         if not self.group_base:
@@ -140,5 +162,11 @@ class SiteDirectory(LDAPAuthenticator):
 
     def _ask(self, data: Any) -> dict[str, Any] | None:
         """Blocking: the parent's coroutine waits for nothing but the directory's client."""
-        found: dict[str, Any] | None = asyncio.run(super().authenticate(None, data))
-        return found
+        self._opened.connections = []
+        try:
+            found: dict[str, Any] | None = asyncio.run(super().authenticate(None, data))
+            return found
+        finally:
+            for opened in self._opened.connections:
+                with suppress(LDAPException):  # who hangs up first is all the same
+                    opened.unbind()

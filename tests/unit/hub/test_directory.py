@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import re
+import socket
 import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
@@ -11,6 +13,7 @@ from urllib.parse import urljoin
 import pytest
 from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.files import write_whole
+from sciencebox.hub import directory as site_directory
 from sciencebox.hub.config import Place, build_config
 from sciencebox.settings import parse
 from tornado.web import HTTPError
@@ -162,6 +165,24 @@ async def test_a_directory_that_is_down_is_said(tmp_path: Path):
     down = authenticator(LDAP.format(f"ldaps://localhost:{free_port()}"), tmp_path)
     asked = down.authenticate(None, {"username": "ada", "password": PASSWORDS["ada"]})
     assert "503 The site's directory cannot be asked" in await fault(asked)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.match_hostname:DeprecationWarning")  # of the directory's client
+async def test_a_directory_that_hung_keeps_nobody_out_when_it_answers_again(
+    site: tuple[Path, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pem, _, encrypted = site
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    monkeypatch.setattr(site_directory, "ANSWER_S", 1)
+    monkeypatch.setattr(site_directory, "LONGEST_ANSWER_S", 0.2)
+    ada = {"username": "ada", "password": PASSWORDS["ada"]}
+    with socket.create_server(("localhost", 0)) as silent:
+        known = authenticator(LDAP.format(f"ldaps://localhost:{silent.getsockname()[1]}"), tmp_path)
+        asked = await asyncio.gather(*(fault(known.authenticate(None, ada)) for _ in range(20)))
+        assert all("503 The site's directory cannot be asked" in one for one in asked)
+        known.server_port = encrypted
+        monkeypatch.setattr(site_directory, "LONGEST_ANSWER_S", 20)
+        assert (await known.authenticate(None, ada))["name"] == "ada"
 
 
 # OpenID Connect
