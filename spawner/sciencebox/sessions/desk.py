@@ -192,6 +192,7 @@ class Desk(Leasing):
     async def _follow_engine(self) -> None:
         """A container that died frees its GPUs at once, whoever ended it."""
         while True:
+            began = time.monotonic()
             await self._remove(await self.refresh_ledger())
             try:
                 async for container in self.engine.endings():
@@ -202,7 +203,7 @@ class Desk(Leasing):
                         telling.add_done_callback(self._telling.discard)
             except UNREADABLE as error:
                 log.warning("The engine cannot be followed: %s", error)
-                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(max(0.0, began + RETRY_S - time.monotonic()))
 
     async def _tell_of_the_end(self, container: str, tell: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -124,6 +124,26 @@ async def test_the_end_of_a_session_is_told_when_the_engine_tells_it(
         await desk.close()
 
 
+async def test_an_engine_that_ends_its_stream_at_once_is_not_asked_without_a_pause(
+    make_desk: MakeDesk, engine: EngineInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "RETRY_S", 60)
+    listened = []
+
+    async def endings() -> AsyncIterator[str]:
+        listened.append(1)
+        for name in ():
+            yield name
+
+    monkeypatch.setattr(engine, "endings", endings)
+    desk = make_desk()
+    await desk.open()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await desk.close()
+    assert len(listened) == 1
+
+
 async def test_two_who_ask_at_once_get_different_cards_and_the_third_waits_for_one_of_them(make_desk: MakeDesk) -> None:
     desk = make_desk()
     await desk.open()
