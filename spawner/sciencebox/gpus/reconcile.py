@@ -49,6 +49,11 @@ class ContainerFacts:
         names = item["Names"] or ["/"]
         return cls(item["Id"], names[0].lstrip("/"), item["Labels"] or {}, item["State"])
 
+    @property
+    def since(self) -> float | None:
+        """When its session began, in seconds since the epoch; None where it does not say."""
+        return _seconds(self.labels.get(SINCE_LABEL, ""))
+
 
 @dataclass(frozen=True)
 class Ledger:
@@ -88,9 +93,9 @@ def reconcile(containers: Iterable[ContainerFacts], deployment: str, in_motion: 
 def _holdings(container: ContainerFacts, deployment: str) -> Iterable[Holding]:
     uuids = [uuid.strip() for uuid in container.labels.get(GPUS_LABEL, "").split(",")]
     user = container.labels.get(USER_LABEL, "unknown")
-    since, until = (_seconds(container.labels.get(label, "")) for label in (SINCE_LABEL, UNTIL_LABEL))
+    until = _seconds(container.labels.get(UNTIL_LABEL, ""))
     ours = container.labels.get(DEPLOYMENT_LABEL) == deployment
-    return [Holding(uuid, user, container.name, since, until, ours) for uuid in dict.fromkeys(uuids) if uuid]
+    return [Holding(uuid, user, container.name, container.since, until, ours) for uuid in dict.fromkeys(uuids) if uuid]
 
 
 def _is_ghost(container: ContainerFacts, deployment: str) -> bool:

@@ -385,12 +385,16 @@ class Desk(Leasing):
     async def remove_strangers(self, known: Collection[str]) -> None:
         """Remove this deployment's session containers that are not `known` to the hub by name.
 
-        A hub that was killed while it started a session comes back without knowing it; nobody could ever stop it.
+        A hub that was killed while it started a session comes back without knowing it; nobody could ever stop it. While
+        an engine that does not answer is waited for, others may begin.
         """
-        try:
-            containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
-        except UNREADABLE as error:
-            log.error("It is not known which sessions are left over: %s", error)
-            return
-        await self._remove(container.id for container in containers if container.name not in known)
+        asked_at = int(time.time())  # labels are in whole seconds
+        while True:
+            try:
+                containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
+                break
+            except UNREADABLE as error:
+                log.error("It is not known which sessions are left over: %s", error)
+                await asyncio.sleep(RETRY_S)
+        await self._remove(c.id for c in containers if c.name not in known and (c.since or 0.0) < asked_at)
         await self.refresh_ledger()

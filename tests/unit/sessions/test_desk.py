@@ -14,7 +14,7 @@ from docker.errors import DockerException
 from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.gpus.device import Device, Inventory
-from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts
+from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, GPUS_LABEL, USER_LABEL, ContainerFacts, labels
 from sciencebox.sessions import desk as desk_module
 from sciencebox.sessions import look as look_module
 from sciencebox.sessions.attach import DriverFiles
@@ -332,6 +332,20 @@ async def test_sessions_that_nobody_could_stop_are_removed(engine: EngineInMemor
     await make_desk().remove_strangers({"maria"})
 
     assert [c.name for c in engine.found] == ["maria", "eva"]
+
+
+async def test_they_are_when_the_engine_answers_and_what_began_meanwhile_goes_on(
+    engine: EngineInMemory, make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk_module, "RETRY_S", 0)
+    engine.up = False
+    removing = asyncio.create_task(make_desk().remove_strangers({"maria"}))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    later = ContainerFacts("id-ada", "ada", labels("ada", CARDS[1:], "sciencebox", time.time() + 1), "running")
+    engine.found, engine.up = [_container("maria", "GPU-0"), _container("jonas"), later], True
+    await asyncio.wait_for(removing, 10)
+    assert [c.name for c in engine.found] == ["maria", "ada"]
 
 
 async def test_a_card_that_no_way_can_attach_is_told_before_anything_is_created(
