@@ -29,6 +29,11 @@ def test_the_one_time_password_leads_to_its_change_and_is_then_gone(service: Ser
         service.sign_in("admin", password)
 
 
+def test_who_is_signed_in_is_so_by_tls_alone(service: Service) -> None:
+    cookies = {cookie.name: cookie.secure for cookie in service.admin().http.cookies}
+    assert cookies["jupyterhub-hub-login"] and cookies["jupyterhub-session-id"]
+
+
 def test_who_is_not_approved_is_told_so(service: Service) -> None:
     service.sign_up("lena")
 
