@@ -132,7 +132,7 @@ class Desk(Leasing):
         """Look once, then keep looking for as long as the hub runs. Who waited before a restart keeps the place."""
         await self.engine.run(self._extensions.read)
         await self.refresh()
-        if self.settings.gpus.shares:  # whether there are any is known from the first look
+        if self.settings.gpus.shares:  # whether they can be given out is known from the first look
             await self.refresh(max_age_s=0)
         if self._tickets:
             kept = await self.engine.run(self._tickets.read)
@@ -160,7 +160,8 @@ class Desk(Leasing):
                 return ()
             began = time.monotonic()
             _, _, ghosts = await asyncio.gather(self.stacks.look(), self._look_at_driver(), self.refresh_ledger())
-            await self.cards.choose_if_others()
+            if not self._engine_fault:  # else it is waited for a second time
+                await self.cards.choose_if_others()
             self._looked_at = began
             return ghosts
 
@@ -247,7 +248,7 @@ class Desk(Leasing):
             self.broker.availability(),
             [view.name for view in self.stacks.views],
             stack_fault=self.stacks.fault,
-            reason=self.cards.why_none() or self._engine_fault,
+            reason=self._engine_fault or self.cards.why_none(),
             machine=self._machine,
         )
         notes = too_new(self.stacks.views, self.inventory.cuda_version) if offer.gpu_choices else ()

@@ -96,8 +96,8 @@ class Cards:
 
     @property
     def divides(self) -> bool:
-        """Whether shares of GPUs are given out."""
-        return bool(self._settings.shares) and (self._settings.unsafe_sharing or not self.unlimited)
+        """Whether GPUs are divided: not where it is known that nothing bounds their shares. `attach` looks again."""
+        return bool(self._settings.shares) and (self._settings.unsafe_sharing or self.unlimited in {"", _NOT_YET})
 
     async def choose_if_others(self) -> None:
         """Choose how cards are attached, where they are not those for which that was chosen."""
@@ -107,10 +107,11 @@ class Cards:
     async def choose(self) -> ModeChoice:
         """How the cards of now reach a container, by what the engine and the driver have now."""
         uuids, devices = self._uuids(), self.inventory.devices
+        choice = ModeChoice(None, "")
         try:
-            choice, self.unlimited = (
-                await self._engine.run(self._read_mode, devices) if devices else (ModeChoice(None, ""), _NOT_YET)
-            )
+            if devices:
+                asking = self._engine.run(self._read_mode, devices)
+                choice, self.unlimited = await asyncio.wait_for(asking, PATIENCE_S)
         except UNREADABLE as error:
             log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
             choice, uuids = ModeChoice(None, "the container engine does not answer."), None

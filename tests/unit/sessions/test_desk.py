@@ -206,6 +206,7 @@ async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemo
     desk, engine.up = make_desk(), False
     answer = await desk.request("maria", ONE_GPU, "session-maria")
 
+    assert desk.offer().reason == "The container engine does not answer."
     assert isinstance(answer, Refusal)
     assert answer.code == "unreadable"
     assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
@@ -269,6 +270,20 @@ async def test_an_engine_that_hangs_is_not_taken_for_a_driver_that_does(
         engine.threads.submit(answers.wait, 30)
     try:
         assert (await make_desk().cards.look()).readable
+    finally:
+        answers.set()
+
+
+async def test_an_engine_that_does_not_say_how_it_attaches_gpus_is_not_waited_for_for_long(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look_module, "PATIENCE_S", 0.05)
+    answers = threading.Event()
+    monkeypatch.setattr(EngineInMemory, "info", lambda _: answers.wait(30) and {})
+    desk = make_desk()
+    try:
+        await asyncio.wait_for(desk.refresh(), 10)
+        assert desk.offer().reason.endswith("the container engine does not answer.")
     finally:
         answers.set()
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from docker.errors import DockerException
 from sciencebox.gpus.device import Inventory
 from sciencebox.gpus.reconcile import ContainerFacts, labels
 from sciencebox.sessions.form import gpu_rows
@@ -60,6 +61,33 @@ async def test_where_memory_is_bounded_a_share_is_told_its_own(make_desk: MakeDe
     assert list(rows) == ["any", "NVIDIA A100", KIND]
     assert (rows["any"].numbers, rows[KIND].numbers, rows[KIND].most) == ("1 of 1 free", "4 of 4 free", 1)
     assert rows[KIND].about == "10 GiB each, of a GPU that others use too"
+    grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
+    assert (await environment(desk, grant))["NVIDIA_GPU_MEMORY_LIMIT"] == "10240"
+
+
+async def test_a_driver_that_is_back_finds_its_gpus_divided_as_before(
+    make_desk: MakeDesk, able: dict[str, Any]
+) -> None:
+    driver = [Inventory(CARDS)]
+    desk = await opened(make_desk(lambda: driver[0], settings=SHARES, **able))
+    before = desk.inventory.devices
+    for driver[0] in (Inventory(readable=False, reason="It hangs."), Inventory(CARDS)):
+        await desk.refresh(max_age_s=0)
+    assert desk.inventory.devices == before
+
+
+async def test_nobody_gets_a_gpu_whole_because_it_is_not_known_yet_whether_its_shares_are_bounded(
+    make_desk: MakeDesk, able: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = EngineInMemory.info
+
+    def silent(_: EngineInMemory) -> dict[str, Any]:
+        raise DockerException("it is starting")
+
+    monkeypatch.setattr(EngineInMemory, "info", silent)
+    desk = await opened(make_desk(settings=SHARES, **able))
+    assert [device.uuid for device in desk.inventory.devices if not (device.is_part or device.is_divided)] == ["GPU-0"]
+    monkeypatch.setattr(EngineInMemory, "info", info)
     grant = granted(await desk.request("maria", ONE_SHARE, "session-maria"))
     assert (await environment(desk, grant))["NVIDIA_GPU_MEMORY_LIMIT"] == "10240"
 
