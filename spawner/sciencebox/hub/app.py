@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sciencebox.sessions.desk import Desk
 
 
+LONGEST_BODY = 2**20  # bytes: forms and calls are small, and are kept in memory, whoever sends them
+
+
 class DeskHub(JupyterHub):
     """JupyterHub whose spawners share one desk (`user.settings["app"].desk`), with its pages and its accounts."""
 
@@ -71,6 +74,7 @@ class DeskHub(JupyterHub):
         """Answer; then keep the books, and the time of sessions."""
         await self._opening  # JupyterHub goes on without it where engine or cluster take their time
         await super().start()
+        self.http_server.conn_params.max_body_size = LONGEST_BODY
         self.caretaker = Caretaker(self.own_api_url, self._service_map[SERVICE].api_token)
         self._beside: list[asyncio.Task[None]] = [
             tasks.start(self.accountant.run(), "writing down leases"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import closing
 from dataclasses import replace
 from html import unescape
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,6 +148,15 @@ def test_what_was_refused_is_not_shown_to_the_next_visit(ada: Person):
 def test_values_that_are_not_text_are_refused(ada: Person):
     assert ada.get("spawn?gpu=%ff").status_code == 400
     assert ada.send_form(gpu=b"\xff").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/hub/login", "/user/nobody/api"])
+def test_a_stranger_does_not_fill_the_hub_s_memory(hub: LittleHub, path: str):
+    with closing(HTTPConnection(hub.url.removeprefix("http://"), timeout=10)) as connection:
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", str(50 * 2**20))
+        connection.endheaders()
+        assert connection.getresponse().status == 400  # before anything of it was sent
 
 
 def test_a_form_from_elsewhere_is_refused(hub: LittleHub, ada: Person):
