@@ -32,7 +32,7 @@ SAMPLED = 0.2  # share of the voxels that a step of the registration looks at
 ALIKE = 0.3  # correlation below which two scans do not lie over each other
 GRID_MM = 2.0  # at which they are laid over each other
 METHODS = ("rigid", "affine", "none")
-RESPONSE = 25.0  # per cent of volume from which on a change is called one: below, the drawing alone may differ
+RESPONSE = 25.0  # per cent of volume from which on a change is called one: a rule of thumb, no clinical criterion
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Change:
         when = f" in {self.days:g} days" if self.days > 0 else ""
         said = [f"From {self.baseline_ml:.2f} ml to {self.follow_up_ml:.2f} ml{when}: {self.ml:+.2f} ml{percent}."]
         if abs(self.per_cent) < RESPONSE:
-            said.append(f"Less than {RESPONSE:g} %: two people drawing the same mask may differ by as much.")
+            said.append(f"Less than {RESPONSE:g} %: as a rule of thumb, two drawings of one tumour may differ as much.")
         if self.doubling_days:
             said.append(f"Growing on like this, it doubles in {self.doubling_days:.0f} days.")
         said.append(f"New: {self.new_ml:.2f} ml; gone: {self.gone_ml:.2f} ml.")

@@ -66,7 +66,7 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
     if folder is None:
         return stored_figures(run)
     dataset = data.read_folder(folder)
-    samples, overlaps = Trained.read(run).evaluate(dataset)
+    samples, overlaps = Trained.read(run).evaluate(dataset, counter("reading"))
     groups = [str(group) for group in samples.groups]
     return {
         **overlap_figures(mean_by_group([one.dice for one in overlaps], groups), overlaps, groups),

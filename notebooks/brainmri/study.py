@@ -219,9 +219,11 @@ class Trained:
         """From which probability on a pixel is called tumour."""
         return float(self.card["threshold"])
 
-    def evaluate(self, dataset: Dataset) -> tuple[Samples, list[Overlap]]:
+    def evaluate(
+        self, dataset: Dataset, on_progress: Callable[[int, int], None] | None = None
+    ) -> tuple[Samples, list[Overlap]]:
         """Hold it against masks that it did not learn from. Raises LeakageError naming slices that it did."""
-        samples = segment.samples(dataset, self.pixels)
+        samples = segment.samples(dataset, self.pixels, on_progress)
         names = [item.image.name for item in samples.slices]
         asked = zip(names, stored.digests(samples.images), strict=True)
         stored.refuse_known(asked, self.card["slices"], "The figures of its cross-validation are in result.json.")
