@@ -25,6 +25,7 @@ from traitlets import Unicode
 from sciencebox.hub import account_pages
 
 NAME = re.compile(r"[^\W_][\w.@+-]{0,63}")
+MOST_WAITING = 200  # accounts; anybody can ask for one
 LONGEST_PASSWORD = 72  # bytes, which is all that bcrypt looks at
 
 
@@ -98,6 +99,8 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
             return "A user name has up to 64 letters, digits and . _ - @ +, the first a letter or a digit."
         if self.get_user(name) or self.normalize_username(name) in self.admin_users:
             return "This user name is in use already; choose another one."
+        if self.db.query(UserInfo).filter(UserInfo.is_authorized.is_(False)).count() >= MOST_WAITING:
+            return "Too many people wait for approval already; tell the administrator."
         return ""
 
     def fault_of_password(self, name: str, password: str, again: str) -> str:

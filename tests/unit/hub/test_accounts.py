@@ -319,6 +319,18 @@ def test_nobody_becomes_administrator_by_asking_first(accounts: ScienceBoxAuthen
     assert accounts.fault_of_name("ada") == ""
 
 
+async def test_nobody_fills_the_administrator_s_page(
+    accounts: ScienceBoxAuthenticator, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sciencebox.hub.accounts.MOST_WAITING", 2)
+    for name in ("ada", "bob"):
+        assert accounts.fault_of_name(name) == ""
+        await accounts.ask(name, PASSWORD)
+    assert "wait for approval already" in accounts.fault_of_name("eva")
+    accounts.get_user("ada").is_authorized = True
+    assert accounts.fault_of_name("eva") == ""
+
+
 @pytest.mark.parametrize(("taken", "why"), [("admin", "in use"), ("Admin", "in use"), ("with space", "64 letters")])
 def test_a_name_that_is_taken_or_no_name_gets_no_account(
     visitor: Callable[[], Visitor], admin: Visitor, taken: str, why: str
