@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from brainmri import preflight
 from brainmri.augment import augment
 from brainmri.losses import loss as loss_named
 from brainmri.overlap import dice
@@ -72,8 +73,12 @@ class Training:
     ) -> list[dict[str, float]]:
         """Train until all epochs of the recipe are done. Images are (n, 1, height, width), and so are masks.
 
-        Returns the history. Raises OSError when a checkpoint cannot be written; the last good one stays.
+        Returns the history. Raises MemoryError where a batch does not fit the GPU, before anything is done, and OSError
+        when a checkpoint cannot be written; the last good one stays.
         """
+        shape = (min(self.recipe.batch, len(images)), *images.shape[1:])
+        if (memory := preflight.memory()) and (advice := preflight.need(self.model, shape).advice(memory)):
+            raise MemoryError(f"{advice} A smaller size takes less, too.")
         x, y = (torch.from_numpy(array).to(self.device) for array in (images, truth))
         steps = max(1, -(-len(x) // self.recipe.batch))
         stored = monotonic()

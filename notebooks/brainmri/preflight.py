@@ -36,6 +36,11 @@ class Need:
         return f"The training needs {self.total / 1024**3:.1f} GiB, the GPU has {memory / 1024**3:.1f} GiB. {how}."
 
 
+def memory() -> int | None:
+    """Bytes of the GPU that is computed on; None where there is none."""
+    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
+
+
 def need(
     model: nn.Module, shape: tuple[int, ...], *, mixed: bool = True, checkpointed: tuple[type[nn.Module], ...] = ()
 ) -> Need:

@@ -86,6 +86,21 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001.pt"]
 
 
+@pytest.mark.parametrize(("mib", "fits"), [(750, False), (1024, True)])
+def test_a_batch_that_does_not_fit_the_gpu_is_refused_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mib: int, fits: bool
+) -> None:
+    """What CUDA takes for itself is nearly all that so small a network needs."""
+    images, masks = squares()
+    monkeypatch.setattr("brainmri.preflight.memory", lambda: mib * 1024**2)
+    if fits:
+        training(tmp_path).fit(images, masks)
+    else:
+        with pytest.raises(MemoryError, match=r"GiB, the GPU has 0\.7 GiB\. .* A smaller size takes less, too\."):
+            training(tmp_path).fit(images, masks)
+    assert (tmp_path / "history.json").exists() == fits
+
+
 def test_a_training_that_diverges_is_stopped(tmp_path: Path) -> None:
     images, masks = squares()
     with pytest.raises(ValueError, match="lower the learning rate"):
