@@ -157,7 +157,8 @@ def curves(
             axis.set(xlabel="epoch", title=title)
             axis.legend(fontsize=8)
         if guess is not None:
-            axes.flat[-1].axhline(guess, color=GREY, linestyle=":")
+            axes.flat[-1].axhline(guess, color=GREY, linestyle=":", label="guessing")
+            axes.flat[-1].legend(fontsize=8)
         return finished(figure, source)
 
 
