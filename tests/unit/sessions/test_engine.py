@@ -95,10 +95,11 @@ async def _ended(engine: Engine) -> list[str]:
 async def test_who_has_ended_is_told_at_once_and_until_the_engine_goes_away(
     engine: Engine, answers: Answers, over: threading.Event
 ) -> None:
-    said = [{"Actor": {"Attributes": {"name": name}}} for name in ("session-maria", "session-jonas")]
+    names, labels = ("session-maria", "session-jonas"), {f"label-{n}": "of the image" for n in range(100)}
+    said = [{"Actor": {"Attributes": {**labels, "name": name}}} for name in names]
     answers[("GET", "/events")] = (200, said)
     async with asyncio.timeout(10), aclosing(engine.endings()) as endings:
-        assert [await anext(endings), await anext(endings)] == ["session-maria", "session-jonas"]
+        assert (await anext(endings), await anext(endings)) == names
         over.set()
         assert [name async for name in endings] == []
 
