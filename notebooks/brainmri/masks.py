@@ -74,8 +74,12 @@ def store(slice_file: Path, mask: Mask, said: str = "") -> Path:
     """Write a mask, white on black, as DIR/masks/N.png for DIR/slices/N.png; returns its file.
 
     A mask that is there stays: the new one is called N-2.png, N-3.png and so on, and `read_folder` goes on to take
-    N.png. `said` is kept in the file. Raises DataError where the mask does not fit the slice, and OSError.
+    N.png. `said` is kept in the file. Raises DataError where the mask does not fit the slice, or that lies in no folder
+    `slices`, and OSError.
     """
+    slice_file = slice_file.absolute()
+    if slice_file.parent.name != "slices":
+        raise DataError(f"{slice_file} lies in no folder named slices: move it into one, to get its mask beside that.")
     width, height = open_image(slice_file).size
     if mask.shape != (height, width):
         raise DataError(

@@ -84,3 +84,11 @@ def test_a_mask_that_does_not_fit_its_slice_is_not_stored(make_folder: Callable[
     with pytest.raises(data.DataError, match="Draw it on the slice as its file has it"):
         masks.store(item.image, np.ones((3, 3), dtype=bool))
     assert not (folder / "masks").exists()
+
+
+def test_no_folder_is_made_beside_one_that_holds_other_things(make_folder: Callable[..., Path]) -> None:
+    (item,) = data.read_folder(make_folder([("1", "glioma", "anna")]))
+    loose = item.image.rename(item.image.parent.parent / "1.png")
+    with pytest.raises(data.DataError, match="lies in no folder named slices"):
+        masks.store(loose, np.ones((12, 12), dtype=bool))
+    assert not (loose.parent.parent / "masks").exists()
