@@ -113,7 +113,7 @@ class Cards:
                 asking = self._engine.run(self._read_mode, devices)
                 choice, self.unlimited = await asyncio.wait_for(asking, PATIENCE_S)
         except UNREADABLE as error:
-            log.warning("The engine cannot be asked how it attaches GPUs: %s", error)
+            log.warning("The engine cannot be asked how it attaches GPUs: %s", error or type(error).__name__)
             choice, uuids = ModeChoice(None, "the container engine does not answer."), None
         self.choice, self._chosen_for = choice, uuids
         return choice
@@ -126,10 +126,10 @@ class Cards:
         if choice.mode is None:
             raise AttachError("Your GPU cannot be attached on this server; tell the administrator.", choice.reason)
         attachment = attach(choice.mode, devices, await self._engine.run(self._find_driver))
-        if not any(device.share for device in devices):
+        if choice.mode == "simulated" or not any(device.share for device in devices):
             return attachment
-        bound = {} if self.unlimited or choice.mode == "simulated" else limits.environment(devices)
-        missing = self.unlimited or ("" if bound or choice.mode == "simulated" else limits.SIZE_UNKNOWN)
+        bound = {} if self.unlimited else limits.environment(devices)
+        missing = self.unlimited or ("" if bound else limits.SIZE_UNKNOWN)
         if missing and not self._settings.unsafe_sharing:  # what was granted was a share, and nothing bounds it
             raise AttachError("Shares of a GPU cannot be given out at the moment; tell the administrator.", missing)
         return replace(attachment, environment=attachment.environment | bound)
