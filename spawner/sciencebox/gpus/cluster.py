@@ -40,8 +40,12 @@ _TAG = 8  # letters of a uid that tell the pods of one node apart
 _UNTOLD = {"processes": "a cluster does not tell"}
 NOT_READY = "its node does not answer"
 CORDONED = "its node was taken out of service by the administrator"
-_QUANTITY = re.compile(r"([0-9.]+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
-_UNITS = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_UNITS = {
+    **{"n": 1e-9, "u": 1e-6, "m": 1e-3},
+    **{unit: 1000.0**n for n, unit in enumerate("kMGTPE", start=1)},
+    **{f"{unit}i": 1024.0**n for n, unit in enumerate("KMGTPE", start=1)},
+}
+_QUANTITY = re.compile(rf"([0-9.]+(?:[eE][0-9]+)?)({'|'.join(_UNITS)})?")
 
 
 @dataclass(frozen=True)

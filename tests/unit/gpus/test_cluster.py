@@ -143,7 +143,18 @@ def test_the_name_of_a_held_gpu_does_not_say_whose_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("4", 4), ("7910m", 7.91), ("64Gi", 64 * GIB), ("32000000Ki", 32_000_000 * 1024), (8, 8)]
+    ("text", "number"),
+    [
+        ("4", 4),
+        ("7910m", 7.91),
+        ("64Gi", 64 * GIB),
+        ("32000000Ki", 32_000_000 * 1024),
+        (8, 8),
+        ("2Pi", 2 * 1024**5),
+        ("1E", 1e18),
+        ("128e9", 128e9),
+        ("500u", 0.0005),
+    ],
 )
 def test_quantities_are_numbers(text: str, number: float) -> None:
     assert cluster.quantity(text) == pytest.approx(number)
