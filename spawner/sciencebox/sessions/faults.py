@@ -70,7 +70,11 @@ class Faults:
             await self._changed.wait()
             self._changed.clear()
             if self._wanted:
-                await self._listen(self._wanted)
+                try:
+                    await self._listen(self._wanted)
+                except OSError as error:  # as where the server has too many processes
+                    log.error("The driver's errors cannot be heard: %s", error)
+                    asyncio.get_running_loop().call_later(AGAIN_S, self._changed.set)
 
     async def _listen(self, uuids: frozenset[str]) -> None:
         """Until other cards are in use."""

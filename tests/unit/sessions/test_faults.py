@@ -12,6 +12,7 @@ import pytest
 from sciencebox.gpus.device import Device, Health
 from sciencebox.gpus.marks import BY_SERVICE, Mark, MarksError
 from sciencebox.gpus.pool import Holding
+from sciencebox.sessions import faults as faults_module
 from sciencebox.sessions.faults import MOST_TOLD, Faults
 
 from tests.fakes.driver.fake import uuid
@@ -129,6 +130,25 @@ async def test_a_quarantine_that_cannot_be_written_is_no_end_of_listening() -> N
     faults.see(CARDS, [ADA], 0.0)
     await faults.heard("GPU-0", 79)
     assert faults.told("s-ada")
+
+
+async def test_a_listener_that_cannot_be_started_is_tried_again(
+    faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Semaphore(0)
+
+    async def start(*_: object, **__: object) -> None:
+        tried.release()
+        raise OSError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(faults_module, "AGAIN_S", 0)
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+    running = asyncio.create_task(faults.run())
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            await tried.acquire()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_the_cards_in_use_are_listened_to(driver: FakeDriver) -> None:
