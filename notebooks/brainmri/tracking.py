@@ -131,7 +131,7 @@ def _begun(client: Any, folder: Path, whole: Path, settings: Mapping[str, Any], 
         else:
             if found.info.lifecycle_stage == "active":
                 return str(found.info.run_id)
-    tags = {"folder": str(folder), "data": str(settings.get("data_name", ""))}
+    tags = {"folder": str(folder.absolute()), "data": str(settings.get("data_name", ""))}
     tags |= {"synthetic": str(tags["data"].startswith("SYNTHETIC"))} if tags["data"] else {}
     name = str(settings.get("name", "training"))
     if folder != whole:

@@ -105,6 +105,13 @@ def test_folds_belong_to_their_study(tmp_path: Path) -> None:
     assert str(study.folder / "fold-1") not in [row["folder"] for row in tracking.rows()]
 
 
+def test_a_folder_is_found_again_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = open_run("n", {**SETTINGS, "seed": 10}, tmp_path).folder
+    Run(run.relative_to(tmp_path)).write_history(EPOCHS)
+    assert tracking.rows()[0]["folder"] == str(run)
+
+
 def test_what_is_no_training_is_not_logged(tmp_path: Path) -> None:
     before = tracking.rows()
     run = open_run("10_mri_and_preprocessing", {"name": "quick", "edge_mm": 2}, tmp_path)
