@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from jupyterhub.handlers.base import BaseHandler
+from tornado.web import HTTPError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -124,3 +125,16 @@ class DeskHandler(BaseHandler):
         """Who is signed in."""
         user = self.current_user
         return Reader(user.name, bool(user.admin), self.desk.settings.gpus.show_holders)
+
+
+class CallHandler(DeskHandler):
+    """One that programs call, too, with a token: it tells errors as JSON."""
+
+    _accept_token_auth = True
+
+    def write_error(self, status_code: int, **kwargs: object) -> None:
+        """What went wrong, in a sentence."""
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None  # type: ignore[index]
+        known = isinstance(error, HTTPError) and error.log_message
+        self.set_header("Content-Type", "application/json")
+        self.finish({"message": error.log_message % error.args if known else "The hub could not answer."})  # type: ignore[union-attr]

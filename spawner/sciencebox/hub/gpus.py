@@ -20,7 +20,7 @@ from sciencebox import explain
 from sciencebox.gpus import wording
 from sciencebox.gpus.device import Health
 from sciencebox.gpus.marks import Mark, MarksError, find
-from sciencebox.hub.base import DeskHandler, Reader
+from sciencebox.hub.base import CallHandler, DeskHandler, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -228,13 +228,11 @@ def _event(name: str, data: str) -> str:
     return "".join((f"event: {name}\n", *(f"data: {line}\n" for line in data.splitlines()), "\n"))
 
 
-class MarkHandler(DeskHandler):
+class MarkHandler(CallHandler):
     """A GPU that an administrator lets nobody have (PUT, with a `reason`), or takes that back (DELETE).
 
     The last part of the address is `drain`, out of service, or `quarantine`, where it does not work well.
     """
-
-    _accept_token_auth = True
 
     @property
     def _admin(self) -> str:
@@ -248,7 +246,7 @@ class MarkHandler(DeskHandler):
         admin = self._admin
         reason = str((self.get_json_body() or {}).get("reason", "")).strip()
         if not reason or len(reason) > LONGEST_REASON:
-            raise HTTPError(400, f"Say why in up to {LONGEST_REASON} letters: `reason` is what users read.")
+            raise HTTPError(400, f"Say why in up to {LONGEST_REASON} letters (`reason`); users read it.")
         if find(self.desk.inventory, uuid) is None:
             raise HTTPError(404, "This server has no such GPU.")
         await self._do(self.desk.mark(Mark(uuid, reason, admin, time.time(), _HEALTH[what])))

@@ -9,7 +9,7 @@ from tornado.web import HTTPError
 
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
-from sciencebox.hub.base import DeskHandler
+from sciencebox.hub.base import CallHandler
 from sciencebox.sessions.extensions import ExtensionError
 
 if TYPE_CHECKING:
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from sciencebox.sessions.kube import GPUKubeSpawner
 
 
-class SessionHandler(DeskHandler):
+class SessionHandler(CallHandler):
     """The session of whoever asks: a person with the browser's cookies, or the session with its token."""
-
-    _accept_token_auth = True
 
     @property
     def session(self) -> GPUDockerSpawner | GPUKubeSpawner:
@@ -61,13 +59,6 @@ class SessionHandler(DeskHandler):
             self.log.error("A session cannot be extended: %s", error)
             raise HTTPError(503, "%s", wording.quota_unreadable()) from error
         self.finish({"seconds_left": _from(time.time(), until)})
-
-    def write_error(self, status_code: int, **kwargs: object) -> None:
-        """As JSON, for programs."""
-        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None  # type: ignore[index]
-        known = isinstance(error, HTTPError) and error.log_message
-        self.set_header("Content-Type", "application/json")
-        self.finish({"message": error.log_message % error.args if known else "The hub could not answer."})  # type: ignore[union-attr]
 
 
 def _from(start: float, end: float | None) -> float | None:

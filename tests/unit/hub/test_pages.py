@@ -273,6 +273,28 @@ def test_a_card_s_texts_cannot_bring_markup(hub: LittleHub, ada: Person):
         assert "&lt;script&gt;alert(1)" in page
 
 
+@pytest.mark.parametrize(
+    ("uuid", "told", "status", "says"),
+    [
+        ("GPU-0", {"reason": "x" * 201}, 400, "Say why in up to 200 letters"),
+        ("GPU-0", [], 400, "not a JSON object"),
+        ("GPU-9", {"reason": "its fan"}, 404, "no such GPU"),
+    ],
+)
+def test_why_a_card_is_not_taken_out_is_told_to_programs_and_pages(
+    hub: LittleHub, ada: Person, admin: Person, uuid: str, told: object, status: int, says: str
+):
+    def take_out(person: Person) -> requests.Response:
+        person.get("home")
+        headers = {"X-XSRFToken": person.http.cookies.get("_xsrf", path="/hub/")}
+        return person.http.put(f"{hub.url}/hub/sciencebox/gpus/{uuid}/drain", json=told, headers=headers, timeout=10)
+
+    refused = take_out(admin)
+    assert refused.status_code == status and says in refused.json()["message"]
+    stranger = take_out(ada)
+    assert stranger.status_code == 403 and "Only an administrator" in stranger.json()["message"]
+
+
 def events(answer: requests.Response) -> Iterator[tuple[str, str]]:
     """Name and data of the server's events, as they come."""
     name, data = "", []

@@ -71,7 +71,8 @@ async function change(button) {
     body: reason ? JSON.stringify({ reason }) : undefined,
   }).catch(() => null);
   button.disabled = false;
-  freshness.textContent = response?.ok ? usual : 'It could not be done; try again, or look into the log of the hub.';
+  const said = response?.ok ? usual : (await response?.json().catch(() => null))?.message;
+  freshness.textContent = said ?? 'It could not be done; try again, or look into the log of the hub.';
 }
 
 place.addEventListener('click', ({ target }) => {
