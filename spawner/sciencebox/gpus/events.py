@@ -8,6 +8,7 @@ driver 580 on an H100.)
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from contextlib import suppress
@@ -29,13 +30,21 @@ def watch(library: str, uuids: Sequence[str]) -> Iterator[tuple[str, int]]:
     inventory.load(library)
     pynvml.nvmlInit()
     events = pynvml.nvmlEventSetCreate()
+    known: dict[int | None, str] = {}
     for uuid in uuids:
         with suppress(pynvml.NVMLError):  # a card that is lost, or whose driver knows no events, has signs of its own
             handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
             pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+            known[_address(handle)] = uuid
     while os.getppid() == parent:
         if event := _next(events):
-            yield pynvml.nvmlDeviceGetUUID(event.device), int(event.eventData)
+            # A card that has just fallen off the bus may not tell what it is called any more.
+            uuid = known.get(_address(event.device)) or pynvml.nvmlDeviceGetUUID(event.device)
+            yield uuid, int(event.eventData)
+
+
+def _address(handle: Any) -> int | None:
+    return ctypes.cast(handle, ctypes.c_void_p).value
 
 
 def _next(events: Any) -> Any:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pynvml
 import pytest
 from sciencebox.gpus import events
 from sciencebox.gpus.xid import judge
@@ -54,6 +55,15 @@ def test_errors_are_heard_as_they_happen(listening: subprocess.Popen[str], drive
     assert heard.split()[0] == uuid(0)
     assert int(heard.split()[1]) >= 100
     driver.set({"gpu1.xid": 48, "gpu0.xid": 79})
+    assert listening.stdout.readline() == f"{uuid(0)} 79\n"
+
+
+def test_a_card_that_falls_off_the_bus_is_named_though_it_answers_no_more(
+    listening: subprocess.Popen[str], driver: FakeDriver
+) -> None:
+    assert listening.stdout
+    _until_heard(listening, driver)
+    driver.set({"gpu0.fail.nvmlDeviceGetUUID": pynvml.NVML_ERROR_GPU_IS_LOST, "gpu0.xid": 79})
     assert listening.stdout.readline() == f"{uuid(0)} 79\n"
 
 
