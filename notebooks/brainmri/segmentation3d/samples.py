@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import ndimage
 
-from brainmri.segmentation3d.cases import read_scan
+from brainmri.data import DataError
+from brainmri.segmentation3d.cases import MODALITIES, read_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ NORMALISED = (
     "grey values less the mean of the brain, by its standard deviation; from "
     f"{FAINTEST:g} to {BRIGHTEST:g}, and 0 outside the brain"
 )
+MOST = 0.9  # of a volume's voxels that a brain may fill
 MARGIN_MM = 5.0  # kept around the brain
 
 
@@ -80,9 +82,18 @@ def load(cases: Sequence[Case], spacing: float, on_progress: Callable[[int, int]
 
 
 def prepare(case: Case, scan: Scan, spacing: float) -> Sample:
-    """A scan as a network takes it. The brain is what is not 0 in every modality."""
+    """A scan as a network takes it. The brain is what is not 0 in every modality.
+
+    Raises DataError for a head with air and skull, of which nothing is 0.
+    """
     import nibabel.orientations as turns
 
+    share = float((scan.images != 0).any(axis=0).mean())
+    if tuple(case.images) == MODALITIES and share > MOST:
+        raise DataError(
+            f"{case.name} is not 0 in {share:.0%} of its voxels: networks for brains take the brain alone, with 0 "
+            "around it. Take off skull and air first (`brainmri preprocess`, or `brainmri convert dicom --strip`)."
+        )
     orientation = turns.io_orientation(scan.affine)
     images = np.stack([turns.apply_orientation(one, orientation) for one in scan.images])
     mask = None if scan.mask is None else turns.apply_orientation(scan.mask, orientation)

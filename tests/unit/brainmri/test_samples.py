@@ -100,3 +100,12 @@ def test_a_patient_is_never_on_two_sides(numbers: list[int], folds: int, fold: i
     assert all(sides)
     assert sum(map(len, sides)) == len(set(numbers))
     assert sum(map(len, parts.values())) == len(numbers)
+
+
+def test_a_head_with_air_and_skull_is_refused_and_says_how_to_take_them_off() -> None:
+    original = scan()
+    noisy = Scan(original.images + 0.5, original.mask, original.affine)
+    with pytest.raises(DataError, match=r"one is not 0 in 100% of its voxels: .*Take off skull and air first"):
+        prepare(CASE, noisy, 1.0)
+    other = Case("ct", "ct", {"CT": (Path("x"), None)}, None)
+    assert prepare(other, Scan(noisy.images[:1], None, noisy.affine), 1.0).labels is None
