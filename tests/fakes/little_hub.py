@@ -268,7 +268,7 @@ class PretendDesk(Leasing):
     def readable(self) -> bool:
         return self._broker.readable
 
-    def see_use(self, user: str, since: float, until: float) -> None:
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
         """Nobody's share is asked for."""
 
     async def refresh_ledger(self) -> None:

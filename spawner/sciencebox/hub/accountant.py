@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sciencebox.accounting.activity import Meter
 from sciencebox.accounting.leases import SAMPLE_S, changes
 from sciencebox.accounting.quota import WEEK_S, BooksError
+from sciencebox.gpus.device import fraction
 
 if TYPE_CHECKING:
     from sciencebox.accounting.leases import Lease
@@ -55,7 +56,7 @@ class Accountant:
         held = {(holding.session, holding.uuid, holding.since) for holding in self._desk.ledger}
         for lease in lately:
             if lease.key not in held:  # what goes on is counted by the broker, from its beginning
-                self._desk.see_use(lease.user, lease.since, lease.until)
+                self._desk.see_use(lease.user, lease.since, lease.until, fraction(lease.device))
 
     async def run(self) -> None:
         """Write for as long as the hub runs: when somebody else holds something, and at a steady pace."""

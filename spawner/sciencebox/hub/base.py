@@ -73,8 +73,8 @@ class AnyDesk(Protocol):
     def over(self) -> tuple[Holding, ...]:
         """What sessions hold that have held it for as long as they may."""
 
-    def see_use(self, user: str, since: float, until: float) -> None:
-        """Somebody used a GPU before the hub started."""
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
+        """Somebody used GPUs, or a part of one, before the hub started."""
 
     async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
         """What is left of a quota. Raises BooksError."""

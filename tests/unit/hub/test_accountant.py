@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.device import Device, Inventory
 from sciencebox.gpus.pool import Holding
 from sciencebox.hub.accountant import Accountant
@@ -15,8 +16,6 @@ from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from sciencebox.accounting.leases import Lease
 
 CARD = Device("GPU-1", 0, "A100", 80 * 2**30)
 HELD = Holding("GPU-1", "maria", "session-maria", 100.0)
@@ -35,6 +34,11 @@ class Desk:
         self.readable = True
         self.ledger: tuple[Holding, ...] = ()
         self.looks = 0
+        self.used: list[tuple[str, float]] = []
+
+    def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
+        """Keep it, in GPU-seconds."""
+        self.used.append((user, gpus * (until - since)))
 
     async def refresh_ledger(self) -> None:
         """Look."""
@@ -47,13 +51,14 @@ class Store:
     def __init__(self) -> None:
         self.written: list[list[Lease]] = []
         self.read = 0
+        self.before: list[Lease] = []
 
     def migrate(self) -> None:
         """There is nothing to make."""
 
     def since(self, _moment: float) -> list[Lease]:
-        """Nothing lasted."""
-        return []
+        """What was written before the hub started."""
+        return self.before
 
     def going(self) -> list[Lease]:
         """What was written last."""
@@ -102,3 +107,12 @@ async def test_a_change_that_is_nobody_s_lease_is_looked_at_and_not_written() ->
             desk.changed.tell()
             await seen(lambda looks=looks: desk.looks == looks)
         assert store.read == 1
+
+
+@pytest.mark.asyncio
+async def test_a_share_that_was_used_before_the_hub_started_counts_as_its_part_of_a_gpu() -> None:
+    desk, store = Desk(), Store()
+    for user, device in (("ada", "GPU-1:1of8"), ("bob", "GPU-2")):
+        store.before.append(Lease(user, f"session-{user}", device, "A100", 0.0, 800.0, ended=True))
+    await Accountant(store, desk).open()  # type: ignore[arg-type]
+    assert desk.used == [("ada", 100.0), ("bob", 800.0)]
