@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from .check import Imported
 from .environment import PackageSet, create_environment, install_packages, install_project, own_packages
 from .errors import StackError
-from .headers import find_headers, variables, write_shim
+from .headers import find_headers, header_variables, write_shim
 from .interpreter import InterpreterSource, install_interpreter, interpreter_tree
 from .java import find_java
 from .lock import digest, lock_path, read_lock
@@ -59,9 +59,12 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Content of the release tree: its texts, whatever their place, and the project's package."""
-        texts = view_texts(self.view_plan, Path("/"))
-        parts = (f"{path}\0{text}" for path, text in sorted(texts.items()))
+        """Content of the release tree: its texts, whatever their place, its links, and the project's package."""
+        content = {
+            **view_texts(self.view_plan, Path("/")),
+            **{path: str(target) for path, target in self.links.items()},
+        }
+        parts = (f"{path}\0{text}" for path, text in sorted(content.items()))
         return digest(_FORMAT, self.project.key if self.project else "", *parts)[:12]
 
     @property
@@ -73,6 +76,20 @@ class Plan:
         """The heavy tree of one environment."""
         return self.layout.tree(packages.environment, packages.key)
 
+    def site_packages(self, packages: PackageSet) -> Path:
+        """Where the packages of one environment lie."""
+        return packages.site_packages(self.packages_tree(packages))
+
+    @property
+    def links(self) -> dict[str, Path]:
+        """What links in the release tree lead to, by their path in it."""
+        found = {name: Path(self.release.default) / name for name in ("bin", "lib")}
+        for packages in self.packages:
+            for name in self.release.environments[packages.environment].labextensions:
+                path = f"share/jupyter/labextensions/{name}"
+                found[path] = self.site_packages(packages) / path
+        return found
+
     @property
     def carried(self) -> tuple[Part, ...]:
         """What it carries of the distribution, besides the interpreter."""
@@ -83,7 +100,7 @@ class Plan:
         wanted = self.release.environments[environment]
         found: dict[str, str] = {}
         if self.headers is not None and wanted.headers:
-            found |= variables(self.headers.tree(self.layout))
+            found |= header_variables(self.headers.tree(self.layout))
         if self.java is not None and wanted.java:
             found["JAVA_HOME"] = str(self.java.tree(self.layout))
         return found
@@ -98,9 +115,10 @@ class Plan:
                 lock=packages.lock,
                 packages=self.packages_tree(packages),
                 variables={
-                    **self.release.variables(packages.environment, self.variant),
+                    **self.release.variables(packages.environment, self.variant, str(self.site_packages(packages))),
                     **self.carried_variables(packages.environment),
                 },
+                extensions=tuple(self.release.environments[packages.environment].extensions),
                 cuda=packages.lock.cuda if self.variant == "cuda" else "",
             )
             for packages in self.packages
@@ -190,10 +208,10 @@ class Builder:
         with self.progress.working(f"{name}: packages") as step:
             install_packages(packages, tree, python, self.uv, step.tool_says)
         with self.progress.working(f"{name}: imports"):
-            release = self.plan.release
+            release, site_packages = self.plan.release, packages.site_packages(tree)
             modules = tuple(release.environments[name].imports)
-            imported = Imported(name, modules, release.variables(name, self.plan.variant))
-            self.checks.imports(imported, python, packages.site_packages(tree))
+            variables = release.variables(name, self.plan.variant, str(site_packages))
+            self.checks.imports(Imported(name, modules, variables), python, site_packages)
         with self.progress.working(f"{name}: to disk"):
             details = {"lock": packages.lock.digest[:12], "packages": str(len(packages.lock.pins))}
             finish_tree(tree, name, packages.key, (), details)
@@ -204,7 +222,7 @@ class Builder:
         with self.progress.working("kernels and setup scripts"), TemporaryDirectory() as scratch:
             wheel = plan.project.wheel(Path(scratch)) if plan.project else None
             for packages in plan.packages:
-                site_packages = packages.site_packages(plan.packages_tree(packages))
+                site_packages = plan.site_packages(packages)
                 own = own_packages(plan.name, packages.environment)
                 python = create_environment(
                     tree / packages.environment, interpreter, site_packages, packages.python, own
@@ -213,7 +231,7 @@ class Builder:
                     install_project(wheel, python, self.uv)
                 if plan.headers is not None and plan.release.environments[packages.environment].headers:
                     write_shim(python.with_name("c++"), plan.headers.tree(plan.layout), plan.headers.version)
-            _write_texts(plan)
+            _write_texts_and_links(plan)
         for packages in plan.packages:
             name = packages.environment
             with self.progress.working(f"{name}: kernel"):
@@ -222,13 +240,14 @@ class Builder:
         finish_tree(tree, plan.name, plan.key, _uses(plan), _details(plan))
 
 
-def _write_texts(plan: Plan) -> None:
+def _write_texts_and_links(plan: Plan) -> None:
     tree = plan.tree
     for path, text in view_texts(plan.view_plan, tree).items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text(text, encoding="utf-8")
-    for name in ("bin", "lib"):
-        (tree / name).symlink_to(Path(plan.release.default) / name)
+    for path, target in plan.links.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).symlink_to(target)
 
 
 def _uses(plan: Plan) -> tuple[str, ...]:

@@ -138,7 +138,7 @@ def _adopt_scripts(scripts: Path, program: Path) -> None:
     The packages may have been installed by an earlier copy of the interpreter, whose path their commands then name.
     """
     first_line = _start_line(program)
-    for script in sorted(scripts.glob("*")):
+    for script in sorted(path for path in scripts.glob("*") if path.is_file()):
         adopted = program.with_name(script.name)
         content = script.read_bytes()
         if match := _STARTED_BY_PYTHON.match(content):

@@ -50,7 +50,7 @@ def find_headers(compiler: str) -> Part:
     return Part("Headers", major, {_place(str(path.relative_to(_ROOT)), major): path for path in paths})
 
 
-def variables(tree: Path) -> dict[str, str]:
+def header_variables(tree: Path) -> dict[str, str]:
     """What makes a C++ interpreter find the headers of the C library."""
     return {"CPLUS_INCLUDE_PATH": f"{tree}/c", "C_INCLUDE_PATH": f"{tree}/c"}
 

@@ -53,12 +53,16 @@ class Environment(_Strict):
     """One tree of packages and one kernel. ``imports`` must succeed before it is published.
 
     ``headers`` is for environments that compile C++ while they run, ``java`` for those that start a Java machine.
+    ``extensions`` are IPython's, loaded by the kernel, ``labextensions`` JupyterLab's, which sessions find in the view.
+    In ``variables``, ``{packages}`` is the folder of the environment's packages.
     """
 
     title: str
     imports: list[str] = Field(min_length=1)
     headers: bool = False
     java: bool = False
+    extensions: list[str] = []
+    labextensions: list[str] = []
     variables: dict[str, str] = {}
     packages: dict[str, Package] = {}
     variants: dict[str, EnvironmentVariant] = Field(min_length=1)
@@ -112,9 +116,10 @@ class Release(_Strict):
         own = self.environments[environment]
         return {**self.packages, **own.packages, **own.variants[variant].packages}
 
-    def variables(self, environment: str, variant: str) -> dict[str, str]:
-        """Environment variables of one kernel."""
-        return {**self.variants[variant].variables, **self.environments[environment].variables}
+    def variables(self, environment: str, variant: str, packages: str) -> dict[str, str]:
+        """Environment variables of one kernel whose packages lie in ``packages``."""
+        own = {**self.variants[variant].variables, **self.environments[environment].variables}
+        return {name: value.replace("{packages}", packages) for name, value in own.items()}
 
     def require_variant(self, variant: str) -> Variant:
         """The variant of that name.

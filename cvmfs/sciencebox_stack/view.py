@@ -20,7 +20,10 @@ STARTUP = "share/sciencebox/startup.py"
 
 @dataclass(frozen=True)
 class ViewEnvironment:
-    """One environment as its view shows it. ``packages`` is the heavy tree, ``cuda`` what a driver must serve."""
+    """One environment as its view shows it.
+
+    ``packages`` is the heavy tree, ``cuda`` what a driver must serve, ``extensions`` what IPython loads in its kernel.
+    """
 
     name: str
     title: str
@@ -28,6 +31,7 @@ class ViewEnvironment:
     packages: Path
     variables: Mapping[str, str]
     cuda: str = ""
+    extensions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ def kernel_json(plan: ViewPlan, environment: ViewEnvironment, prefix: Path) -> s
     """
     home, own = prefix / environment.name, own_packages(plan.release, environment.name)
     specification = {
-        "argv": [f"{home}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "argv": [
+            *(f"{home}/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+            *(f"--ext={name}" for name in environment.extensions),
+        ],
         "display_name": f"{environment.title} ({plan.release})",
         "language": "python",
         "metadata": {"debugger": True},

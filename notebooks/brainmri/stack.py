@@ -103,12 +103,11 @@ def run(folder: Path, environment: str, code: str) -> str:
     Raises:
         StackError: it failed.
     """
-    python = folder / environment / "bin" / "python"
+    setup = folder / environment / "setup.sh"  # which also says where the environment's Java and headers are
     kept = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR", "LANG") if name in os.environ}
-    kept |= {"PATH": f"{python.parent}:{os.defpath}", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
-    done = subprocess.run(
-        [str(python), "-c", code], env=kept, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    kept |= {"PATH": os.defpath, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    command = ["sh", "-c", '. "$0" && exec python -c "$1"', str(setup), code]
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
         raise StackError(f"{environment}: {said[-1]}")

@@ -32,6 +32,8 @@ def test_two_workers_learn_what_one_does_and_the_job_is_written(synthetic: Execu
     assert "SYNTHETIC heads, drawn by the program" in done.shown
     assert float(re.search(r"Largest difference of a loss\s+(\S+)", done.shown)[1]) < 1e-4  # type: ignore[index]
     assert "Nothing was sent." in done.shown
+    assert re.search(r"Spark\s+4\.3\.0, \d+ parts at once on this session's cores", done.shown)
+    assert re.search(r"70 to 79 years\s+1,[67]\d\d patients, ([89]|1\d)\.\d% sick", done.shown)
     manifest = done.home / "sciencebox-runs" / NAME / "job.json"
     config, service, job = json.loads(manifest.read_text())["items"]
     assert "DistributedDataParallel" in config["data"]["train.py"]

@@ -20,6 +20,7 @@ def test_it_shows_the_release_and_every_environment_at_work(execute: Callable, t
     assert done.figures == 1
     assert "torch 2.15.0" in done.shown
     assert "mxnet 1.9.1, numpy 1.23.5" in done.shown
+    assert "pyspark 4.3.0, root 0.1a12" in done.shown
     assert re.search(r"CUDA libraries from the stack\s+[1-9]", done.shown)
     assert re.search(r"Not from where it should be\s+none", done.shown)
     accuracy = float(re.search(r"signal from background in ([\d.]+)%", done.shown)[1])  # type: ignore[index]

@@ -33,9 +33,12 @@ class Stack:
     def run(self, *command: str | Path, home: Path, **variables: str) -> str:
         """What ``command`` printed, in the stack, as an ordinary user with nothing but a home folder."""
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "TMPDIR": str(home), "USER": "someone", **variables}
+        passwd = home / ".passwd"  # a session has one, too; Java asks it for the user's name and home
+        passwd.write_text(f"someone:x:{USER}:{USER}::{home}:/bin/sh\n", encoding="utf-8")
         done = subprocess.run(
             [
                 *("env", f"SCIENCEBOX_TEST_STACK={self.folder}", TOOL, "--enter"),
+                *("sh", "-c", 'mount --bind "$0" /etc/passwd && exec "$@"', passwd),
                 *("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=-all"),
                 *("--bounding-set=-all", "--no-new-privs", "env", "-i"),
                 *(f"{name}={value}" for name, value in environment.items()),

@@ -63,6 +63,28 @@ histogram = ROOT.RDataFrame("numbers", "numbers.root").Histo1D(("h", "h", 10, 0,
 assert histogram.GetEntries() == 100
 """
 
+SPARK = """
+import pandas as pd
+from pathlib import Path
+from pyspark.sql import SparkSession, functions as F
+spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+events = spark.range(100).withColumn("even", F.udf(lambda number: number % 2 == 0, "boolean")("id"))
+events.write.parquet("events")
+assert len(pd.read_parquet("events")) == 100
+@F.pandas_udf("double")
+def half(values: pd.Series) -> pd.Series:
+    return values / 2
+counted = spark.read.parquet("events").where("even").select(F.sum(half("id")).alias("sum")).toPandas()
+assert counted["sum"][0] == 1225
+machine = spark.sparkContext._gateway.proc.pid
+maps = Path(f"/proc/{machine}/maps").read_text()
+loaded = {line.split()[5] for line in maps.splitlines() if ".so" in line}
+assert any(path.startswith("/cvmfs/") and path.endswith("/libjvm.so") for path in loaded)
+outside = {Path(path).name.split(".")[0] for path in loaded if not path.startswith(("/cvmfs/", "/tmp/"))}
+assert outside <= {"libc", "libm", "ld-linux-x86-64", "libdl", "libpthread", "librt", "libnss_files"}, outside
+spark.stop()
+"""
+
 MXNET = """
 import mxnet as mx
 from mxnet import autograd, gluon
@@ -80,7 +102,7 @@ for _ in range(2):
 assert errors[1] < errors[0]
 """
 
-CODE = {"pytorch": TORCH + PRIVATE, "tensorflow": TENSORFLOW + PRIVATE, "root": ROOT, "mxnet": MXNET}
+CODE = {"pytorch": TORCH + PRIVATE, "tensorflow": TENSORFLOW + PRIVATE, "root": ROOT + SPARK, "mxnet": MXNET}
 
 
 def test_a_kernel_starts_trains_and_answers(stack: Stack, environment: str, home: Path) -> None:

@@ -76,7 +76,8 @@ def test_another_environment_that_fails_says_why(tmp_path: Path) -> None:
     python.parent.mkdir(parents=True)
     python.write_text("#!/bin/sh\necho 'Traceback' >&2\necho 'ImportError: no such thing' >&2\nexit 1\n")
     python.chmod(0o755)
+    (tmp_path / "root/setup.sh").write_text(f"PATH={python.parent}:$PATH\nexport JAVA_HOME=/java\n")
     with pytest.raises(stack.StackError, match="root: ImportError: no such thing"):
         stack.run(tmp_path, "root", "import nothing")
-    python.write_text("#!/bin/sh\necho 7\n")
-    assert stack.run(tmp_path, "root", "print(7)") == "7\n"
+    python.write_text('#!/bin/sh\necho "$JAVA_HOME $2"\n')
+    assert stack.run(tmp_path, "root", "print(7)") == "/java print(7)\n"

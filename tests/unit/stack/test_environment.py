@@ -69,6 +69,7 @@ def test_a_command_runs_in_the_environment_whichever_interpreter_it_was_installe
 
 def test_a_command_that_is_not_python_is_linked(tmp_path: Path, interpreter: Path, packages: Path) -> None:
     command(packages, "#!/bin/sh\necho shell\n")
+    (packages / "bin" / "__pycache__").mkdir()  # of commands that are modules, too
     create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     assert (tmp_path / "thin" / "bin" / "tool").resolve() == packages / "bin" / "tool"
 

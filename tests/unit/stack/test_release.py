@@ -28,8 +28,8 @@ def test_requirements_are_those_of_all_the_environment_and_its_variant(folder: P
 
 def test_variables_of_the_variant_and_of_the_environment_reach_the_kernel(folder: Path) -> None:
     release = load_release("T_1", folder)
-    assert release.variables("beta", "cpu") == {"CUDA_VISIBLE_DEVICES": "", "GREETING": "it's a test"}
-    assert release.variables("alpha", "cuda") == {}
+    assert release.variables("beta", "cpu", "/p") == {"CUDA_VISIBLE_DEVICES": "", "GREETING": "it's a test"}
+    assert release.variables("alpha", "cuda", "/p") == {}
 
 
 @pytest.mark.parametrize(

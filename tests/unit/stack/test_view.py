@@ -78,6 +78,26 @@ def test_a_kernel_is_started_by_its_environments_python_and_nothing_of_the_sessi
     assert kernel["env"]["CUDA_VISIBLE_DEVICES"] == ""
 
 
+def test_both_parts_of_an_extension_come_from_one_environment(folder: Path, site: Site) -> None:
+    file = folder / "T_1.toml"
+    file.write_text(file.read_text() + 'extensions = ["watch.kernel"]\nlabextensions = ["watch"]\n')
+    plain, plan = site.plan(), site.build()
+    kernel = json.loads((plan.view / "share/jupyter/kernels/beta/kernel.json").read_text())
+    assert kernel["argv"][-1] == "--ext=watch.kernel"
+    link = plan.view / "share/jupyter/labextensions/watch"
+    assert link.readlink() == plan.site_packages(plan.packages[1]) / "share/jupyter/labextensions/watch"
+    file.write_text(file.read_text().replace('["watch"]', '["look"]'))
+    assert site.plan().key != plain.key
+
+
+def test_a_variable_may_name_the_folder_of_the_packages(folder: Path, site: Site) -> None:
+    file = folder / "T_1.toml"
+    file.write_text(file.read_text().replace("it's a test", "{packages}/home"))
+    plan = site.build()
+    said = shell("sh", f'. {plan.view}/beta/setup.sh; printf %s "$GREETING"')
+    assert said == f"{plan.site_packages(plan.packages[1])}/home"
+
+
 def test_a_kernel_of_a_running_session_keeps_its_files_when_the_view_is_switched(
     site: Site, write_locks: Callable[..., None]
 ) -> None:
