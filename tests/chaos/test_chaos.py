@@ -35,7 +35,7 @@ pytestmark = [
 USERS = 50
 LONGEST_S = 300
 KILL_EVERY_S = (1.0, 4.0)  # a container; between these
-HUB_KILLS, ENGINE_RESTARTS = 4, 2
+HUB_KILLS, ENGINE_RESTARTS = 3, 2
 UNREACHABLE = (requests.RequestException, docker.errors.DockerException)
 
 
