@@ -61,7 +61,7 @@ class Identities:
             folder = self._state / "identities" / name
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             identity = Identity(name, uid, self._homes / name, folder / "passwd", folder / "group")
-            _write_if_changed(identity.passwd, _passwd(identity))
+            _write_if_changed(identity.passwd, passwd(name, uid, identity.home_in_session))
             _write_if_changed(identity.group, f"root:x:0:\n{name}:x:{uid}:\n")
             self._make_home(identity)
         except (OSError, sqlite3.Error) as error:
@@ -87,11 +87,9 @@ class Identities:
             os.chown(home, identity.uid, identity.uid, follow_symlinks=False)
 
 
-def _passwd(identity: Identity) -> str:
-    return (
-        "root:x:0:0:root:/root:/usr/sbin/nologin\n"
-        f"{identity.name}:x:{identity.uid}:{identity.uid}::{identity.home_in_session}:/bin/bash\n"
-    )
+def passwd(name: str, uid: int, home: str) -> str:
+    """The text of a session's /etc/passwd: programs ask it for the user's name, and some, such as Java, insist."""
+    return f"root:x:0:0:root:/root:/usr/sbin/nologin\n{name}:x:{uid}:{uid}::{home}:/bin/bash\n"
 
 
 def _write_if_changed(path: Path, text: str) -> None:

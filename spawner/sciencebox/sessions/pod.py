@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 from sciencebox.gpus.cluster import KIND_ANNOTATION, LONGEST_ANNOTATION, MEMORY_LABEL, MIB, PRODUCT_LABEL, Wish
 from sciencebox.gpus.device import Device
 from sciencebox.gpus.kueue import QUEUE_LABEL
+from sciencebox.sessions.identity import passwd
 from sciencebox.sessions.launch import facts, site_environment, stack_environment
 from sciencebox.sessions.options import ANY_GPU, NO_GPU, to_user_options
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 FIRST_UID = 20_000
 OPTIONS_ANNOTATION = "sciencebox.org/options"
+NAMES_ANNOTATION = "sciencebox.org/names"
 GPUS_LABEL = "sciencebox.org/gpus"
-SHARED_MEMORY = "shared-memory"
+SHARED_MEMORY, PASSWD = "shared-memory", "passwd"
+_PASSWD = f"metadata.annotations['{NAMES_ANNOTATION}']"
 _RESTRICTED = {  # what Kubernetes' Pod Security Standard "restricted" asks of a container
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -78,7 +81,8 @@ def wish(options: SessionOptions, resource: str) -> Wish:
 def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Site) -> PodParts:
     """Describe the pod of one session."""
     uid = FIRST_UID + site.user_id
-    annotations = {OPTIONS_ANNOTATION: kept(options)}
+    named = passwd(site.user, uid, site.home or "/")
+    annotations = {OPTIONS_ANNOTATION: kept(options), NAMES_ANNOTATION: named}
     traits: dict[str, Any] = {
         "cpu_limit": options.cores,
         # What a program was promised is set aside for it; memory cannot be shared out twice.
@@ -93,9 +97,13 @@ def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Si
             SHARED_MEMORY: {
                 "name": SHARED_MEMORY,
                 "emptyDir": {"medium": "Memory", "sizeLimit": str(int(settings.sessions.shared_memory))},
-            }
+            },
+            PASSWD: {"name": PASSWD, "downwardAPI": {"items": [{"path": PASSWD, "fieldRef": {"fieldPath": _PASSWD}}]}},
         },
-        "volume_mounts": {SHARED_MEMORY: {"name": SHARED_MEMORY, "mountPath": "/dev/shm"}},  # noqa: S108 - a mount
+        "volume_mounts": {
+            SHARED_MEMORY: {"name": SHARED_MEMORY, "mountPath": "/dev/shm"},  # noqa: S108 - a mount
+            PASSWD: {"name": PASSWD, "mountPath": "/etc/passwd", "subPath": PASSWD, "readOnly": True},
+        },
         "extra_annotations": annotations,
     }
     if wished.resource:

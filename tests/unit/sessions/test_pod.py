@@ -18,6 +18,9 @@ TWO_A100 = SessionOptions("SB_1_cuda", 4, 8 * GIB, gpu="A100", gpu_count=2)
 ANY_LARGE = SessionOptions("SB_1_cuda", 4, 8 * GIB, gpu="any", gpu_count=1, gpu_memory_bytes=40 * GIB)
 SUPPLY = Supply("nvidia.com/gpu", "A100", 4, 80 * GIB, None, "NVIDIA-A100")
 MIG = Supply("nvidia.com/mig-1g.10gb", "A100", 7, None, "1g.10gb", "A100-MIG-1g.10gb")
+ROOT = "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+ANNOTATED = {"fieldPath": "metadata.annotations['sciencebox.org/names']"}
+NAMES = {"name": "passwd", "downwardAPI": {"items": [{"path": "passwd", "fieldRef": ANNOTATED}]}}
 ADA = Site("ada", 7, home="/home/ada", view="/cvmfs/sciencebox.local/lcg/views/SB_1/x", longest_s=3600)
 SETTINGS = settings_file.parse("kubernetes: {runtime_class: nvidia}", "test")
 
@@ -46,11 +49,16 @@ def test_a_session_without_a_gpu_gets_none_and_what_it_asked_for() -> None:
             "shared-memory": {
                 "name": "shared-memory",
                 "emptyDir": {"medium": "Memory", "sizeLimit": str(2 * GIB)},
-            }
+            },
+            "passwd": NAMES,
         },
-        "volume_mounts": {"shared-memory": {"name": "shared-memory", "mountPath": "/dev/shm"}},
+        "volume_mounts": {
+            "shared-memory": {"name": "shared-memory", "mountPath": "/dev/shm"},
+            "passwd": {"name": "passwd", "mountPath": "/etc/passwd", "subPath": "passwd", "readOnly": True},
+        },
         "extra_annotations": {
-            "sciencebox.org/options": "stack=SB_1&cores=2&memory=4+GiB&gpu=none&gpu_count=0&gpu_memory=any"
+            "sciencebox.org/options": "stack=SB_1&cores=2&memory=4+GiB&gpu=none&gpu_count=0&gpu_memory=any",
+            "sciencebox.org/names": ROOT + "ada:x:20007:20007::/home/ada:/bin/bash\n",
         },
     }
     assert described.node_expressions == []
@@ -111,7 +119,8 @@ def test_a_choice_of_gpu_is_a_resource_and_labels_of_nodes(
     assert described.traits["tolerations"] == {"nvidia.com/gpu": {"key": "nvidia.com/gpu", "operator": "Exists"}}
     assert described.traits["extra_pod_config"] == {"runtimeClassName": "nvidia"}
     told = described.traits["extra_annotations"]
-    assert {key: value for key, value in told.items() if key != "sciencebox.org/options"} == annotations
+    common = {"sciencebox.org/options", "sciencebox.org/names"}
+    assert {key: value for key, value in told.items() if key not in common} == annotations
     assert described.node_expressions == expressions
     assert "NVIDIA_VISIBLE_DEVICES" not in described.environment
 
@@ -152,7 +161,7 @@ def test_nothing_that_a_site_configures_is_lost() -> None:
     }
     ours = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-A100"]}
     found = add_to(given, parts(TWO_A100, Site("ada", 7, supplies=(SUPPLY,))))
-    assert [volume["name"] for volume in found["volumes"]] == ["site", "shared-memory"]
+    assert [volume["name"] for volume in found["volumes"]] == ["site", "shared-memory", "passwd"]
     assert found["volume_mounts"]["site"]["mountPath"] == "/site"
     assert [one["key"] for one in found["tolerations"]] == ["hub.jupyter.org/dedicated", "nvidia.com/gpu"]
     assert found["extra_pod_config"] == {"dnsPolicy": "Default", "runtimeClassName": "nvidia"}
@@ -230,7 +239,10 @@ async def test_the_whole_manifest_that_kubespawner_makes_of_it(monkeypatch: pyte
                     "runAsGroup": 20_007,
                     **described.traits["container_security_context"],
                 },
-                "volumeMounts": [{"mountPath": "/dev/shm", "name": "shared-memory"}],
+                "volumeMounts": [
+                    {"mountPath": "/etc/passwd", "name": "passwd", "readOnly": True, "subPath": "passwd"},
+                    {"mountPath": "/dev/shm", "name": "shared-memory"},
+                ],
             }
         ],
         "imagePullSecrets": [],
@@ -238,7 +250,7 @@ async def test_the_whole_manifest_that_kubespawner_makes_of_it(monkeypatch: pyte
         "runtimeClassName": "nvidia",
         "securityContext": {"fsGroup": 20_007, **described.traits["pod_security_context"]},
         "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-        "volumes": [{"emptyDir": {"medium": "Memory", "sizeLimit": str(2 * GIB)}, "name": "shared-memory"}],
+        "volumes": [NAMES, {"emptyDir": {"medium": "Memory", "sizeLimit": str(2 * GIB)}, "name": "shared-memory"}],
     }
 
 
