@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE, CHUNK, CATALOG, HISTORY, CERTIFICATE = "", "P", "C", "H", "X"
 LARGEST = 8 * 1024 * 1024  # bytes of a file in one object; a longer file is cut into chunks of so many
-_LEVEL = 3  # of ISA-L: six times as fast as zlib's usual level, and a tenth larger
+_LEVEL = 2  # of ISA-L: twelve times as fast as zlib's usual level, and 7 % larger; the next takes twice as long for 1 %
 
 
 class DamagedError(StackError):
