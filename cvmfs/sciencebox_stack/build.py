@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .release import Release
     from .uv import Uv
 
-_FORMAT = "6"  # to be raised when `Builder` makes something else from the same parts
+_FORMAT = "7"  # to be raised when `Builder` makes something else from the same parts
 _SPARE_BYTES = 500_000_000
 
 

@@ -8,6 +8,7 @@ own package; it is made anew for each release in a second, the heavy tree stays 
 from __future__ import annotations
 
 import os
+import py_compile
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,10 @@ def create_environment(prefix: Path, interpreter: Path, site_packages: Path, pyt
     _write(prefix / "pyvenv.cfg", f"home = {base.parent}\ninclude-system-site-packages = false\n")
     # site.addsitedir, unlike a plain line with the path, also reads the .pth files of the packages. What a user
     # installed comes first: it is theirs to replace a version of the release.
-    _write(thin / "sciencebox_own.py", Path(__file__).with_name("own.py").read_text(encoding="utf-8"))
+    own_module = thin / "sciencebox_own.py"
+    _write(own_module, Path(__file__).with_name("own.py").read_text(encoding="utf-8"))
+    # Else the first start would, with a date inside, and no two builds of a release were the same.
+    py_compile.compile(str(own_module), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     _write(
         thin / "sciencebox_packages.pth",
         f"import sciencebox_own; sciencebox_own.use({own!r})\nimport site; site.addsitedir({str(site_packages)!r})\n",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sciencebox_stack import own
+from sciencebox_stack.content import content_digest
 from sciencebox_stack.environment import PackageSet, create_environment, install_packages
 from sciencebox_stack.lock import Lock, Pin, digest
 
@@ -65,6 +66,13 @@ def test_a_command_runs_in_the_environment_whichever_interpreter_it_was_installe
     create_environment(prefix, interpreter, packages, PYTHON, ".local/box/T_1/alpha")
     done = subprocess.run([prefix / "bin" / "tool"], check=True, capture_output=True, text=True)
     assert done.stdout == f"42 {prefix}\n"
+
+
+def test_nothing_changes_when_it_is_started(tmp_path: Path, interpreter: Path, packages: Path) -> None:
+    program = create_environment(tmp_path / "thin", interpreter, packages, PYTHON, ".local/box/T_1/alpha")
+    before = content_digest(tmp_path / "thin")
+    subprocess.run([program, "-c", "pass"], check=True)
+    assert content_digest(tmp_path / "thin") == before
 
 
 def test_a_command_that_is_not_python_is_linked(tmp_path: Path, interpreter: Path, packages: Path) -> None:
