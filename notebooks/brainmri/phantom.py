@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from brainmri.data import Source
-from brainmri.synthetic import LICENCE
+from brainmri.synthetic import LICENCE, template_file
 from brainmri.volume import Volume
 
 if TYPE_CHECKING:
@@ -168,8 +167,6 @@ def _smooth(random: np.random.Generator, places: Field, length_mm: float) -> Fie
 def _template(kind: str) -> tuple[Field, NDArray[np.float64]]:
     """T1, grey or white matter from 0 to 1, and the matrix from voxels to mm; axes right, front, up."""
     from nibabel.nifti1 import Nifti1Image
-    from nilearn import datasets
 
-    path = Path(datasets.__file__).parent / "data" / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
-    volume = Nifti1Image.from_filename(path)
+    volume = Nifti1Image.from_filename(template_file(kind))
     return np.asarray(volume.dataobj, dtype=np.float32) / np.float32(255), np.asarray(volume.affine, dtype=float)

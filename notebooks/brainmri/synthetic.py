@@ -311,14 +311,19 @@ def heads(patients: int, slices: int, seed: int, planes: Sequence[Plane] = ("axi
     return made
 
 
+def template_file(kind: str) -> Path:
+    """The template's T1 image, grey or white matter: `t1`, `gm` or `wm`."""
+    import nilearn  # not its `datasets`, which would load scikit-learn for a path
+
+    return Path(nilearn.__file__).parent / f"datasets/data/mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+
+
 @lru_cache(maxsize=1)
 def _template() -> tuple[Field, tuple[float, float, float]]:
     """The skull-stripped template, 0 to 1, axes right, anterior, superior, 1 mm; and where its first voxel is in mm."""
     from nibabel.nifti1 import Nifti1Image
-    from nilearn import datasets
 
-    path = Path(datasets.__file__).parent / "data" / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-    volume = Nifti1Image.from_filename(path)
+    volume = Nifti1Image.from_filename(template_file("t1"))
     x, y, z = (float(edge) for edge in volume.affine[:3, 3])
     return np.asarray(volume.dataobj, dtype=np.float32) / np.float32(255), (x, y, z)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,10 +21,11 @@ from scipy import ndimage
 from brainmri.data import MADE_UP, STAMP, Source, write_source
 from brainmri.segmentation3d.cases import MODALITIES, Cohort, read_cohort
 from brainmri.store import new_folder
-from brainmri.synthetic import LICENCE, workers
+from brainmri.synthetic import LICENCE, template_file, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -153,11 +153,8 @@ class _Grid:
 def _template() -> tuple[Field, NDArray[np.float64]]:
     """White matter, grey matter and the T1 image (3, x, y, z), 0 to 1, and the place of the first voxel in mm."""
     import nibabel
-    from nilearn import datasets
 
-    folder = Path(datasets.__file__).parent / "data"
-    files = [folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz" for kind in ("wm", "gm", "t1")]
-    volumes = [nibabel.load(path) for path in files]
+    volumes = [nibabel.load(template_file(kind)) for kind in ("wm", "gm", "t1")]
     values = np.stack([np.asarray(volume.dataobj, dtype=np.float32) / 255 for volume in volumes])
     return values, np.asarray(volumes[0].affine[:3, 3])
 
