@@ -111,7 +111,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def execute(kernels: Kernels) -> Callable[..., Executed]:
+def execute(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Executed]:
     """Run a notebook of the project, by name, or one made by a test; at size smoke, in a home folder of its own."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
@@ -132,6 +132,8 @@ def execute(kernels: Kernels) -> Callable[..., Executed]:
         def _kernel_spec_manager_default(self) -> KernelSpecManager:
             return StackKernels(kernel_dirs=[str(kernels.folder)], ensure_native_kernel=False)
 
+    fonts = tmp_path_factory.mktemp("fonts")
+
     def run(
         what: str | nbformat.NotebookNode, home: Path, session: dict[str, object] | None = None, **environ: str
     ) -> Executed:
@@ -140,12 +142,19 @@ def execute(kernels: Kernels) -> Callable[..., Executed]:
             **{name: value for name, value in os.environ.items() if not name.startswith(("SCIENCEBOX_", "PYTHON"))},
             "PYTHONPATH": str(NOTEBOOKS),  # the package as it is here, not as it was when the stack was built
             "HOME": str(home),
+            "MPLCONFIGDIR": str(fonts),  # Matplotlib looks at every font once, not once in each home
             "SCIENCEBOX_DATA": str(home / "no-data"),
             "SCIENCEBOX_NOTEBOOK_SIZE": "smoke",
             **({"SCIENCEBOX_SESSION": json.dumps(session)} if session else {}),
             **environ,
         }
-        client = NotebookClient(notebook, kernel_manager_class=StackKernelManager, timeout=300, allow_errors=True)
+        client = NotebookClient(
+            notebook,
+            kernel_manager_class=StackKernelManager,
+            timeout=300,
+            allow_errors=True,
+            shutdown_kernel="immediate",  # what a library tidies up as Python ends takes seconds
+        )
         client.execute(cwd=str(home), env=environment)
         return Executed(notebook, home)
 
