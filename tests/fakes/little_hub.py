@@ -16,9 +16,11 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bcrypt
 import requests
 from sciencebox import settings as settings_file
 from sciencebox.accounting.quota import budget
@@ -374,6 +376,7 @@ def main(file: str, port: str, accounts: str) -> None:
         async def get_all_routes(self) -> Mapping[str, Any]:
             return self.routes
 
+    bcrypt.gensalt = partial(bcrypt.gensalt, rounds=4)  # the least there is: nobody has to guess these passwords
     desk = PretendDesk(Path(file))
     # As it is deployed, but for what would need an engine or a proxy.
     settings = settings_file.load(Path(file).with_name("sciencebox.yaml"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
+import bcrypt
 import pytest
 import requests
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
@@ -69,8 +71,9 @@ def admin(visitor: Callable[[], Visitor], first_password: Path) -> Visitor:
 
 
 @pytest.fixture
-def accounts(tmp_path: Path) -> Iterator[ScienceBoxAuthenticator]:
+def accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScienceBoxAuthenticator]:
     """Those of a hub that has none yet, and whose administrator is to be called boss."""
+    monkeypatch.setattr(bcrypt, "gensalt", partial(bcrypt.gensalt, rounds=4))  # as the hub of these tests does
     engine = create_engine(f"sqlite:///{tmp_path / 'hub.sqlite'}")
     with Session(engine) as db:
         yield ScienceBoxAuthenticator(
