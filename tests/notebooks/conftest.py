@@ -122,7 +122,7 @@ def execute(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Calla
 
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             specification = super().get_kernel_spec(kernel_name)
-            specification.argv = [*kernels.enter, *specification.argv]
+            specification.argv = [*one_core, *kernels.enter, *specification.argv]
             specification.env = {name: value for name, value in specification.env.items() if name != "PYTHONPATH"}
             return specification
 
@@ -132,6 +132,9 @@ def execute(kernels: Kernels, tmp_path_factory: pytest.TempPathFactory) -> Calla
         def _kernel_spec_manager_default(self) -> KernelSpecManager:
             return StackKernels(kernel_dirs=[str(kernels.folder)], ensure_native_kernel=False)
 
+    # Other tests run beside: a kernel's threads that wait for each other would take a third more time of both cores.
+    cores, worker = sorted(os.sched_getaffinity(0)), int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    one_core = ("taskset", "--cpu-list", str(cores[worker % len(cores)]))
     fonts = tmp_path_factory.mktemp("fonts")
 
     def run(
