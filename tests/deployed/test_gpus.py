@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sciencebox.gpus.device import Device
+from sciencebox.gpus.reconcile import labels
+from sciencebox.host import images
 
 from tests.deployed.conftest import make
+from tests.fakes.driver.fake import uuid
 from tests.service import wait_until
 
 if TYPE_CHECKING:
@@ -115,6 +120,14 @@ def test_a_hub_killed_during_a_start_leaves_no_ghost(service: Service) -> None:
         service.kill_hub()
 
     wait_until(lambda: maria.is_ready() or not service.holders(), "the card is used or free")
+
+
+def test_what_is_left_of_a_session_whose_stop_failed_is_removed_and_frees_its_card(service: Service) -> None:
+    named = labels("maria", [Device(uuid(0), 0, "A100")], service.name, since=time.time() - 60)
+    left = service.engine.containers.run(images.tag("session"), ["sleep", "infinity"], labels=named, detach=True)
+    assert set(service.holders().values()) == {"maria"}
+    wait_until(lambda: not service.holders(), "the card is free")
+    assert left.id not in [each.id for each in service.engine.containers.list(all=True, ignore_removed=True)]
 
 
 def test_a_program_outside_the_service_keeps_its_card(service: Service, driver: FakeDriver) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sciencebox.sessions.desk import Desk
 
 
+STRANGERS_EVERY_S = 20.0
 LONGEST_BODY = 2**20  # bytes: forms and calls are small, and are kept in memory, whoever sends them
 
 
@@ -121,11 +122,20 @@ class ScienceBoxHub(DeskHub):
     async def init_spawners(self) -> Any:
         """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
         count = await super().init_spawners()
+        await self._remove_strangers()
+        return count
+
+    async def _remove_strangers(self) -> None:
         known = {
             spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
         }
         await self.desk.remove_strangers(known)
-        return count
+
+    async def _keep_tidy(self) -> None:
+        """JupyterHub forgets a session whose stop failed, whose container would keep its GPUs."""
+        while True:
+            await asyncio.sleep(STRANGERS_EVERY_S)
+            await self._remove_strangers()
 
     async def open_desk(self) -> None:
         """Look at driver and engine."""
@@ -138,6 +148,7 @@ class ScienceBoxHub(DeskHub):
         self._beside += [
             tasks.start(self.caretaker.bring_back(self.desk.room), "bringing back who waited"),
             tasks.start(self.faults.run(), "hearing of GPUs that fail"),
+            tasks.start(self._keep_tidy(), "removing what is left of sessions"),
         ]
 
     def faults_of(self, spawner: Any) -> list[str]:
