@@ -78,6 +78,7 @@ def describe(
         "shm_size": int(settings.sessions.shared_memory),
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
+        "oom_score_adj": 500,  # where the server has no memory left, sessions go before the hub and its proxy
         "init": False,
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
     }

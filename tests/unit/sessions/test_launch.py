@@ -52,6 +52,7 @@ def test_the_host_configuration_of_a_session_without_gpu() -> None:
         "shm_size": 2 * GIB,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
+        "oom_score_adj": 500,
         "init": False,
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
     }
