@@ -10,6 +10,8 @@ VALUES ?= deploy/helm/examples/one-node.yaml
 NAMESPACE ?= sciencebox
 CHARTS ?=
 export SETTINGS
+# What people write reaches a command by its environment: no shell reads it.
+export REASON TO FROM
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
 DOCKERFILES := $(shell git ls-files '*Dockerfile')
@@ -35,10 +37,10 @@ destroy: ## Remove the service with everything in its data folder; asks first.
 	@deploy/host/run.sh destroy $(ARGS)
 
 backup: ## Write accounts, homes and datasets into an archive: TO=/mnt/backup/sciencebox.tar.gz.
-	@deploy/host/run.sh backup "$(TO)" $(ARGS)
+	@deploy/host/run.sh backup "$$TO" $(ARGS)
 
 restore: ## Unpack a backup on a server without data: FROM=/mnt/backup/sciencebox.tar.gz; then `make deploy`.
-	@deploy/host/run.sh restore "$(FROM)" $(ARGS)
+	@deploy/host/run.sh restore "$$FROM" $(ARGS)
 
 status: ## What is running, and who holds which GPU.
 	@deploy/host/run.sh status $(ARGS)
@@ -50,13 +52,13 @@ usage: ## Who used the GPUs how much; ARGS="--by group --from 2026-11-01 --csv".
 	@deploy/host/run.sh usage $(ARGS)
 
 drain: ## Take a GPU out of service: GPU=0 REASON="fan is replaced".
-	@deploy/host/run.sh drain $(GPU) --reason "$(REASON)"
+	@deploy/host/run.sh drain $(GPU) --reason "$$REASON"
 
 undrain: ## Put a GPU back into service: GPU=0.
 	@deploy/host/run.sh undrain $(GPU)
 
 quarantine: ## Put a GPU that does not work well into quarantine: GPU=0 REASON="wrong results".
-	@deploy/host/run.sh quarantine $(GPU) --reason "$(REASON)"
+	@deploy/host/run.sh quarantine $(GPU) --reason "$$REASON"
 
 release: ## Release a GPU from quarantine: GPU=0.
 	@deploy/host/run.sh release $(GPU)

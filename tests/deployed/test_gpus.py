@@ -251,13 +251,13 @@ def _faults(person: Person) -> list[str]:
 
 def test_an_administrator_puts_a_card_into_quarantine_by_page_and_command(service: Service) -> None:
     admin = service.admin()
-    make("quarantine", service.settings, variables={"GPU": "0", "REASON": "wrong results"})
-    wait_until(lambda: "wrong results" in admin.page("sciencebox/gpus"), "it is seen")
+    make("quarantine", service.settings, variables={"GPU": "0", "REASON": "wrong `results`"})
+    wait_until(lambda: "wrong `results`" in admin.page("sciencebox/gpus"), "it is seen")
     (uuid, *_) = re.findall(r'data-uuid="([^"]+)"', admin.page("sciencebox/gpus"))
     path = f"sciencebox/gpus/{uuid}/quarantine"
     assert service.person("eva").ask("DELETE", path).status_code == 403
     assert admin.ask("DELETE", path).ok
-    assert "wrong results" not in admin.page("sciencebox/gpus")
+    assert "wrong `results`" not in admin.page("sciencebox/gpus")
 
 
 def test_jupyterlab_shows_the_session_s_own_gpu_and_none_where_there_is_none(service: Service) -> None:
