@@ -113,7 +113,7 @@ def _run_all(page: Page) -> None:
     """By the menu; once more if JupyterLab was not ready to do it."""
     from playwright.sync_api import TimeoutError as TooLate
 
-    begun = page.locator(".jp-Notebook .jp-InputPrompt").filter(has_text=re.compile(r"\[(\*|\d+)\]")).first
+    begun = page.get_by_text(re.compile(r"\| Busy$"))  # in the status bar; cells may be out of view
     for _ in range(3):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
