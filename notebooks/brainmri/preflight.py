@@ -36,9 +36,11 @@ class Need:
         return f"The training needs {self.total / 1024**3:.1f} GiB, the GPU has {memory / 1024**3:.1f} GiB. {how}."
 
 
-def memory() -> int | None:
-    """Bytes of the GPU that is computed on; None where there is none."""
-    return int(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
+def memory(devices: int = 1) -> int | None:
+    """Bytes of the smallest of the GPUs that are computed on; None where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    return min(int(torch.cuda.mem_get_info(number)[1]) for number in range(devices))
 
 
 def need(

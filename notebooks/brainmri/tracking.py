@@ -218,7 +218,11 @@ def _client(where: str) -> Any:
     store = Path.home() / HOME / STORE
     if where == _own() and not store.exists():
         _make_store(store)
-    from mlflow import MlflowClient
+    return _opened(where)
+
+
+def _opened(where: str) -> Any:
+    from mlflow import MlflowClient  # takes seconds
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=where)
@@ -231,12 +235,9 @@ def _make_store(store: Path) -> None:
     """
     show = Progress("making MLflow's tables, once for all trainings")
     show(0, 1)
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     store.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{STORE}-", dir=store.parent) as scratch:
-        MlflowClient(tracking_uri=f"sqlite:///{Path(scratch) / STORE}")
+        _opened(f"sqlite:///{Path(scratch) / STORE}")
         with suppress(FileExistsError):  # another training was faster
             store.hardlink_to(Path(scratch) / STORE)
     show(1, 1)

@@ -149,12 +149,12 @@ def for_this_session(family: str, name: str, workers: int = 1) -> tuple[Size, st
     if workers < 1:
         raise ValueError(f"{workers} devices cannot train anything; use one or more")
     size, said = shared(named(name), workers)
-    if not torch.cuda.is_available():
-        return size, said
     held = torch.cuda.device_count()
-    if workers > held:
+    if 0 < held < workers:
         raise ValueError(f"this session holds {held} GPU{'s' * (held > 1)}, not {workers}; use as many, or get more")
-    memory = min(torch.cuda.mem_get_info(number)[1] for number in range(workers))
+    memory = preflight.memory(workers)
+    if memory is None:
+        return size, said
     if workers > 1:
         memory -= preflight.OVERHEAD  # of this process, which asks each card and does not train
     fitted, what = fitting(family, size, memory, workers)
