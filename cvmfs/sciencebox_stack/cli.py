@@ -150,7 +150,10 @@ def status(
 @app.command()
 def digest(root: Root = DEFAULT_ROOT) -> None:
     """Print the SHA-256 of all that is published, as `sha256sum` does, to compare servers. Reads every file."""
-    for view in published(root):
+    views = published(root)
+    if not views:
+        raise StackError(f"Nothing is published in {root}.")
+    for view in views:
         for tree in (view.tree, *view.used):
             sys.stdout.write(f"{content_digest(tree)}  {tree.resolve().relative_to(root.resolve())}\n")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..progress import ConsoleProgress, console
-from .keys import KeyFiles, Master, Signer, make_keys, read_public, require_safe
+from .keys import KeyFiles, Master, Signer, make_keys, read_certificate, read_public, require_safe
 from .maintain import Keep, collect
 from .maintain import rollback as roll_back
 from .objects import DamagedError
@@ -98,7 +98,7 @@ def resign(
 ) -> None:
     """Sign the whitelist anew with the master key, before it expires."""
     with _writing(repository, out, keys) as (files, target):
-        whitelist = target.renew_whitelist(Master.read(files), Signer.read(files).certificate, days)
+        whitelist = target.renew_whitelist(Master.read(files), read_certificate(files), days)
     _say(f"The whitelist of {repository} is valid until {whitelist.expires:%Y-%m-%d %H:%M} UTC.")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _BITS = 2048  # the client's whitelist code takes RSA alone
+_MAKE = "`sciencebox-stack keys` makes the keys of a repository."
 _CERTIFICATE_DAYS = 3650  # the whitelist, which expires in weeks, is what limits a certificate
 
 
@@ -108,7 +109,7 @@ class Signer:
         Raises:
             StackError: the key or the certificate is not there, or is none.
         """
-        pem = _read(files.certificate)
+        pem = read_certificate(files)
         if public_key(pem).public_numbers() != (key := _private_key(files.key)).public_key().public_numbers():
             raise StackError(f"{files.certificate} is not the certificate of {files.key}.")
         return cls(key, pem)
@@ -131,7 +132,7 @@ class Master:
         Raises:
             StackError: it is not there, or is none.
         """
-        return cls(_private_key(files.master))
+        return cls(_private_key(files.master, "Run this where the master key is kept."))
 
     def sign(self, digest: bytes) -> bytes:
         """A whitelist's signature: of the hash's digits themselves."""
@@ -156,6 +157,17 @@ def is_by_certificate(certificate_pem: bytes, signature: bytes, digest: bytes) -
     except InvalidSignature:
         return False
     return True
+
+
+def read_certificate(files: KeyFiles) -> bytes:
+    """The certificate that manifests are signed with, without its key.
+
+    Raises:
+        StackError: it is not there, or is none.
+    """
+    pem = _read(files.certificate)
+    public_key(pem)
+    return pem
 
 
 def public_key(certificate_pem: bytes) -> rsa.RSAPublicKey:
@@ -185,7 +197,7 @@ def read_public(path: Path) -> bytes:
     Raises:
         StackError: the file is not there or is no public key.
     """
-    pem = _read(path)
+    pem = _read(path, "Whoever publishes the repository gives it to you.")
     try:
         serialization.load_pem_public_key(pem)
     except ValueError:
@@ -211,9 +223,9 @@ def _certificate(key: rsa.RSAPrivateKey, repository: str) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _private_key(path: Path) -> rsa.RSAPrivateKey:
+def _private_key(path: Path, advice: str = _MAKE) -> rsa.RSAPrivateKey:
     try:
-        key = serialization.load_pem_private_key(_read(path), None)
+        key = serialization.load_pem_private_key(_read(path, advice), None)
     except (ValueError, TypeError):
         raise StackError(f"{path} is not a private key without a password.") from None
     if not isinstance(key, rsa.RSAPrivateKey):
@@ -221,11 +233,11 @@ def _private_key(path: Path) -> rsa.RSAPrivateKey:
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, advice: str = _MAKE) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise StackError(f"{path} is not there. `sciencebox-stack keys` makes the keys of a repository.") from None
+        raise StackError(f"{path} is not there. {advice}") from None
 
 
 def _write(path: Path, content: bytes, mode: int) -> None:

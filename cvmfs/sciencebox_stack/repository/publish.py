@@ -38,13 +38,14 @@ from .source import FolderSource, MissingError, read_letter, read_object
 from .verify import read_catalog, signed_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from pathlib import Path
 
     from .keys import Master, Signer
     from .scan import Folder
 
     OnProgress = Callable[[int, int], None]
+    Stored = dict[str, tuple[Catalog, Nested]]
 
 WHITELIST_DAYS = 30
 REPLICABLE = ".cvmfs_master_replica"  # lets other servers copy the repository
@@ -178,9 +179,10 @@ def publish(
     root = scan(source)
     ingest = _Ingest(repository.store, source, on_progress)
     last = read_catalog(repository.source, before.root, before.root_size) if before else None
-    known = {} if checksum or last is None else _last_entries(repository, last, root)
+    stored = {} if checksum or last is None else _last_catalogs(repository, last, root)
+    known = {} if checksum or last is None else _files_of([last, *(catalog for catalog, _ in stored.values())])
     filled = ingest.run(root, known, workers or os.cpu_count() or 1)
-    content = _write_catalogs(repository.store, root, filled)
+    content = _write_catalogs(repository.store, root, filled, stored)
     advice = tuple(folder.advice for folder in root.all() if folder.advice)
     if before is not None and last is not None and _is_same(last, content):
         manifest = before
@@ -265,21 +267,26 @@ def _unchanged(before: Entry | None, now: Entry) -> bool:
     return same and bool(before and before.objects())
 
 
-def _last_entries(repository: Repository, last: Catalog, root: Folder) -> dict[str, Entry]:
-    """Files of the last revision, from the catalogs of folders that still begin one."""
+def _last_catalogs(repository: Repository, last: Catalog, root: Folder) -> Stored:
+    """The nested catalogs of the last revision, of folders that still begin one."""
     wanted = {folder.path for folder in root.all()}
-    known: dict[str, Entry] = {}
+    found: Stored = {}
     pending = [last]
     while pending:
-        catalog = pending.pop()
-        known.update((entry.path, entry) for entry in catalog.entries if not entry.is_folder)
-        nested = (below for below in catalog.nested if below.path in wanted)
-        pending.extend(read_catalog(repository.source, below.digest, below.size) for below in nested)
-    return known
+        for below in pending.pop().nested:
+            if below.path in wanted:
+                catalog = read_catalog(repository.source, below.digest, below.size)
+                found[below.path] = (catalog, below)
+                pending.append(catalog)
+    return found
 
 
-def _write_catalogs(store: Store, root: Folder, filled: dict[str, Entry]) -> Catalog:
-    """Store the nested catalogs, and return the root's, which is not a revision yet."""
+def _files_of(catalogs: Iterable[Catalog]) -> dict[str, Entry]:
+    return {entry.path: entry for catalog in catalogs for entry in catalog.entries if not entry.is_folder}
+
+
+def _write_catalogs(store: Store, root: Folder, filled: dict[str, Entry], stored: Stored) -> Catalog:
+    """Store the nested catalogs, but for those that are `stored`; return the root's, which is no revision yet."""
     done: dict[str, tuple[Catalog, Nested]] = {}
     for folder in root.all():
         inner = [done.pop(nested.path) for nested in folder.nested]
@@ -288,8 +295,10 @@ def _write_catalogs(store: Store, root: Folder, filled: dict[str, Entry]) -> Cat
         catalog = Catalog(folder.path, entries, nested).counted(below for below, _ in inner)
         if folder is root:
             return catalog
-        database = catalogs.write(catalog)
-        place = Nested(folder.path, store.add(database, CATALOG), len(database))
+        before, place = stored.get(folder.path, (None, None))
+        if place is None or before is None or not _is_same(before, catalog):
+            database = catalogs.write(catalog)
+            place = Nested(folder.path, store.add(database, CATALOG), len(database))
         done[folder.path] = (replace(catalog, entries=()), place)
     raise AssertionError("the root is the last of all folders")
 

@@ -73,7 +73,7 @@ def scan(source: Path) -> Folder:
     if not source.is_dir():
         raise StackError(f"{source} is not a folder.")
     rules = Rules.of(source)
-    root = Folder("", [_entry("", source.lstat(), source)])
+    root = Folder("", [_entry("", source.lstat(), str(source))])
     pending = [(root, "", source)]
     while pending:
         folder, path, place = pending.pop()
@@ -84,21 +84,22 @@ def scan(source: Path) -> Folder:
             below = f"{path}/{child.name}"
             if below in LEFT_OUT:
                 continue
-            entry = _entry(below, child.stat(follow_symlinks=False), Path(child.path))
+            entry = _entry(below, child.stat(follow_symlinks=False), child.path)
             folder.entries.append(entry)
             if not entry.is_folder:
                 continue
-            if rules.begin_at(below) or (Path(child.path) / MARKER).exists():
+            where = Path(child.path)
+            if rules.begin_at(below) or (where / MARKER).exists():
                 nested = Folder(below, [entry])
                 folder.nested.append(nested)
-                inside.append((nested, below, Path(child.path)))
+                inside.append((nested, below, where))
             else:
-                inside.append((folder, below, Path(child.path)))
+                inside.append((folder, below, where))
         pending.extend(reversed(inside))
     return root
 
 
-def _entry(path: str, found: os.stat_result, place: Path) -> Entry:
+def _entry(path: str, found: os.stat_result, place: str) -> Entry:
     _require_utf8(path, place)
     if stat.S_ISDIR(found.st_mode):
         return Entry(path, found.st_mode, _FOLDER_BYTES, found.st_mtime_ns)
@@ -111,11 +112,11 @@ def _entry(path: str, found: os.stat_result, place: Path) -> Entry:
     return Entry(path, found.st_mode, found.st_size, found.st_mtime_ns)
 
 
-def _require_utf8(text: str, place: Path) -> None:
+def _require_utf8(text: str, place: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise StackError(f"{str(place)!r} has a name that is not UTF-8. Rename it.") from None
+        raise StackError(f"{place!r} has a name that is not UTF-8. Rename it.") from None
 
 
 def _pattern(line: str) -> re.Pattern[str]:

@@ -14,7 +14,7 @@ from .history import read_history
 from .keys import fingerprint, is_by_certificate, is_by_master
 from .letters import MANIFEST, WHITELIST, Manifest, Whitelist, unseal, unsigned
 from .objects import CATALOG, CERTIFICATE, HISTORY, DamagedError, ObjectName
-from .source import read_letter, read_object
+from .source import MissingError, read_letter, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,9 +48,13 @@ def read_whitelist(source: Source, public_pem: bytes, now: datetime | None = Non
     """A whitelist that the master key signed and that has not expired.
 
     Raises:
+        MissingError: there is none.
         DamagedError: it is another's, was changed, or its time is over.
     """
-    letter = read_letter(source, WHITELIST)
+    try:
+        letter = read_letter(source, WHITELIST)
+    except MissingError as error:
+        raise MissingError(f"{error} A repository is named as in http://server.example.org/cvmfs/NAME.") from None
     text = unseal(letter, lambda signature, digest: is_by_master(public_pem, signature, digest), WHITELIST)
     whitelist = Whitelist.parse(text)
     if whitelist.expires <= (now or datetime.now(timezone.utc)):
