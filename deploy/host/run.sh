@@ -68,7 +68,9 @@ if ! new_enough || ! has_venv; then
     new_enough || fail "Python 3.10 or newer is needed; this system has $(python3 --version)."
 fi
 
-# What the environment was made from: when that is unchanged, nothing is done.
+# What the environment was made from: when that is unchanged, nothing is done. Of two commands at once one waits.
+exec 9< "$(dirname "$venv")"
+flock 9
 wanted=$({ python3 --version; cat "$requirements" "$checkout/spawner/pyproject.toml"; echo "$checkout"; } | sha256sum)
 if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
     echo "Preparing the command line in $venv ..." >&2
@@ -83,6 +85,7 @@ if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
     chmod 755 "$venv/bin/sciencebox"
     echo "$wanted" > "$venv/made-from"
 fi
+exec 9<&-
 
 case $command in
     settings) exec "$venv/bin/sciencebox" settings "$@" ;;
