@@ -23,11 +23,17 @@
 {{- if dig "stack" "publish" "enabled" false .Values.sciencebox }}
 {{- fail "A cluster does not publish the stack: remove `sciencebox.stack.publish`, and publish on the server that builds it." }}
 {{- end }}
+{{- if dig "stack" "client" "enabled" false .Values.sciencebox }}
+{{- fail "On a cluster cvmfs-csi mounts the stack, on every node: remove `sciencebox.stack.client`, and set `cvmfs-csi`." }}
+{{- end }}
 {{- if ne (dig "accounts" "source" "local" .Values.sciencebox) "local" }}
 {{- fail "`sciencebox.accounts.source` is for one server: on a cluster, set `jupyterhub.hub.config.JupyterHub.authenticator_class`, see docs/kubernetes.md." }}
 {{- end }}
 {{- if dig "gpus" "shares" list .Values.sciencebox }}
 {{- fail "A cluster's GPUs are shared by NVIDIA's device plugin (time-slicing or MPS): remove `sciencebox.gpus.shares`." }}
+{{- end }}
+{{- if dig "gpus" "simulate" 0 .Values.sciencebox }}
+{{- fail "A cluster's GPUs are what its nodes offer, and none is simulated: remove `sciencebox.gpus.simulate`." }}
 {{- end }}
 {{- if dig "monitoring" "enabled" false .Values.sciencebox }}
 {{- fail "A cluster brings its own Prometheus: set `serviceMonitor.enabled: true` instead of `sciencebox.monitoring.enabled`." }}
@@ -45,6 +51,9 @@
 {{- if not (and (contains $volume (toJson $hub.extraVolumes)) (contains $volume (toJson $hub.extraVolumeMounts))) }}
 {{- fail (printf "`jupyterhub.hub.extraVolumes` and `extraVolumeMounts` must keep `%s`: helm replaces lists as a whole, so repeat what values.yaml has there." $volume) }}
 {{- end }}
+{{- end }}
+{{- if contains "\"configMap\":{\"name\":\"sciencebox-settings\"" (toJson $hub.extraVolumes) }}
+{{- fail "`sciencebox-settings` is a Secret now: write `secret: {secretName: sciencebox-settings}` in `jupyterhub.hub.extraVolumes`." }}
 {{- end }}
 {{- with .Values.administrator.existingSecret }}
 {{- if not (contains (printf "\"secretName\":%q" .) (toJson $hub.extraVolumes)) }}
