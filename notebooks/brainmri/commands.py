@@ -50,6 +50,16 @@ def add_to(commands: Any) -> None:
     train.add_argument("--label", default="glioma", help="classification: what is told from the rest (glioma)")
     train.add_argument("--loss", help="segmentation: which loss (2D: bce + dice; 3D: ce + dice, the GAN dice)")
     train.add_argument("--no-pretraining", action="store_true", help="segmentation2d: no synthetic heads first")
+    train.add_argument(
+        "--patience",
+        type=int,
+        default=0,
+        metavar="N",
+        help="stop after N epochs that brought nothing better (never)",
+    )
+    train.add_argument(
+        "--plateau", type=int, default=0, metavar="N", help="a tenth of the learning rate after N such epochs"
+    )
     train.add_argument("--devices", type=int, default=1, help="in 3D: GPUs that share the training (default 1)")
     train.add_argument("--force", action="store_true", help="throw away what another training left in RUN")
     train.set_defaults(run=train_)
@@ -95,6 +105,8 @@ def train_(options: argparse.Namespace) -> int:
     """
     if options.devices != 1 and TASKS[options.task] != TASKS["segmentation3d"]:
         raise ValueError(f"--devices is for the networks in 3D: {options.task} is trained on one")
+    if min(options.patience, options.plateau) < 0:
+        raise ValueError("--patience and --plateau are numbers of epochs, or 0 for never")
     return int(_task(options.task).train(options))
 
 

@@ -42,12 +42,16 @@ NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "FrameOfReference
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a label stands for: words for people, and the concept in a terminology that DICOM uses (PS3.16)."""
+    """What a label stands for: words for people, and the concept in a terminology that DICOM uses (PS3.16).
+
+    An organ is where it is; whatever else is marked lies in the brain, unless an organ is marked beside it.
+    """
 
     words: str
     scheme: str
     concept: str
     colour: str
+    organ: bool = False
 
 
 MEANINGS = {
@@ -58,6 +62,9 @@ MEANINGS = {
     "non-enhancing": Meaning("non-enhancing tumour", "NCIt", "NonEnhancingLesion", GREEN),
     "necrosis": Meaning("necrosis", "SCT", "Necrosis", GREY),
     "lesion": Meaning("lesion", "SCT", "Lesion", GREEN),
+    "liver": Meaning("liver", "SCT", "Liver", ORANGE, organ=True),
+    "spleen": Meaning("spleen", "SCT", "Spleen", BLUE, organ=True),
+    "kidneys": Meaning("kidneys", "SCT", "Kidney", GREEN, organ=True),
 }
 PREDICTED = {1: "core", 2: "oedema"}  # labels of the masks that `brainmri predict` writes
 
@@ -235,17 +242,18 @@ def _segmentation(
     by = None if network is None else highdicom.AlgorithmIdentificationSequence(
         network.name, codes.DCM.ArtificialIntelligence, network.version, parameters={"use": WARNING}
     )  # fmt: skip
+    brain = not any(MEANINGS[name].organ for name in meanings.values())
     described = [
         highdicom.seg.SegmentDescription(
             number,
             MEANINGS[name].words,
-            codes.SCT.MorphologicallyAbnormalStructure,
+            codes.SCT.AnatomicalStructure if MEANINGS[name].organ else codes.SCT.MorphologicallyAbnormalStructure,
             _code(name),
             "MANUAL" if network is None else "AUTOMATIC",
             by,
             tracking_uid=highdicom.UID(),
             tracking_id=MEANINGS[name].words,
-            anatomic_regions=[codes.SCT.Brain],
+            anatomic_regions=[codes.SCT.Brain] if brain else None,
             display_color=highdicom.color.CIELabColor.from_rgb(*(255 * part for part in to_rgb(MEANINGS[name].colour))),
         )
         for number, name in enumerate(meanings.values(), start=1)
@@ -256,9 +264,9 @@ def _segmentation(
         "BINARY",
         described,
         content_description="For research and learning, no medical device",
-        content_label="TUMOUR",
+        content_label="TUMOUR" if brain else "ORGANS",
         omit_empty_frames=bool(segments.any()),  # an object of no frame at all is none
-        **_ours(one, slices, "mask of a tumour", 1),
+        **_ours(one, slices, "mask of a tumour" if brain else "mask of organs", 1),
     )
 
 
@@ -271,7 +279,7 @@ def _report(
     device = sr.DeviceObserverIdentifyingAttributes(highdicom.UID(), MODEL, MAKER, MODEL)
     content = sr.MeasurementReport(
         sr.ObservationContext(observer_device_context=sr.ObserverContext(codes.DCM.Device, device)),
-        codes.LN.MRIUnspecifiedBodyRegion,
+        codes.LN.CTUnspecifiedBodyRegion if slices[0].Modality == "CT" else codes.LN.MRIUnspecifiedBodyRegion,
         [_measured(segmentation, item, ml[item.SegmentLabel], network) for item in segmentation.SegmentSequence],
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -280,7 +288,7 @@ def _report(
     said = f"{STAMP}: no scanner made these images. {said}" if dicom.synthetic(slices[0]) else said
     content[0].ContentSequence.append(sr.TextContentItem(codes.DCM.Comment, said, sr.RelationshipTypeValues.CONTAINS))
     return sr.Comprehensive3DSR(
-        [*slices, segmentation], content[0], is_complete=True, **_ours(one, slices, "volumes of a tumour", 2)
+        [*slices, segmentation], content[0], is_complete=True, **_ours(one, slices, "volumes of regions", 2)
     )
 
 
@@ -293,7 +301,7 @@ def _measured(segmentation: Any, item: Any, ml: float, network: Network | None) 
         "tracking_identifier": sr.TrackingIdentifier(item.TrackingUID, item.TrackingID),
         "finding_type": item.SegmentedPropertyTypeCodeSequence[0],
         "finding_category": item.SegmentedPropertyCategoryCodeSequence[0],
-        "finding_sites": [sr.FindingSite(codes.SCT.Brain)],
+        "finding_sites": [sr.FindingSite(codes.SCT.Brain)] if "AnatomicRegionSequence" in item else None,
         "algorithm_id": network and sr.AlgorithmIdentification(network.name, network.version, [WARNING]),
         "measurements": [sr.Measurement(codes.SCT.Volume, ml, sr.CodedConcept("mL", "UCUM", "mL"))],
     }

@@ -16,6 +16,7 @@ from brainmri import preflight
 from brainmri.augment import augment
 from brainmri.losses import loss as loss_named
 from brainmri.overlap import dice
+from brainmri.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +39,11 @@ CHECKED = {"val_dice": "Dice", "val_auc": "AUC"}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. The learning rate rises to `rate` and falls to zero along a cosine."""
+    """How a network is trained. The learning rate rises to `rate` and falls to zero along a cosine.
+
+    With `patience` it is trained until so many epochs brought nothing better on the validation set, and is in the end
+    that of the best one; with `plateau` the rate is constant at first and falls to a tenth after so many such epochs.
+    """
 
     epochs: int
     batch: int = 16
@@ -46,6 +51,8 @@ class Recipe:
     weight_decay: float = 1e-2
     loss: str = "bce + dice"
     seed: int = 0
+    patience: int = 0
+    plateau: int = 0
 
 
 class Training:
@@ -53,6 +60,8 @@ class Training:
 
     `loss` is for what has no name in `losses`; it takes what the network gives and the truth.
     """
+
+    figure = "val_dice"  # of the validation set, the higher the better
 
     def __init__(self, model: nn.Module, recipe: Recipe, run: Run, loss: Loss | None = None) -> None:
         self.device = best_device()
@@ -62,6 +71,7 @@ class Training:
         self._loss = loss or loss_named(recipe.loss)
         self._optimiser = torch.optim.AdamW(self.model.parameters(), recipe.rate, weight_decay=recipe.weight_decay)
         self._mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        self._watch = Watch(self._kept, [self._optimiser], self.figure, recipe.patience, recipe.plateau)
         self.history = self._restore()
 
     def fit(
@@ -71,7 +81,9 @@ class Training:
         validation: tuple[Array, NDArray[Any]] | None = None,
         on_progress: Progress | None = None,
     ) -> list[dict[str, float]]:
-        """Train until all epochs of the recipe are done. Images are (n, 1, height, width), and so are masks.
+        """Train until all epochs of the recipe are done, or its patience is at an end.
+
+        Images are (n, 1, height, width), and so are masks.
 
         Returns the history. Raises MemoryError where a batch does not fit the GPU, before anything is done, and OSError
         when a checkpoint cannot be written; the last good one stays.
@@ -83,6 +95,8 @@ class Training:
         steps = max(1, -(-len(x) // self.recipe.batch))
         stored = monotonic()
         for epoch in range(len(self.history), self.recipe.epochs):
+            if self._watch.over(self.history):
+                break
             losses, began = [], monotonic()
             number = 1_000_003 * self.recipe.seed + epoch  # so a training that goes on draws what it would have drawn
             torch.manual_seed(number)
@@ -97,11 +111,14 @@ class Training:
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
             checked = self._check(*validation) if validation else {}
             self.history.append({"loss": epoch_loss, **checked, "seconds": monotonic() - began})
-            if len(self.history) == self.recipe.epochs or monotonic() - stored > STORE_EVERY_S:
+            self._watch.look(self.history)
+            last = len(self.history) == self.recipe.epochs or self._watch.over(self.history)
+            if last or monotonic() - stored > STORE_EVERY_S:
                 self._store()
                 stored = monotonic()
         if on_progress and self.recipe.epochs:
-            on_progress(self.recipe.epochs * steps, self.recipe.epochs * steps, self._words(self.recipe.epochs - 1))
+            on_progress(self.recipe.epochs * steps, self.recipe.epochs * steps, self._words(len(self.history) - 1))
+        self._watch.finish()
         self._run.end()
         return self.history
 
@@ -109,9 +126,15 @@ class Training:
         """What is told of the validation set after each epoch."""
         return {"val_dice": soft_dice(self.model, images, truth)}
 
+    @property
+    def _kept(self) -> nn.Module:
+        """What is left of the training in the end."""
+        return self.model
+
     def _parts(self) -> dict[str, Any]:
         """What a checkpoint holds the state of."""
-        return {"model": self.model, "optimiser": self._optimiser}
+        watch = {"watch": self._watch} if self._watch.on else {}
+        return {"model": self.model, "optimiser": self._optimiser, **watch}
 
     def _step(self, image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         self.model.train()
@@ -132,6 +155,8 @@ class Training:
             yield augment(x[chosen], y[chosen], random)
 
     def _set_rate(self, done: float) -> None:
+        if self.recipe.plateau:
+            return
         rising, falling = done / WARM_UP, (1 + cos(pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
         for group in self._optimiser.param_groups:
             group["lr"] = self.recipe.rate * (rising if done < WARM_UP else falling)

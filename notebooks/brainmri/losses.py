@@ -6,11 +6,11 @@ background: the cross entropy is content with an empty answer, those built on ov
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss, DiceLoss, FocalLoss, TverskyLoss
 from scipy import ndimage
 from torch import nn
 
@@ -27,7 +27,7 @@ class FocalTversky(nn.Module):
 
     def __init__(self, missed: float = 0.7, exponent: float = 0.75) -> None:
         super().__init__()
-        self._tversky = TverskyLoss(sigmoid=True, alpha=1 - missed, beta=missed, reduction="none")
+        self._tversky = _monai("TverskyLoss", sigmoid=True, alpha=1 - missed, beta=missed, reduction="none")
         self._exponent = exponent
 
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ class Boundary(nn.Module):
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
-        self._dice, self._weight = DiceLoss(sigmoid=True), weight
+        self._dice, self._weight = _monai("DiceLoss", sigmoid=True), weight
 
     def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         distances = torch.from_numpy(np.stack([signed_distance(mask) for mask in truth[:, 0].cpu().numpy()]))
@@ -80,6 +80,11 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     return np.asarray((outside - depth) / mask.shape[0], dtype=np.float32)
 
 
+def _monai(name: str, **options: Any) -> Any:
+    """A loss of MONAI's, which is loaded where one is asked for: it takes seconds."""
+    return getattr(import_module("monai.losses"), name)(**options)
+
+
 def _cross_entropy(weight: float) -> Loss:
     def loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         foreground = torch.tensor(weight, device=logits.device, dtype=logits.dtype)
@@ -91,10 +96,10 @@ def _cross_entropy(weight: float) -> Loss:
 LOSSES: dict[str, Callable[[], Loss]] = {
     "bce": lambda: _cross_entropy(1.0),
     "weighted bce": lambda: _cross_entropy(FOREGROUND_WEIGHT),
-    "dice": lambda: DiceLoss(sigmoid=True),
-    "bce + dice": lambda: DiceCELoss(sigmoid=True),
-    "focal": lambda: FocalLoss(alpha=0.75, gamma=2.0),
-    "tversky": lambda: TverskyLoss(sigmoid=True, alpha=0.3, beta=0.7),
+    "dice": lambda: _monai("DiceLoss", sigmoid=True),
+    "bce + dice": lambda: _monai("DiceCELoss", sigmoid=True),
+    "focal": lambda: _monai("FocalLoss", alpha=0.75, gamma=2.0),
+    "tversky": lambda: _monai("TverskyLoss", sigmoid=True, alpha=0.3, beta=0.7),
     "focal tversky": FocalTversky,
     "lovasz": LovaszHinge,
     "boundary": Boundary,

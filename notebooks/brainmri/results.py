@@ -42,7 +42,8 @@ class ClassificationResult:
 
     def sentences(self) -> list[str]:
         """The result in words, the caveats after it."""
-        trained = f"{self.epochs} epochs in {spoken(self.seconds)}" if self.epochs else "trained before"
+        epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        trained = f"{epochs} in {spoken(self.seconds)}" if self.epochs else "trained before"
         said = [
             f"{self.source.credit}.",
             f"On {self.n} test slices of {self.groups} {self.split.by}s that were never seen in training "

@@ -29,9 +29,14 @@ TALK = {"filters": 64, "levels": 5}  # the network of CERN's talk
 
 def train(options: argparse.Namespace) -> int:
     """Learn from synthetic heads, then from drawn masks; measured by cross-validation over patients or blocks."""
+    if options.no_pretraining and (options.patience or options.plateau):
+        raise ValueError(
+            "segmentation2d learns from all masks but those it is tested on: with --no-pretraining it has none to "
+            "watch for --patience or --plateau"
+        )
     study = Study(
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
-        pretrain=not options.no_pretraining, bars=Progress,
+        pretrain=not options.no_pretraining, patience=options.patience, plateau=options.plateau, bars=Progress,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     samples = study.samples()

@@ -10,14 +10,14 @@ Everything is in one folder, and each part goes on where it was interrupted:
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from brainmri import __version__, data, fit, gpu, overlap, segment, stored, synthetic
+from brainmri import __version__, data, fit, gpu, overlap, segment, stored, synthetic, watch
 from brainmri.results import SegmentationResult
 from brainmri.runs import HOME, Run, fingerprint, named_size, open_run
 from brainmri.segment import SIZES, Fold, Samples, Size
@@ -55,7 +55,10 @@ class Validation:
 
 @dataclass
 class Study:
-    """One study in its folder. `bars` makes a progress bar from a title; without `pretrain` its worth is seen."""
+    """One study in its folder. `bars` makes a progress bar from a title; without `pretrain` its worth is seen.
+
+    `patience` and `plateau` are those of `fit.Recipe`, for the synthetic heads: of the drawn masks none can be spared.
+    """
 
     dataset: Dataset
     size_name: str
@@ -63,6 +66,8 @@ class Study:
     seed: int = 0
     loss: str = "bce + dice"
     pretrain: bool = True
+    patience: int = 0
+    plateau: int = 0
     bars: Bars = lambda _: lambda *_: None
     _start: dict[str, torch.Tensor] | None = field(default=None, repr=False)
 
@@ -93,6 +98,7 @@ class Study:
             "data": fingerprint(self.dataset),
             "data_name": self.dataset.source.credit,
             "version": __version__,
+            **watch.settings(self.patience, self.plateau),
         }
 
     @property
@@ -187,7 +193,10 @@ class Study:
             stage = "alone"
         folder = self.folder / part
         folder.mkdir(parents=True, exist_ok=True)
-        return fit.Training(model, segment.recipe(self.size, stage, self.loss, self.seed), Run(folder))
+        recipe = segment.recipe(self.size, stage, self.loss, self.seed)
+        if stage == "first":
+            recipe = replace(recipe, patience=self.patience, plateau=self.plateau)
+        return fit.Training(model, recipe, Run(folder))
 
     def _fit(self, training: fit.Training, learn: Samples, check: Samples | None, title: str) -> None:
         validation = (check.images, check.masks) if check else None

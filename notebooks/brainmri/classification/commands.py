@@ -19,7 +19,7 @@ def train(options: argparse.Namespace) -> int:
     """Learn all labels of a data set; measured on patients or blocks that are kept apart, a fifth of them."""
     study = Study(
         data.read_folder(options.data), options.label, options.size, options.out, seed=options.seed,
-        bars=Progress,
+        bars=Progress, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     result = study.run()

@@ -111,13 +111,33 @@ class ClassifierTraining(fit.Training):
     `balance` weighs classes, so that a rare one counts as much as another.
     """
 
-    def __init__(self, model: Classifier, size: Size, run: Run, *, balance: Array, positive: int, seed: int) -> None:
+    figure = "val_auc"
+
+    def __init__(
+        self,
+        model: Classifier,
+        size: Size,
+        run: Run,
+        *,
+        balance: Array,
+        positive: int,
+        seed: int,
+        patience: int = 0,
+        plateau: int = 0,
+    ) -> None:
         device = fit.best_device()
         self._positive = positive
         self.average = AveragedModel(model.to(device), multi_avg_fn=get_ema_multi_avg_fn(REMEMBERED), use_buffers=True)
-        recipe = fit.Recipe(epochs=size.epochs, batch=size.batch, rate=size.rate, loss="cross entropy", seed=seed)
+        recipe = fit.Recipe(
+            epochs=size.epochs, batch=size.batch, rate=size.rate, loss="cross entropy", seed=seed,
+            patience=patience, plateau=plateau,
+        )  # fmt: skip
         loss = nn.CrossEntropyLoss(weight=torch.from_numpy(balance).to(device), label_smoothing=SMOOTHING)
         super().__init__(model, recipe, run, loss)
+
+    @property
+    def _kept(self) -> nn.Module:
+        return self.average
 
     def _parts(self) -> dict[str, Any]:
         return {**super()._parts(), "average": self.average}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from brainmri import __version__, data, fit, metrics, segment, splits, stored
+from brainmri import __version__, data, fit, metrics, segment, splits, stored, watch
 from brainmri.classification.network import SIZES, ClassifierTraining, Size, network, probabilities
 from brainmri.results import ClassificationResult
 from brainmri.runs import Run, fingerprint, named_size
@@ -35,7 +35,7 @@ TASK = "classification"
 class Study:
     """Learns all labels of a data set; measured by how well `label` is told from the rest.
 
-    `bars` makes a progress bar from a title.
+    `bars` makes a progress bar from a title. `patience` and `plateau` are those of `fit.Recipe`.
     """
 
     dataset: Dataset
@@ -44,6 +44,8 @@ class Study:
     folder: Path
     seed: int = 0
     bars: Bars = lambda _: lambda *_: None
+    patience: int = 0
+    plateau: int = 0
 
     @property
     def size(self) -> Size:
@@ -74,6 +76,7 @@ class Study:
             "data": fingerprint(self.dataset),
             "data_name": self.dataset.source.credit,
             "version": __version__,
+            **watch.settings(self.patience, self.plateau),
         }
 
     def run(self) -> ClassificationResult:
@@ -112,7 +115,7 @@ class Study:
         balance = (len(labels) / len(self.classes) / np.maximum(count, 1)).astype(np.float32)
         return ClassifierTraining(
             network(self.size, len(self.classes)), self.size, Run(self.folder),
-            balance=balance, positive=positive, seed=self.seed,
+            balance=balance, positive=positive, seed=self.seed, patience=self.patience, plateau=self.plateau,
         )  # fmt: skip
 
     def _store(
@@ -128,7 +131,8 @@ class Study:
             "made": time.strftime("%Y-%m-%d"),
         }
         stored.write(self.folder, model, card)
-        figures = {"task": TASK, "label": self.label, "epochs": self.size.epochs, **result.as_json()}
+        figures = {"task": TASK, "label": self.label, "epochs": len(Run(self.folder).read_history())}
+        figures |= result.as_json()
         Run(self.folder).write_result({**figures, "seconds": round(seconds), "seed": self.seed})
 
 

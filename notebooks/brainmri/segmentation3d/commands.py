@@ -45,7 +45,7 @@ def train(options: argparse.Namespace) -> int:
     size, adapted = sizes.for_this_session(options.task, options.size, options.devices)
     study = Study(
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
-        bars=Progress, devices=options.devices,
+        bars=Progress, devices=options.devices, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
     print("\n".join(filter(None, [cohort.layout, adapted, _devices(options.devices)])))

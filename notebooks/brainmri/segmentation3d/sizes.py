@@ -121,11 +121,11 @@ def learner(family: str, size: Size, loss: str, seed: int) -> Supervised | Adver
     return Supervised(network, loss, rate=size.rate, weight_decay=size.weight_decay)
 
 
-def plan(size: Size, seed: int) -> Plan:
+def plan(size: Size, seed: int, patience: int = 0, plateau: int = 0) -> Plan:
     """How long a network of this size is trained: the same for every family."""
     from brainmri.segmentation3d.training import Plan
 
-    return Plan(size.epochs, size.steps, size.batch, seed, size.classes)
+    return Plan(size.epochs, size.steps, size.batch, seed, size.classes, patience, plateau)
 
 
 def need(family: str, size: Size) -> Need:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmri import __version__, data, stored
+from brainmri import __version__, data, stored, watch
 from brainmri.runs import HOME, Run, open_run
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
@@ -116,7 +116,8 @@ def silent(_title: str) -> Callable[..., None]:
 class Study:
     """One family on one cohort. `bars` makes a progress bar from a title; `size` may be one that was made to fit.
 
-    Where there are several `devices`, as many processes share the training, and nothing else.
+    Where there are several `devices`, as many processes share the training, and nothing else. `patience` and `plateau`
+    are those of `fit.Recipe`.
     """
 
     cohort: Cohort
@@ -128,6 +129,8 @@ class Study:
     size: Size | None = None
     bars: Bars = silent
     devices: int = 1
+    patience: int = 0
+    plateau: int = 0
 
     def __post_init__(self) -> None:
         self.loss = self.loss or DEFAULT_LOSS[self.family]
@@ -161,6 +164,7 @@ class Study:
             "data": fingerprint(self.cohort),
             "data_name": self.cohort.source.credit,
             "version": __version__,
+            **watch.settings(self.patience, self.plateau),
         }
 
     def samples(self) -> list[Sample]:
@@ -174,7 +178,8 @@ class Study:
     def train(self, loaded: Sequence[Sample], division: Split, worker: Worker | None = None) -> training.Training:
         """Train, or go on, or find the training complete."""
         numbers = self.numbers
-        learner, plan = sizes.learner(self.family, numbers, self.loss, self.seed), sizes.plan(numbers, self.seed)
+        learner = sizes.learner(self.family, numbers, self.loss, self.seed)
+        plan = sizes.plan(numbers, self.seed, self.patience, self.plateau)
         trained = training.Training(learner, plan, Run(self.folder), worker)
         how = Change(mirror=self.cohort.target.mirror)
         patches = Patches([loaded[index] for index in division.train], numbers.edge, self.seed, how)
@@ -231,7 +236,8 @@ class Study:
 
         Each reads the cases anew. Raises WorkerError when one fails.
         """
-        if len(Run(self.folder).read_history()) < self.numbers.epochs:
+        stopped = (self.folder / stored.CARD).is_file()  # with patience, before all epochs were trained
+        if len(Run(self.folder).read_history()) < self.numbers.epochs and not stopped:
             workers.run(self.devices, take_part, replace(self, bars=silent), self.bars)
 
     def run(self) -> Result:

@@ -18,6 +18,7 @@ from brainmri import fit
 from brainmri.segmentation3d.networks import CLASSES
 from brainmri.segmentation3d.objectives import one_hot
 from brainmri.segmentation3d.workers import Worker
+from brainmri.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +34,18 @@ SEED_STRIDE, WORKER_STRIDE = 1_000_003, 2**40
 
 @dataclass(frozen=True)
 class Plan:
-    """How long is trained: `epochs` of `steps` batches of `batch` patches each, whose voxels are one of `classes`."""
+    """How long is trained: `epochs` of `steps` batches of `batch` patches each, whose voxels are one of `classes`.
+
+    `patience` and `plateau` are those of `fit.Recipe`.
+    """
 
     epochs: int
     steps: int
     batch: int
     seed: int = 0
     classes: int = CLASSES
+    patience: int = 0
+    plateau: int = 0
 
 
 class Training:
@@ -53,6 +59,7 @@ class Training:
         self._run = run
         self._rates = [group["lr"] for optimiser in family.optimisers for group in optimiser.param_groups]
         self._mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+        self._watch = Watch(family.segmenter, family.optimisers, "val_dice", plan.patience, plan.plateau)
         self.history = self._restore()
 
     def fit(
@@ -79,6 +86,8 @@ class Training:
         part = worker.part(plan.batch)
         total = plan.epochs * plan.steps
         for epoch in range(len(self.history), plan.epochs):
+            if self._watch.over(self.history):
+                break
             noted: list[dict[str, torch.Tensor]] = []
             began = monotonic()
             self.family.train()
@@ -86,7 +95,8 @@ class Training:
                 if on_progress:
                     on_progress(step, total, self._words(epoch))
                 torch.manual_seed(SEED_STRIDE * plan.seed + step + WORKER_STRIDE * worker.number)
-                self._set_rates((1 - step / total) ** POWER)
+                if not plan.plateau:
+                    self._set_rates((1 - step / total) ** POWER)
                 images, labels = patches.batch(step, plan.batch, self.device, part)
                 images = images.contiguous(memory_format=torch.channels_last_3d)
                 noted.append(self.family.learn(images, one_hot(labels, plan.classes), self._mixed))
@@ -94,12 +104,14 @@ class Training:
             if not all(np.isfinite(list(means.values()))):
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
             seconds = monotonic() - began
-            checked = check() if check and worker.first else {}
+            checked = worker.told(check() if check and worker.first else {})
             self.history.append({**means, **checked, "seconds": seconds})
+            self._watch.look(self.history)
             if worker.first:
                 self._store()
         if on_progress and total:
-            on_progress(total, total, self._words(plan.epochs - 1))
+            on_progress(total, total, self._words(len(self.history) - 1))
+        self._watch.finish()
         return self.history
 
     def _set_rates(self, share: float) -> None:
@@ -119,8 +131,13 @@ class Training:
             self.family.load_state_dict(state["family"])
             for optimiser, stored in zip(self.family.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(stored)
+            if self._watch.on:
+                self._watch.load_state_dict(state["watch"])
         return history
 
     def _store(self) -> None:
         optimisers = [optimiser.state_dict() for optimiser in self.family.optimisers]
-        fit.store(self._run, {"family": self.family.state_dict(), "optimisers": optimisers}, self.history)
+        state = {"family": self.family.state_dict(), "optimisers": optimisers}
+        if self._watch.on:
+            state["watch"] = self._watch.state_dict()
+        fit.store(self._run, state, self.history)

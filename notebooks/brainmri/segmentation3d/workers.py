@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed, multiprocessing, nn
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Bars = Callable[[str], Callable[..., None]]
     Task = Callable[["Worker", Bars, Any], None]
+
+T = TypeVar("T")
 
 POLL_S = 0.2
 LOOPBACK = "lo"  # all workers are in this session: nothing listens where others could reach it
@@ -75,6 +77,13 @@ class Worker:
             own.register_hook(lambda slope: slope * self.count)
         return torch.cat(parts)
 
+    def told(self, value: T) -> T:
+        """What the first worker has."""
+        if self.count > 1:
+            distributed.broadcast_object_list(box := [value])
+            return box[0]
+        return value
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of all workers' values."""
         if self.count > 1:
@@ -96,7 +105,6 @@ def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
         try:
             while not started.join(POLL_S):
                 _show(heard, shown, bars)
-            _show(heard, shown, bars)
         except (multiprocessing.ProcessRaisedException, multiprocessing.ProcessExitedException) as error:
             said = str(error).strip().splitlines()[-1].removeprefix(f"process {error.error_index} ")
             raise WorkerError(
@@ -104,6 +112,7 @@ def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
                 "stays; run the same again to go on from there"
             ) from error
         finally:
+            _show(heard, shown, bars)
             for process in started.processes:
                 process.kill()
 
