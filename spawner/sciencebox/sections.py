@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import GroupedMetadata
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -19,6 +21,9 @@ from pydantic import (
 
 from sciencebox import explain
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MIB = 1024**2
 GIB = 1024**3
 SMALLEST_MEMORY = 256 * MIB
@@ -29,10 +34,23 @@ def matching(pattern: str, accepts: str) -> Any:
     return Field(pattern=pattern, json_schema_extra={"accepts": accepts})
 
 
-def _at_least_smallest(value: ByteSize) -> ByteSize:
-    if value < SMALLEST_MEMORY:
-        raise ValueError(f"must be at least {explain.size(SMALLEST_MEMORY)}; given: {explain.size(value)}")
-    return value
+@dataclass(frozen=True)
+class SizeFrom(GroupedMetadata):
+    """For a ByteSize: at least so many bytes; `example` is a size in words."""
+
+    smallest: int
+    example: str
+
+    def __iter__(self) -> Iterator[object]:
+        """What pydantic makes of it."""
+        accepts = f"a size such as {self.example}, at least {explain.size(self.smallest)}"
+        yield AfterValidator(self._is_enough)
+        yield WithJsonSchema({"type": ["string", "integer"], "format": "size", "accepts": accepts})
+
+    def _is_enough(self, value: ByteSize) -> ByteSize:
+        if value < self.smallest:
+            raise ValueError(f"must be at least {explain.size(self.smallest)}; given: {explain.size(value)}")
+        return value
 
 
 Whole = Annotated[int, Strict()]
@@ -60,17 +78,7 @@ PlainUrl = Annotated[
     ),
 ]
 MailAddress = Annotated[str, matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address")]
-MemorySize = Annotated[
-    ByteSize,
-    AfterValidator(_at_least_smallest),
-    WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "format": "size",
-            "accepts": f"a size such as 8 GiB, at least {explain.size(SMALLEST_MEMORY)}",
-        }
-    ),
-]
+MemorySize = Annotated[ByteSize, SizeFrom(SMALLEST_MEMORY, "8 GiB")]
 Subnet = Annotated[
     IPv4Network,
     WithJsonSchema({"type": "string", "accepts": "an IPv4 network such as 10.0.0.0/8, or an address"}),
@@ -265,45 +273,6 @@ class Idle(Section):
         limit, warning = self.gpu_minutes, self.warn_minutes
         if 0 < limit <= warning:
             raise ValueError(f"`warn_minutes: {warning:g}` must be less than `gpu_minutes: {limit:g}`")
-        return self
-
-
-RepositoryName = Annotated[str, matching(r"^[a-z0-9][a-z0-9.-]*$", "a repository name such as sciencebox.local")]
-
-
-class Publish(Section):
-    """The stack as a CVMFS repository, for other servers and clusters."""
-
-    enabled: bool = Field(False, description="Sign the built stack and serve it, at /cvmfs/REPOSITORY on this port.")
-    port: Port = Field(8000, description="Port of the web server; plain HTTP, for clients check every signature.")
-
-
-class Stack(Section):
-    """The software under /cvmfs."""
-
-    source: Literal["local", "client"] = Field(
-        "local",
-        description="`local`: built on this server; `client`: what this server's CernVM-FS client mounts.",
-    )
-    repository: RepositoryName = Field("sciencebox.local", description="Folder under /cvmfs.")
-    release: Annotated[str, matching(r"^[A-Za-z0-9_]+$", "a release name such as SB_1")] = Field(
-        "SB_1", description="Release that sessions see."
-    )
-    variant: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Libraries of the release: `cpu`, `cuda`, or `auto`: `cuda` where a driver is found."
-    )
-    mount: Folder = Field(
-        Path("/cvmfs"), description="With `source: client`: where this server mounts repositories, or an automounter."
-    )
-    more: list[RepositoryName] = Field(
-        [], description="With `source: client`: further repositories whose views users may choose, as sft.cern.ch."
-    )
-    publish: Publish = Publish()
-
-    @model_validator(mode="after")
-    def _is_built_before_it_is_published(self) -> Stack:
-        if self.publish.enabled and self.source != "local":
-            raise ValueError("`publish` needs `source: local`: what another server publishes is served there")
         return self
 
 

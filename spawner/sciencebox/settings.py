@@ -36,8 +36,8 @@ from sciencebox.sections import (
     Section,
     Server,
     Sessions,
-    Stack,
 )
+from sciencebox.stack_section import Stack
 
 __all__ = ["GIB", "MIB", "NETWORK_VARIABLES", "Settings", "SettingsError", "load", "parse", "read_yaml"]
 

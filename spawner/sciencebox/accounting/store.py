@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
 from alembic import command
@@ -23,10 +23,10 @@ _SAME = sql.and_(*(_LEASES.c[name] == sql.bindparam(f"old_{name}") for name in _
 
 
 class LeaseStore:
-    """Reads and writes leases. Every method raises SQLAlchemyError when the database cannot be used."""
+    """Reads and writes leases; `how` is for SQLAlchemy. Every method raises SQLAlchemyError when it cannot be used."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = sql.create_engine(url)
+    def __init__(self, url: str, **how: Any) -> None:
+        self._engine = sql.create_engine(url, **how)
 
     def migrate(self) -> None:
         """Bring our tables to what this version needs."""

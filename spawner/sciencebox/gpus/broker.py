@@ -6,7 +6,8 @@ upon to be in the ledger yet. Reading the ledger takes time, and grants and stop
 numbered when it *begins* (`look`): a reading may only speak about what was settled before it began.
 
 Who asks gets a ticket, and `serve` grants what can be granted in the queue's order. The first ticket that has to wait
-is protected: a later one is served before it only where that does not put off its earliest possible start.
+is protected: a later one is served before it only where that does not put off its earliest possible start. So is the
+first of those who wait for other devices, as of another model.
 
 One broker serves one event loop; it is not meant to be called from several threads.
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from sciencebox.gpus.device import Device, Inventory
-    from sciencebox.gpus.pool import GpuRequest
+    from sciencebox.gpus.pool import GpuRequest, Shelf
 
 RefusalCode = Literal["impossible", "unfit", "unreadable", "quota"]
 HOUR_S = 3600.0
@@ -178,20 +179,21 @@ class Broker:
             return []
         self._settle(now)
         grants: list[Grant] = []
-        head: Ticket | None = None
-        start = inf
+        heads: dict[Shelf, tuple[GpuRequest, float]] = {}  # who waits first for what there is, and when it can start
         line = self._queue.firsts()
         while line:
             ticket = line.ticket
-            devices = self._pool.choose(ticket.request, rather_not=head.request if head else None)
+            request = ticket.request
+            devices = self._pool.choose(request, rather_not=heads)
             until = None if ticket.longest_s is None else now + ticket.longest_s
-            if devices and not (head and self._puts_off(head.request, start, devices, now, until)):
+            if devices and not self._puts_off(heads, devices, now, until):
                 grants.append(self._grant(ticket, devices, now, until))
                 line.take()
                 continue
             # One that waits for repairs holds nobody up: no start of it is near enough to be put off.
-            if head is None and self._pool.is_enough(ticket.request):
-                head, start = ticket, self._pool.earliest(ticket.request, now)
+            mine = self._pool.shelves_for(request)
+            if heads.keys().isdisjoint(mine) and self._pool.is_enough(request):
+                heads |= dict.fromkeys(mine, (request, self._pool.earliest(request, now)))
             line.leave()
         for grant in grants:
             self._queue.remove(grant.session)
@@ -295,12 +297,20 @@ class Broker:
         return None
 
     def _puts_off(
-        self, head: GpuRequest, start: float, devices: tuple[Device, ...], now: float, until: float | None
+        self,
+        heads: Mapping[Shelf, tuple[GpuRequest, float]],
+        devices: tuple[Device, ...],
+        now: float,
+        until: float | None,
     ) -> bool:
-        """Whether the head of the queue could start later than at `start` if these free devices were in use `until`."""
-        if start == inf:  # it may start as soon as any session ends: whatever it could use is kept for it
-            return self._pool.serves(head, devices)
-        return self._pool.earliest(head, now, devices, inf if until is None else until) > start
+        """Whether a head of the queue could start later if these free devices were in use `until`."""
+        back = inf if until is None else until
+        for shelf in {self._pool.shelf_of(device) for device in devices}.intersection(heads):
+            head, start = heads[shelf]
+            # One without a known start may start as soon as any session ends: whatever it could use is kept for it.
+            if start == inf or self._pool.earliest(head, now, devices, back) > start:
+                return True
+        return False
 
     def _grant(self, ticket: Ticket, devices: tuple[Device, ...], now: float, until: float | None) -> Grant:
         user, session = ticket.request.user, ticket.session

@@ -22,10 +22,16 @@ class Health(str, Enum):
 
 @dataclass(frozen=True)
 class Process:
-    """A process that the driver reports on a device, by its id on the host."""
+    """A process that the driver reports on a device, by its id on the host.
+
+    `utilisation` is the share of the last moments in which it computed there, from 0 to 1, None where that is not told;
+    `container` is the id of the container that it runs in, if any.
+    """
 
     pid: int
     memory_bytes: int | None = None
+    utilisation: float | None = field(default=None, compare=False)
+    container: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Device:
     load: Load = field(default=Load(), compare=False)
     health: Health = Health.HEALTHY
     health_reason: str = ""
+    health_since: float | None = field(default=None, compare=False)  # unless healthy, in seconds since the epoch
     marked: bool = False  # its health is by somebody's word, see `marks`, and not by its own signs
     drained: bool = False  # an administrator took it out, whatever else is said of its health
     simulated: bool = False

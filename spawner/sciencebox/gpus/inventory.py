@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -18,6 +19,7 @@ import pynvml
 
 from sciencebox.gpus.device import Device, Inventory, Load, Process
 from sciencebox.gpus.health import HealthFacts, judge
+from sciencebox.gpus.processes import container_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,11 +30,13 @@ NO_CARD = "The NVIDIA driver is installed on this server, but it finds no GPU."
 DEADLINE_S = 20.0
 SIMULATED_MODEL = "SIMULATED GPU"
 SIMULATED_MEMORY = 16 * 1024**3
+RECENT_S = 10.0  # over which it is told how much each process computed: less than lies between two looks
 
 _MIB = 1024**2
 _THERMAL = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
 _NOT_TOLD = {pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND, pynvml.NVML_ERROR_NOT_FOUND}
 _LOST = {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}
+_NOBODY = {pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND}  # what pynvml raises where there is no sample
 _NO_MIG_DEVICE = {pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_INVALID_ARGUMENT}
 _INIT_FAILED = {
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "The kernel module of the NVIDIA driver is not loaded.",
@@ -222,6 +226,7 @@ def _signs(reading: _Reading, handle: Any) -> HealthFacts:
         remap_pending=bool(pending),
         uncorrectable_ecc=ecc or 0,
         too_hot=bool(reading.ask("too_hot", _too_hot, handle)),
+        recovery=reading.ask("recovery_action", _recovery_action, handle) or 0,
         unread=_unread(reading),
     )
 
@@ -268,6 +273,14 @@ def _too_hot(handle: Any) -> bool:
     return bool(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle) & _THERMAL)
 
 
+def _recovery_action(handle: Any) -> int:
+    """What the driver says has to be done with a card, as after an XID error; drivers from 570 on tell."""
+    (found,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION])
+    if found.nvmlReturn != pynvml.NVML_SUCCESS:
+        raise pynvml.NVMLError(found.nvmlReturn)
+    return int(found.value.uiVal)
+
+
 def _pci_id(handle: Any) -> str:
     """In the form 00000000:65:00.0."""
     bus = pynvml.nvmlDeviceGetPciInfo(handle).busId
@@ -311,8 +324,27 @@ def _processes(handle: Any) -> tuple[Process, ...]:
     found = list(pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle))
     with suppress(pynvml.NVMLError):  # unknown to older drivers
         found += pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3(handle)
-    by_pid = {process.pid: Process(process.pid, process.usedGpuMemory) for process in found}
-    return tuple(by_pid[pid] for pid in sorted(by_pid))
+    memory = {process.pid: process.usedGpuMemory for process in found}
+    computed = _computed(handle) if memory else {}
+    return tuple(
+        Process(pid, memory[pid], None if computed is None else computed.get(pid, 0.0), container_of(pid))
+        for pid in sorted(memory)
+    )
+
+
+def _computed(handle: Any) -> dict[int, float | None] | None:
+    """How much of the last moments each process computed, from 0 to 1; None where that is not told.
+
+    Who did not compute is left out. Drivers are known to mix in samples that are older than was asked for, or greater
+    than the whole (as nvtop and nvitop had to find out).
+    """
+    since = int((time.time() - RECENT_S) * 1e6)
+    try:
+        samples = pynvml.nvmlDeviceGetProcessUtilization(handle, since)
+    except pynvml.NVMLError as error:
+        return {} if error.value in _NOBODY else None
+    recent = sorted((sample for sample in samples if sample.timeStamp > since), key=lambda sample: sample.timeStamp)
+    return {sample.pid: sample.smUtil / 100 if sample.smUtil <= 100 else None for sample in recent}
 
 
 def _uncorrectable_ecc(handle: Any) -> int:

@@ -133,7 +133,14 @@ def _marked(device: Device, marks: Mapping[str, Sequence[Mark]]) -> Device:
     speaks, drained = found[-1], any(mark.health is Health.DRAINED for mark in found)
     if device.health is Health.QUARANTINED and speaks.health is Health.DRAINED:
         return replace(device, drained=drained)
-    return replace(device, health=speaks.health, health_reason=speaks.reason, marked=True, drained=drained)
+    return replace(
+        device,
+        health=speaks.health,
+        health_reason=speaks.reason,
+        health_since=speaks.since,
+        marked=True,
+        drained=drained,
+    )
 
 
 def find(inventory: Inventory, name: str) -> Device | None:

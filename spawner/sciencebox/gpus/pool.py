@@ -50,8 +50,10 @@ class Holding:
     ours: bool = True
 
 
-@dataclass
-class _Shelf:
+@dataclass(eq=False)
+class Shelf:
+    """Where devices that are alike stand while they are free, and come back to while they are in use."""
+
     kind: str
     memory_bytes: int | None
     instances: bool  # MIG instances, of which a program can use only one
@@ -84,7 +86,8 @@ class Pool:
         self._of_session: dict[str, set[str]] = defaultdict(set)
         self._of_user: dict[str, set[tuple[str, str]]] = defaultdict(set)  # user -> device and session
         self._freed: dict[str, int] = {}  # device -> when it was last given back, in readings
-        self._shelves: dict[tuple[str, int | None], _Shelf] = {}
+        self._shelves: dict[tuple[str, int | None], Shelf] = {}
+        self._serving: dict[tuple[object, ...], list[Shelf]] = {}  # for what is asked for: it is mostly the same
         self._standing: dict[str, float | None] = {}  # device -> due back; None while it is free
 
     # What changes
@@ -95,13 +98,12 @@ class Pool:
         unique = {d.uuid: d for d in reversed(inventory.devices) if not d.is_divided}
         self._devices = {device.uuid: device for device in sorted(unique.values(), key=by_index)}
         self._family = _families(inventory)
-        self._shelves, self._standing = {}, {}
+        self._shelves, self._serving, self._standing = {}, {}, {}
         ordered = sorted(self._devices.values(), key=lambda d: inf if d.memory_bytes is None else d.memory_bytes)
         for device in ordered:
             key = (device.kind, device.memory_bytes)
-            self._shelves.setdefault(
-                key, _Shelf(*key, instances=bool(device.mig_profile), shares=device.share is not None)
-            )
+            shelf = Shelf(*key, instances=bool(device.mig_profile), shares=device.share is not None)
+            self._shelves.setdefault(key, shelf)
         for uuid in self._devices:
             self._place(uuid)
 
@@ -146,7 +148,7 @@ class Pool:
     def _place(self, uuid: str) -> None:
         """Put a device where it belongs: among the free, among those that come back, or nowhere while it is unfit."""
         device = self._devices[uuid]
-        shelf = self._shelves[(device.kind, device.memory_bytes)]
+        shelf = self.shelf_of(device)
         entry = (by_index(device), uuid)
         if uuid in self._standing:
             due = self._standing.pop(uuid)
@@ -217,44 +219,51 @@ class Pool:
 
     def candidates(self, request: GpuRequest) -> list[Device]:
         """Devices that would do if they were free and fit."""
-        shelves = {key for key, shelf in self._shelves.items() if shelf.serves(request)}
-        return [device for device in self._devices.values() if (device.kind, device.memory_bytes) in shelves]
+        shelves = self.shelves_for(request)
+        return [device for device in self._devices.values() if self.shelf_of(device) in shelves]
 
-    def choose(self, request: GpuRequest, rather_not: GpuRequest | None = None) -> tuple[Device, ...]:
+    def choose(self, request: GpuRequest, rather_not: Collection[Shelf] = ()) -> tuple[Device, ...]:
         """The best fit among free devices; empty when there are too few.
 
-        Those that `rather_not` could use are left to it if possible. Then the least sufficient memory is taken, then
-        the lowest index, and several of one kind rather than a mixture.
+        What stands on one of the shelves `rather_not` is left there if possible. Then the least sufficient memory is
+        taken, then the lowest index, and several of one kind rather than a mixture. Shares are taken of as few GPUs as
+        possible.
         """
-        shelves = [shelf for shelf in self._shelves.values() if shelf.free and shelf.serves(request)]
+        shelves = [shelf for shelf in self.shelves_for(request) if shelf.free]
+        if sum(len(shelf.free) for shelf in shelves) < request.count:
+            return ()
         if rather_not:
-            shelves.sort(key=lambda shelf: shelf.serves(rather_not))  # stable: by memory within each part
-        alike: dict[str, list[_Shelf]] = defaultdict(list)
+            shelves.sort(key=lambda shelf: shelf in rather_not)  # stable: by memory within each part
+        alike: dict[str, list[Shelf]] = defaultdict(list)
         for shelf in shelves:
             alike[shelf.kind].append(shelf)
         for some in (*alike.values(), shelves):
             if sum(len(shelf.free) for shelf in some) >= request.count:
-                uuids = islice((uuid for shelf in some for _, uuid in shelf.free), request.count)
+                uuids = islice((uuid for shelf in some for uuid in self._in_order(shelf)), request.count)
                 return tuple(self._devices[uuid] for uuid in uuids)
         return ()
+
+    def _in_order(self, shelf: Shelf) -> Iterator[str]:
+        """What is free there, the first to be taken first: of shares, those of the GPU that has most of them in use."""
+        free = shelf.free
+        if shelf.shares:
+            free = sorted(free, key=lambda entry: (-len(self._of_card.get(card_of(entry[1]), ())), entry))
+        return (uuid for _, uuid in free)
 
     def earliest(self, request: GpuRequest, now: float, taken: Sequence[Device] = (), until: float = inf) -> float:
         """When enough devices are free at the latest: every session runs to its limit, and nobody else comes.
 
         Infinity where that cannot be told. With `taken`, as if these free devices were in use until then.
         """
-        serving = [shelf for shelf in self._shelves.values() if shelf.serves(request)]
-        mine = sum(shelf.serves(request) for shelf in map(self._shelf_of, taken))
+        serving = self.shelves_for(request)
+        mine = sum(shelf in serving for shelf in map(self.shelf_of, taken))
         free = sum(len(shelf.free) for shelf in serving) - mine
         if free >= request.count:
             return now
-        due = heapq.merge(*(shelf.due for shelf in serving), [until] * mine)
+        missing = request.count - free
+        due = sorted([until] * mine + [when for shelf in serving for when in shelf.due[:missing]])
         # A session that is past its limit is about to end; until then nothing is free.
-        return max(now, next(islice(due, request.count - free - 1, None), inf))
-
-    def serves(self, request: GpuRequest, devices: Iterable[Device]) -> bool:
-        """Whether any of these devices would do for a request."""
-        return any(self._shelf_of(device).serves(request) for device in devices)
+        return max(now, due[missing - 1]) if len(due) >= missing else inf
 
     def plan(self, now: float) -> Plan:
         """A plan of who gets devices when, from how things are now."""
@@ -265,19 +274,26 @@ class Pool:
             ]
         )
 
+    def shelves_for(self, request: GpuRequest) -> list[Shelf]:
+        """Those whose devices would do, by memory."""
+        asked = (request.kind, request.min_memory_bytes, request.count > 1)
+        if asked not in self._serving:
+            self._serving[asked] = [shelf for shelf in self._shelves.values() if shelf.serves(request)]
+        return self._serving[asked]
+
     def is_enough(self, request: GpuRequest) -> bool:
         """Whether enough devices are fit, be they free or in use."""
-        serving = (shelf for shelf in self._shelves.values() if shelf.serves(request))
-        return sum(len(shelf.free) + len(shelf.due) for shelf in serving) >= request.count
+        return sum(len(shelf.free) + len(shelf.due) for shelf in self.shelves_for(request)) >= request.count
 
-    def _shelf_of(self, device: Device) -> _Shelf:
+    def shelf_of(self, device: Device) -> Shelf:
+        """Where it belongs."""
         return self._shelves[(device.kind, device.memory_bytes)]
 
 
 class Plan:
     """Who gets devices when, if every session runs to its limit: the devices are booked one request after the other."""
 
-    def __init__(self, shelves: Iterable[tuple[_Shelf, list[float]]]) -> None:
+    def __init__(self, shelves: Iterable[tuple[Shelf, list[float]]]) -> None:
         self._shelves = list(shelves)
         for _, due in self._shelves:
             heapq.heapify(due)

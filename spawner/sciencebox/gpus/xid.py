@@ -1,25 +1,35 @@
 """What the driver's XID errors mean: whose fault they are, and what to do. Pure.
 
-Numbers and their meaning are from NVIDIA's "XID Errors" (docs.nvidia.com/deploy/xid-errors).
+Numbers, their meaning and what is to be done at once are from NVIDIA's "XID Errors" (docs.nvidia.com/deploy/xid-errors)
+with its catalog. Whether a card must be reset after an error, drivers from 570 on tell themselves, see `health`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The program's fault, or contained in it: the card goes on as if nothing had happened.
+_COPYING = "copying to or from the GPU failed"
+_VIDEO = "a unit of the GPU for videos or images failed"
+_COMMANDS = "what it sent to the GPU was not valid"
+# The program's fault, or contained in it: it has to be started again, and the card goes on as if nothing had happened.
+# (Of 109 the catalog says that the card has to be reset. As programs cause it, too, that is left to the driver to say.)
 _PROGRAM = {
+    **dict.fromkeys((11, 25, 32, 80), _COMMANDS),
+    **dict.fromkeys((39, 40, 41, 70, 71, 72, 75, 76, 77, 85, *range(126, 136)), _COPYING),
+    **dict.fromkeys((60, 68, 82, 83, 84, 86, 88, 89, *range(96, 106), 139), _VIDEO),
+    8: "it did not come to an end in time",
     13: "it caused an exception on the GPU, as by an index that is out of bounds",
     31: "it used memory of the GPU that is not its own",
     43: "it was stopped after an error of its own on the GPU",
     45: "it was stopped after an earlier error on the GPU",
-    68: "it caused an exception in the GPU's video decoder",
     69: "it caused an exception on the GPU by an illegal instruction",
     94: "its memory on the GPU had an error that could not be corrected, and that harmed no other program",
     109: "it did not let the GPU change over to other work in time",
+    137: "it used memory of another GPU that is not its own",
 }
-# Told by signs of their own, which are looked at anyway: rows that wait to be remapped, corrected errors.
-_TOLD_OTHERWISE = {63, 92}
+# To be ignored by the catalog, or told by signs of their own, which are looked at anyway: rows that wait to be remapped
+# (63), corrected errors (92), what the driver says has to be done (154).
+_IGNORED = {14, 37, 38, 44, 63, 66, 67, 92, 93, 106, 107, 121, 141, 154, 160, 161, 162, 163, 164}
 _CARD = {
     48: "its memory had an error that could not be corrected; it has to be reset",
     62: "its own processor halted; it has to be reset",
@@ -48,7 +58,7 @@ class Verdict:
 
 def judge(xid: int) -> Verdict:
     """What is to be made of one. Of an unknown one the worst is supposed."""
-    if xid in _TOLD_OTHERWISE:
+    if xid in _IGNORED:
         return Verdict()
     if xid in _PROGRAM:
         failed = f"failed on the GPU: {_PROGRAM[xid]} (XID {xid})."

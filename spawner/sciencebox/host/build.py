@@ -61,18 +61,23 @@ def build_images(
     rebuild: bool = False,
 ) -> str:
     """Build the images whose inputs changed, or all with `rebuild`. Returns what was done, in a few words."""
-    due = list(plans) if rebuild else [plan for plan in plans if _label(client, plan.tag) != plan.inputs]
+    wanted = list(plans) if rebuild else due(client, plans)
     base_image = settings.images.debian
-    for plan in due:
+    for plan in wanted:
         if plan.name == images.BASE:
             base_image = provide_debian(client, settings, screen, fresh=rebuild)
         _build(client, plan, images.build_arguments(network, base_image), screen, rebuild=rebuild)
-    if due:
+    if wanted:
         # What earlier builds left behind; that of recent ones is what makes the next build quick.
         client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL, "until": KEEP_FOR})
-    kept = len(plans) - len(due)
-    built = f"built {', '.join(plan.name for plan in due)}" if due else "all up to date"
-    return f"{built}; {kept} up to date" if due and kept else built
+    kept = len(plans) - len(wanted)
+    built = f"built {', '.join(plan.name for plan in wanted)}" if wanted else "all up to date"
+    return f"{built}; {kept} up to date" if wanted and kept else built
+
+
+def due(client: Any, plans: Sequence[images.Plan]) -> list[images.Plan]:
+    """The images that the engine does not have as they are planned."""
+    return [plan for plan in plans if _label(client, plan.tag) != plan.inputs]
 
 
 def provide_debian(client: Any, settings: Settings, screen: Screen, *, fresh: bool = False) -> str:
@@ -92,6 +97,19 @@ def provide_debian(client: Any, settings: Settings, screen: Screen, *, fresh: bo
     if fresh or not _exists(client, BOOTSTRAPPED):
         bootstrap(client, mirror, screen)
     return BOOTSTRAPPED
+
+
+def pull(client: Any, image: str, screen: Screen) -> None:
+    """Have an image that others build. Raises StepError with what to do where no registry has it."""
+    if _exists(client, image):
+        return
+    screen.now(f"pulling {image}")
+    try:
+        client.api.pull(*parse_repository_tag(image))
+        client.images.get(image)
+    except _ENGINE_FAULTS as error:
+        advice = "Check its name and the network, or bring it here with `docker load`."
+        raise StepError(f"The image {image} cannot be pulled: {error} {advice}") from error
 
 
 def bootstrap(client: Any, mirror: str | None, screen: Screen) -> None:

@@ -27,8 +27,13 @@ CERTIFICATES_IN_CADDY = "/certificates"
 CHAIN, KEY, ACME_ROOT = "chain.pem", "key.pem", "acme-root.pem"
 SERVICES = ("caddy", "proxy", "hub")
 # Services that only some deployments have, each with the part of the Compose project that describes it.
-FIREWALL, MONITORING, REPOSITORY = "firewall", "prometheus", "repository"
-PARTS = {FIREWALL: "firewall.yaml", MONITORING: "monitoring.yaml", REPOSITORY: "repository.yaml"}
+FIREWALL, MONITORING, REPOSITORY, CLIENT = "firewall", "prometheus", "repository", "client"
+PARTS = {
+    FIREWALL: "firewall.yaml",
+    MONITORING: "monitoring.yaml",
+    REPOSITORY: "repository.yaml",
+    CLIENT: "client.yaml",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,11 @@ class Places:
     def settings(self) -> Path:
         """The settings as deployed, which the hub reads."""
         return self.state / "sciencebox.yaml"
+
+    @property
+    def client(self) -> Path:
+        """What the client that mounts repositories is told."""
+        return self.state / "client"
 
     @property
     def firewall(self) -> Path:
@@ -96,6 +106,7 @@ def env_file(
     firewall_inputs: str = "",
     monitoring_inputs: str = "",
     repository_inputs: str = "",
+    client_inputs: str = "",
 ) -> str:
     """The values that compose.yaml is filled with."""
     server = settings.server
@@ -123,6 +134,10 @@ def env_file(
         "MONITORING_INPUTS": monitoring_inputs,
         "PUBLISH_PORT": str(settings.stack.publish.port),
         "REPOSITORY_INPUTS": repository_inputs,
+        "STACK_MOUNT": str(settings.stack.mount),
+        "CLIENT_IMAGE": settings.stack.client.image,
+        "CLIENT_REPOSITORIES": " ".join(settings.stack.mounted),
+        "CLIENT_INPUTS": client_inputs,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
@@ -141,6 +156,7 @@ def optional(settings: Settings) -> tuple[str, ...]:
         FIREWALL: settings.firewall.enabled,
         MONITORING: settings.monitoring.enabled,
         REPOSITORY: settings.stack.publish.enabled,
+        CLIENT: settings.stack.client.enabled,
     }
     return tuple(name for name, enabled in wanted.items() if enabled)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounts_section import DIRECTORY_SECRET
-from sciencebox.files import write_whole
-from sciencebox.host import backup, build, doctor, engine, firewall, images, network, stack, watch
+from sciencebox.files import write_folder, write_if_changed, write_whole
+from sciencebox.host import backup, build, doctor, engine, firewall, images, mounting, network, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
     ACME_ROOT,
@@ -143,6 +143,8 @@ class Deployment:
             wanted = images.plans(self.checkout, build.identify_debian(self.settings), without=without)
         except images.InputsError as error:
             raise StepError(f"{error} Restore it (`git status` shows what is missing), then run this again.") from error
+        if self.settings.stack.client.enabled:
+            build.pull(self.client, self.settings.stack.client.image, screen)
         return build.build_images(self.client, wanted, self.settings, self.network, screen, rebuild=self.rebuild)
 
     def provide_secrets(self, screen: Screen) -> str:
@@ -167,8 +169,13 @@ class Deployment:
         """Build the release of the software stack, where it is not there yet; one that is mounted is looked at."""
         if self.settings.stack.source == "client":
             views, fault = stack.look(self.settings)
+            if fault and self.settings.stack.client.enabled:
+                return "the service `client` mounts it"
             if fault:
-                raise StepError(f"{fault} {stack.MEND_MOUNT.format(self.settings.stack.repository)}")
+                said = f"{fault} {doctor.mend_mount(self.settings)}"
+                if not views:
+                    raise StepError(said)
+                screen.warn(f"Software stack: {said}")
             return f"mounted: {', '.join(view.name for view in views)}"
         if not self.with_stack:
             there = published(self._repository(), self.settings.stack.repository)
@@ -237,6 +244,8 @@ class Deployment:
 
     def take_down(self, screen: Screen) -> str:
         """Stop the service and its sessions. Homes, data, accounts and the stack stay."""
+        if self.places.state.is_dir():
+            self._lock_deployment()
         self.client = engine.reach(self.socket)
         ended = self._end_sessions()
         for job in ("stack", "demo-data", "keys", "publish"):
@@ -267,7 +276,7 @@ class Deployment:
             return "nothing there"
         if not (self.places.state / "deploy.log").exists():
             raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
-        mounts = mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
+        mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
         if mounts:
             raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
         screen.now(f"removing {root}")
@@ -302,6 +311,7 @@ class Deployment:
         public = [root, root / "homes", root / "data", root / "cvmfs"]
         public += [self._repository()] if self.settings.stack.source == "local" else []
         public += [root / "repository"] if self.settings.stack.publish.enabled else []
+        public += [root / "client", self.settings.stack.mount] if self.settings.stack.client.enabled else []
         private = [state, state / "caddy", state / "certificates", state / "prometheus"]
         try:
             for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
@@ -339,8 +349,9 @@ class Deployment:
             self.places.overlay.write_text(gpu, encoding="utf-8")
         else:
             self.places.overlay.unlink(missing_ok=True)
-        if not self.places.settings.exists() or self.places.settings.read_text(encoding="utf-8") != deployed:
-            write_whole(self.places.settings, deployed)
+        write_if_changed(self.places.settings, deployed)
+        client = mounting.read_files(self.settings, self.network)
+        write_folder(self.places.client, client)
         rules = firewall.rules(self.settings, addresses)
         write_whole(self.places.firewall, rules)
         read = self.places.compose_folder.joinpath
@@ -355,6 +366,7 @@ class Deployment:
             firewall_inputs=digest([rules]),
             monitoring_inputs=digest([read("prometheus.yml").read_bytes()]),
             repository_inputs=digest([read("repository.Caddyfile").read_bytes()]),
+            client_inputs=digest([read("client/keep").read_bytes(), str(client)]),
         )
         write_whole(self.places.env_file, values)
         return gpu is not None
@@ -387,9 +399,3 @@ def has_account(database: Path, name: str) -> bool:
             return connection.execute("SELECT 1 FROM users_info WHERE username = ?", (name,)).fetchone() is not None
     except sqlite3.Error:
         return True
-
-
-def mounted_below(folder: Path, mountinfo: str) -> list[str]:
-    """Mount points at or below a folder, from the text of /proc/self/mountinfo."""
-    points = [line.split()[4].replace("\\040", " ") for line in mountinfo.splitlines() if line]
-    return sorted(point for point in points if point == str(folder) or point.startswith(f"{folder}/"))

@@ -150,12 +150,18 @@ def _stack(host: Host, settings: Settings) -> Iterator[Row]:
     if stack.source == "client":
         if not host.propagates:
             advice = f"Run `mount --bind {stack.mount} {stack.mount}` and `mount --make-rshared {stack.mount}` at boot."
-            yield Row("Stack", State.FAILED, f"mounts below {stack.mount} do not reach containers", advice)
+            here = "this server" if stack.client.enabled else "containers"
+            yield Row("Stack", State.FAILED, f"mounts below {stack.mount} do not reach {here}", advice)
+        if stack.client.enabled and not host.fuse:
+            yield Row("Stack", State.FAILED, "there is no /dev/fuse, so nothing can be mounted", "Run `modprobe fuse`.")
+        seen = sorted({view.path.split("/")[2] for view in host.views})
+        absent = sorted(set(stack.mounted) - set(seen)) if stack.client.enabled else []
         if host.stack_fault:
-            advice = f"See what `cvmfs_config probe {stack.repository}` says; until then sessions have no kernels."
-            yield Row("Stack", State.WARNING, host.stack_fault.rstrip("."), advice)
-        else:
-            yield Row("Stack", State.OK, f"mounted at /cvmfs/{stack.repository}")
+            yield Row("Stack", State.WARNING, host.stack_fault.rstrip("."), mend_mount(settings))
+        elif absent:
+            yield Row("Stack", State.WARNING, f"no release is found at {_below_cvmfs(absent)}", mend_mount(settings))
+        if seen:
+            yield Row("Stack", State.OK, f"mounted at {_below_cvmfs(seen)}")
     if not stack.publish.enabled or host.whitelist_expires is None:
         return
     days = (host.whitelist_expires - host.clock.now) / 86400
@@ -165,6 +171,18 @@ def _stack(host: Host, settings: Settings) -> Iterator[Row]:
         yield Row("Repository", State.WARNING if days > 0 else State.FAILED, found, advice)
     else:
         yield Row("Repository", State.OK, f"whitelist valid for {days:.0f} days")
+
+
+def _below_cvmfs(repositories: Iterable[str]) -> str:
+    return ", ".join(f"/cvmfs/{name}" for name in repositories)
+
+
+def mend_mount(settings: Settings) -> str:
+    """What to do where a repository is not mounted."""
+    stack = settings.stack
+    if stack.client.enabled:
+        return "`make deploy` starts the service that mounts it; if it runs, `docker logs` of `client` says more."
+    return f"See what `cvmfs_config probe {stack.repository}` says; until then sessions have no kernels."
 
 
 def _directory(host: Host, settings: Settings) -> Iterator[Row]:

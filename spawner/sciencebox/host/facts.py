@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import docker
 import requests
 
-from sciencebox.host import directory, engine, images, stack
+from sciencebox.host import directory, engine, images, mounting, stack
 from sciencebox.host.command import ask
 from sciencebox.host.compose import certificate_sources, network_environment
 from sciencebox.host.driver import Driver, read_driver
+from sciencebox.host.mounting import key_sources
 from sciencebox.host.ports import PortUse, read_port
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sciencebox.sessions.stack import View
     from sciencebox.settings import Settings
 
+FUSE = Path("/dev/fuse")
 NO_ENGINE = ModeChoice(None, "The container engine does not answer.")
 APT_FAMILY = frozenset({"debian", "ubuntu"})
 
@@ -69,7 +71,8 @@ class Host:
     toolkit: str | None  # version of NVIDIA's container toolkit
     views: tuple[View, ...] = ()  # what is published here
     stack_fault: str = ""  # why what should be mounted is not
-    propagates: bool = True  # whether a mount of this server reaches containers
+    propagates: bool = True  # whether a mount of this server reaches containers, or theirs it
+    fuse: bool = True  # whether programs may be file systems here
     whitelist_expires: float | None = None  # of the published repository, in seconds since 1970
     unreadable: tuple[str, ...] = ()  # files that the settings name
     unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
@@ -182,7 +185,8 @@ def _stack(settings: Settings) -> dict[str, Any]:
         return {
             "views": views,
             "stack_fault": fault,
-            "propagates": stack.propagates(settings.stack.mount, mounts),
+            "propagates": mounting.propagates(settings.stack.mount, mounts, back=settings.stack.client.enabled),
+            "fuse": FUSE.exists(),
         }
     repository = settings.stack.repository
     return {
@@ -193,7 +197,11 @@ def _stack(settings: Settings) -> dict[str, Any]:
 
 def unreadable(settings: Settings) -> tuple[str, ...]:
     """Files that the settings name and that cannot be read."""
-    named = [*certificate_sources(settings.server).values(), settings.accounts.secret_file]
+    named = [
+        *certificate_sources(settings.server).values(),
+        settings.accounts.secret_file,
+        *key_sources(settings).values(),
+    ]
     return tuple(str(file) for file in named if file and not os.access(file, os.R_OK))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from sciencebox import explain
+from sciencebox.gpus import wording
 from sciencebox.gpus.reconcile import GPUS_LABEL, SINCE_LABEL, USER_LABEL
 from sciencebox.host import doctor, engine, watch
 from sciencebox.host.compose import services
@@ -125,8 +126,9 @@ def gpus(inventory: Inventory, found: Sequence[Card], fault: str, console: Conso
     table = Table("GPU", "model", "memory", "PCI address", "UUID", "health", "used by", box=None)
     for card in found:
         device = card.device
-        memory = explain.size(device.memory_bytes) if device.memory_bytes else "unknown"
-        health = device.health_reason or device.health.value
+        memory = wording.gib(device.memory_bytes) if device.memory_bytes else "unknown"
+        since = device.health_since and f" (since {datetime.fromtimestamp(device.health_since):%Y-%m-%d %H:%M})"
+        health = f"{device.health_reason or device.health.value}{since or ''}"
         kind = f"{device.kind} (SIMULATED)" if device.simulated else device.kind
         table.add_row(str(device.index), kind, memory, device.pci_id or "", device.uuid, health, _used_by(card))
     console.print(table, highlight=False)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 ROLE_LABEL = "sciencebox.role"
-MEND_MOUNT = "See what `cvmfs_config probe {}` says; sessions have no kernels until the client mounts it."
 
 
 def arguments(
@@ -98,17 +97,6 @@ def look(settings: Settings) -> tuple[tuple[View, ...], str]:
     stacks = Stacks(settings)
     asyncio.run(stacks.look())
     return stacks.views, stacks.fault
-
-
-def propagates(folder: Path, mountinfo: str) -> bool:
-    """Whether what is mounted below `folder` later reaches containers, from the text of /proc/self/mountinfo."""
-    found, shared = "", False
-    for line in mountinfo.splitlines():
-        fields = line.split()
-        point = fields[4].replace("\\040", " ")
-        if (folder.is_relative_to(point)) and len(point) >= len(found):
-            found, shared = point, any(field.startswith(("shared:", "master:")) for field in fields[6:])
-    return shared
 
 
 def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) -> str:

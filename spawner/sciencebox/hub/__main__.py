@@ -10,6 +10,7 @@ from sciencebox import settings as settings_file
 from sciencebox.hub.app import ScienceBoxHub
 from sciencebox.hub.config import Place, build_config
 from sciencebox.sessions.desk import Desk
+from sciencebox.sessions.warming import Warmer
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     place = Place(state=Path(os.environ["SCIENCEBOX_STATE"]))
     hub = ScienceBoxHub.instance(config=build_config(settings, place))
     hub.desk = Desk.from_environment(settings, place.state, os.environ)
+    hub.desk.stacks.after = Warmer(settings, place.state / "read-ahead").see
     ScienceBoxHub.launch_instance(argv=[])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.app import JupyterHub
@@ -21,12 +22,22 @@ from sciencebox.sessions import tasks
 from sciencebox.sessions.faults import Faults
 
 if TYPE_CHECKING:
+    import logging
+
     from sciencebox.hub.base import AnyDesk
     from sciencebox.sessions.desk import Desk
 
 
 STRANGERS_EVERY_S = 20.0
 LONGEST_BODY = 2**20  # bytes: forms and calls are small, and are kept in memory, whoever sends them
+_SECRETS = re.compile(r"([?&](?:_xsrf|token|code|state)=)[^&\s]+")
+
+
+def without_secrets(record: logging.LogRecord) -> bool:
+    """A filter for a log: an address keeps no token. JupyterHub has its like for requests, not for all it says."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_SECRETS.sub(r"\1[secret]", arg) if isinstance(arg, str) else arg for arg in record.args)
+    return True
 
 
 class DeskHub(JupyterHub):
@@ -36,6 +47,11 @@ class DeskHub(JupyterHub):
     live: Live
     accountant: Accountant
     caretaker: Caretaker
+
+    def init_logging(self) -> None:
+        """A log without secrets."""
+        super().init_logging()
+        self.log.addFilter(without_secrets)
 
     def init_handlers(self) -> None:
         """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
@@ -66,7 +82,7 @@ class DeskHub(JupyterHub):
 
     async def open_accounts(self) -> None:
         """Know who had which GPU, and count what is asked for. The desk is open."""
-        self.accountant = Accountant(LeaseStore(self.db_url), self.desk)
+        self.accountant = Accountant(LeaseStore(self.db_url, **self.db_kwargs), self.desk)
         await self.accountant.open()
         self.desk.lately = self.accountant.lately
         self.desk.answered = Metrics(self.desk, REGISTRY).answered

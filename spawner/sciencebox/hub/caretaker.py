@@ -46,13 +46,15 @@ class Caretaker:
     async def keep_time(self, over: Callable[[], Iterable[str]]) -> None:
         """Stop the sessions of the users that `over` names, for as long as the hub runs."""
         while True:
-            for user in over():
-                log.info("The session of %s is stopped: its time is over.", user)
-                try:
-                    await self.stop(user)
-                except (HTTPClientError, OSError) as error:
-                    log.warning("The session of %s could not be stopped: %s", user, error)
+            await asyncio.gather(*map(self._stop_in_time, over()))  # at once: those of a class end together
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _stop_in_time(self, user: str) -> None:
+        log.info("The session of %s is stopped: its time is over.", user)
+        try:
+            await self.stop(user)
+        except (HTTPClientError, OSError) as error:
+            log.warning("The session of %s could not be stopped: %s", user, error)
 
     async def bring_back(self, room: WaitingRoom) -> None:
         """Put everybody back into the queue who waited before the restart; who cannot be is given up."""

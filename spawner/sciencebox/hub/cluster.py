@@ -21,6 +21,8 @@ from kubespawner.clients import load_config, shared_client
 from tornado.httpclient import HTTPClientError
 
 from sciencebox import settings as settings_file
+from sciencebox.accounting import database
+from sciencebox.gpus import wording
 from sciencebox.hub import caretaker, culling
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.app import DeskHub
@@ -29,6 +31,7 @@ from sciencebox.sessions import tasks
 from sciencebox.sessions.cluster_desk import ClusterDesk
 from sciencebox.sessions.cluster_watch import ClusterWatch
 from sciencebox.sessions.extensions import Extensions
+from sciencebox.sessions.identity import Uids
 from sciencebox.sessions.kube import GPUKubeSpawner
 from sciencebox.sessions.pod import read_kept
 from sciencebox.sessions.starting import LONGEST_WAIT_S
@@ -65,13 +68,15 @@ def configure(c: Any) -> None:
     hub.template_vars = {
         **_given(hub, "template_vars", {}),
         "sciencebox_simulated": False,
-        "sciencebox_grace": "",
+        "sciencebox_grace": wording.span(60 * settings.queue.grace_minutes),
         "sciencebox_accounts": own_accounts,
     }
     # Who starts by the API hears of a refusal at once, and of a place in the queue after this many seconds.
     hub.tornado_settings = {**_given(hub, "tornado_settings", {}), "slow_spawn_timeout": 2}
     # Waiting for a GPU is part of a start and takes as long as it takes; the cluster bounds what starts at once.
     hub.concurrent_spawn_limit = 0
+    if str(_given(hub, "db_url", "sqlite:")).startswith("sqlite:"):  # a file, maybe of another server: no log for it
+        hub.db_kwargs = {**database.PATIENT, **_given(hub, "db_kwargs", {})}
     # The hub's own service may be out of reach for it by the cluster's network policy.
     port = urlsplit(_given(hub, "hub_bind_url", "")).port or 8081
     url = url_path_join(f"http://127.0.0.1:{port}", _given(hub, "base_url", "/"), "hub/api")
@@ -109,9 +114,9 @@ class ClusterHub(DeskHub):
     def init_tornado_settings(self) -> None:
         """With the desk of this cluster."""
         namespace = self.config.KubeSpawner.get("namespace") or os.environ.get("POD_NAMESPACE", "default")
-        state = os.environ.get("SCIENCEBOX_STATE")
-        later_ends = Extensions(Path(state) / "extensions.json" if state else None)
-        self.desk = ClusterDesk(read_settings(), ClusterWatch(), namespace, later_ends)
+        state = Path(os.environ.get("SCIENCEBOX_STATE", "."))  # where zero-to-jupyterhub has the database, too
+        uids, later_ends = Uids(state / "identities.sqlite"), Extensions(state / "extensions.json")
+        self.desk = ClusterDesk(read_settings(), ClusterWatch(), namespace, uids, later_ends)
         super().init_tornado_settings()
 
     async def open_desk(self) -> None:
@@ -119,6 +124,9 @@ class ClusterHub(DeskHub):
         load_config()
         await self.desk.open(shared_client("CoreV1Api"), shared_client("CustomObjectsApi"))
         await self.open_accounts()
+        # Also of those who have started nothing since uids are written down: nobody else may get theirs.
+        numbers = dict(self.db.query(orm.User.name, orm.User.id).all())
+        await asyncio.to_thread(self.desk.uids_of, numbers)
         self._unfinished = self._set_aside()
 
     def _set_aside(self) -> list[tuple[str, dict[str, str]]]:

@@ -12,6 +12,7 @@ from jupyterhub.utils import url_path_join
 from traitlets.config import Config
 
 import sciencebox
+from sciencebox.accounting import database
 from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.gpus import wording
 from sciencebox.hub import caretaker, culling, metrics
@@ -57,6 +58,7 @@ def _hub(c: Any, settings: Settings, place: Place) -> None:
     c.JupyterHub.hub_ip = "0.0.0.0"  # noqa: S104 - inside the hub's own network namespace
     c.JupyterHub.hub_connect_ip = place.hub_name
     c.JupyterHub.db_url = f"sqlite:///{place.state / 'hub.sqlite'}"
+    c.JupyterHub.db_kwargs = database.ON_THIS_SERVER
     c.JupyterHub.upgrade_db = True  # by a newer JupyterHub, which leaves a copy beside it
     c.JupyterHub.cookie_secret_file = str(place.secrets / "cookie_secret")
     c.JupyterHub.template_paths = [str(HERE / "templates")]

@@ -5,6 +5,7 @@ A session with a GPU is judged by what its GPU does, whoever looks at it; any ot
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -47,4 +48,6 @@ class Culler(IdleCuller):
 
 
 if __name__ == "__main__":
+    # The hub ends it by an interrupt. As an exception that could be lost in a callback, and the hub would wait for it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     Culler.launch_instance()

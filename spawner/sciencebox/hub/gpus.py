@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, authenticated
 
-from sciencebox import explain
 from sciencebox.gpus import wording
 from sciencebox.gpus.device import Health
 from sciencebox.gpus.marks import Mark, MarksError, find
+from sciencebox.gpus.processes import BY_SESSION
 from sciencebox.hub.base import CallHandler, DeskHandler, Reader
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is che
 
 @dataclass(frozen=True)
 class Card:
-    """A line of the GPUs page. `state` is one of free, used, divided, out; `about` says by whom or why."""
+    """A line of the GPUs page. `state` is free, used, divided or out; `about` says by whom or why, `since` when."""
 
     index: str
     kind: str
@@ -97,15 +97,16 @@ def _name(user: str, reader: Reader) -> str:
 
 def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reader: Reader) -> Card:
     state, about = _state(device, holdings, snapshot.unfit, reader)
+    began = [holding.since for holding in holdings if holding.since is not None]
     return Card(
         index=str(device.index),
         kind=device.kind,
-        memory=explain.size(device.memory_bytes) if device.memory_bytes else "unknown",
+        memory=wording.gib(device.memory_bytes) if device.memory_bytes else "unknown",
         pci=device.pci_id or "",
         uuid=device.uuid,
         state=state,
         about=about,
-        since=min((h.since for h in holdings if h.since is not None), default=None),
+        since=min(began, default=None) if holdings else device.health_since,
         until=max((h.until for h in holdings if h.until is not None), default=None),
         simulated=device.simulated,
         actions=_actions(device) if reader.admin and snapshot.may_mark and not device.share else (),
@@ -113,10 +114,10 @@ def _card(device: Device, holdings: Sequence[Holding], snapshot: Snapshot, reade
 
 
 def _actions(device: Device) -> tuple[tuple[str, str], ...]:
-    if device.health is Health.DRAINED:
-        return (("Put back", "DELETE drain"),)
     if device.health is Health.QUARANTINED and device.marked:
         return (("Release", "DELETE quarantine"),)
+    if device.drained:
+        return (("Put back", "DELETE drain"),)
     return (("Take out", "PUT drain"), ("Quarantine", "PUT quarantine"))
 
 
@@ -149,14 +150,19 @@ class View:
 
 def view(snapshot: Snapshot, places: Sequence[Place], reader: Reader) -> View:
     """The page of this reader now."""
-    driver = f"Driver {snapshot.inventory.driver_version}. " if snapshot.inventory.driver_version else ""
-    attached = f"{driver}Attached by: {snapshot.attach_mode}. {snapshot.attach_reason}"
+    driver = f"Driver {snapshot.inventory.driver_version}." if snapshot.inventory.driver_version else ""
+    attached = f"Attached by: {snapshot.attach_mode}. {snapshot.attach_reason}"
+    unknown = [
+        f"What each share of GPU {device.index} does is not known: {device.unknown[BY_SESSION]}."
+        for device in snapshot.inventory.devices
+        if BY_SESSION in device.unknown
+    ]
     return View(
         cards=tuple(cards(snapshot, reader)),
         line=tuple(line(places, reader)),
         reason=snapshot.offer.reason,
         none=snapshot.inventory.reason,
-        about=attached if reader.admin else "",
+        about=" ".join(filter(None, (driver, attached, *unknown))) if reader.admin else "",
         note=" ".join(filter(None, (snapshot.note, snapshot.count_note))),
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sciencebox.gpus.device import Load
 from sciencebox.gpus.history import History
 from sciencebox.sessions.signal import Signal
 
@@ -29,14 +31,13 @@ class Live:
 
     def see(self, devices: Collection[Device], _holdings: Collection[Holding], now: float) -> None:
         """The driver was looked at."""
-        self._history.see(devices, now)
-        self._devices, self._loads = devices, ""
+        self._devices, self._loads = [_told(device) for device in devices], ""
+        self._history.see(self._devices, now)
         self.looked.tell()
 
     def loads(self) -> str:
-        """By UUID what each device does; see `Load`. What is done on shares is told of their GPU."""
-        told = (device for device in self._devices if not device.share)
-        self._loads = self._loads or json.dumps({device.uuid: self._load(device) for device in told})
+        """By UUID what each device does; see `Load`."""
+        self._loads = self._loads or json.dumps({device.uuid: self._load(device) for device in self._devices})
         return self._loads
 
     def _load(self, device: Device) -> dict[str, Any]:
@@ -49,3 +50,11 @@ class Live:
             "temperature": load.temperature_c,
             "power": load.power_w and round(load.power_w),
         }
+
+
+def _told(device: Device) -> Device:
+    """Of a share, what its own session does, where that is known: else it has the load of all of its GPU."""
+    if not device.share:
+        return device
+    own = device.load if device.load.memory_used_bytes is not None else Load()
+    return replace(device, load=replace(own, power_w=None))  # which is its GPU's, in parts

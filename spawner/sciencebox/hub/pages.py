@@ -13,7 +13,7 @@ from tornado.web import HTTPError
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sciencebox.hub.base import DeskHandler
 from sciencebox.hub.gpus import GpuEventsHandler, GpusHandler, MarkHandler
-from sciencebox.hub.session import SessionHandler
+from sciencebox.hub.session import ServerHandler, SessionHandler
 from sciencebox.hub.usage import UsageHandler
 from sciencebox.sessions.form import gpu_facts
 from sciencebox.sessions.options import FIELDS
@@ -68,6 +68,7 @@ class GpuNumbersHandler(DeskHandler):
 
 
 HANDLERS: list[tuple[Any, ...]] = [
+    (r"/api/users/([^/]+)/server", ServerHandler),
     (r"/spawn", SpawnFormHandler),
     (r"/spawn/([^/]+)", SpawnFormHandler),
     (r"/sciencebox/numbers", GpuNumbersHandler),

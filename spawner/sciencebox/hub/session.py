@@ -1,10 +1,13 @@
-"""What a running session may know of its end and its GPUs, and how its user puts the end off. It asks itself, too."""
+"""How a session is stopped, what it may know of its end and its GPUs, and how its user puts the end off."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.scopes import needs_scope
 from tornado.web import HTTPError
 
 from sciencebox.accounting.quota import BooksError
@@ -17,8 +20,32 @@ if TYPE_CHECKING:
     from sciencebox.sessions.kube import GPUKubeSpawner
 
 
+LONGEST_CANCEL_S = 60
+
+
+class ServerHandler(UserServerAPIHandler):
+    """JupyterHub's start and stop of a session."""
+
+    @needs_scope("delete:servers")
+    async def delete(self, user_name: str, server_name: str = "") -> None:
+        """Stop it. A start that is cancelled lasts until the engine has let go of it; JupyterHub gives it a second."""
+        user = self.find_user(user_name)
+        spawner = user.spawners.get(server_name) if user else None
+        start = spawner._spawn_future if spawner else None
+        if spawner is None or start is None or start.done():
+            await super().delete(user_name, server_name)
+            return
+        self.log.info("The start of %s is cancelled.", spawner._log_name)
+        start.cancel()
+        await asyncio.wait([start], timeout=LONGEST_CANCEL_S)
+        if not start.done():
+            raise HTTPError(503, "The session is still being started, and is stopped as soon as that can be.")
+        await self.stop_single_user(user, server_name)
+        self.set_status(202 if spawner._stop_pending else 204)
+
+
 class SessionHandler(CallHandler):
-    """The session of whoever asks: a person with the browser's cookies, or the session with its token."""
+    """The session of whoever asks: a person with the browser's cookies, or the session with its token. It asks, too."""
 
     @property
     def session(self) -> GPUDockerSpawner | GPUKubeSpawner:

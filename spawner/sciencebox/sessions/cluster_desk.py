@@ -23,6 +23,7 @@ from sciencebox.gpus.marks import MarksError
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions import tasks
+from sciencebox.sessions.identity import FIRST_UID
 from sciencebox.sessions.kueue import Kueue
 from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.options import ANY_GPU, Machine, Nodes, make_offer
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.cluster_watch import ClusterWatch
     from sciencebox.sessions.extensions import Extensions
+    from sciencebox.sessions.identity import Uids
     from sciencebox.sessions.options import Offer, SessionOptions
     from sciencebox.sessions.signal import Signal
     from sciencebox.settings import Settings
@@ -84,9 +86,15 @@ class ClusterDesk(Leasing):
     together_s = 1.0  # thousands of pods tell of themselves
 
     def __init__(
-        self, settings: Settings, watch: ClusterWatch, namespace: str, extensions: Extensions | None = None
+        self,
+        settings: Settings,
+        watch: ClusterWatch,
+        namespace: str,
+        uids: Uids,
+        extensions: Extensions | None = None,
     ) -> None:
         super().__init__(settings, extensions)
+        self.uids = uids
         self.watch = watch
         self.namespace = namespace
         asked = settings.kubernetes
@@ -238,7 +246,7 @@ class ClusterDesk(Leasing):
         offer = make_offer(
             self.settings,
             seen.availability,
-            [view.name for view in self.stacks.views],
+            self.stacks.environments,
             stack_fault=self.stacks.fault,
             reason=STALE if self.watch.fault else "",
             machine=largest if seen.nodes else None,
@@ -334,6 +342,13 @@ class ClusterDesk(Leasing):
     def why_held(self, pod: dict[str, Any]) -> str:
         """Why a pod's queue holds it back, if it does and that is known."""
         return self.kueue.why_held(pod) if self.kueue else HELD
+
+    def uids_of(self, numbers: Mapping[str, int]) -> dict[str, int]:
+        """Users' uids. `numbers` are theirs in the hub's database, which may be others' when they are deleted.
+
+        Blocking. Raises IdentityError.
+        """
+        return self.uids.note({user: FIRST_UID + number for user, number in numbers.items()})
 
     def claim(self, session: str) -> Claim | None:
         """What a session holds or waits for."""

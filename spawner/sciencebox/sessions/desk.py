@@ -20,6 +20,7 @@ from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
 from sciencebox.gpus.inventory import read_inventory, simulated_inventory
 from sciencebox.gpus.marks import MarkFile, marked
+from sciencebox.gpus.processes import by_session
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions import tasks
 from sciencebox.sessions.attach import find_driver_files
@@ -97,6 +98,7 @@ class Desk(Leasing):
         self.cards = Cards(settings.gpus, engine, read_devices, find_driver)
         self._machine = machine
         self._engine_fault = ""
+        self._containers: dict[str, str] = {}  # of each container with GPUs, by its id, the session
         self.stacks = Stacks(settings)
         self._looked_at = float("-inf")
         self._looking = asyncio.Lock()
@@ -175,6 +177,7 @@ class Desk(Leasing):
             log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
             self.broker.see_ledger(None, look, time.time(), "it does not answer")
             return ()
+        self._containers = {container.id: container.name for container in containers}
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))
         self.broker.see_ledger(self._extensions.apply(ledger.holdings), look, time.time())
         self._engine_fault = ""
@@ -185,7 +188,9 @@ class Desk(Leasing):
     async def _look_at_driver(self) -> None:
         async with self._looking_at_driver:  # a call that is under way is not one that hangs
             look = self.broker.look()
-            self.broker.see_inventory(await self.cards.look(), look)
+            found = await self.cards.look()
+            self.broker.see_inventory(found, look)
+            self.cards.inventory = by_session(found, self.broker.ledger, self._containers)
         now = time.time()
         for see in self.watchers:
             see(self.inventory.devices, self.broker.ledger, now)
@@ -246,7 +251,7 @@ class Desk(Leasing):
         offer = make_offer(
             self.settings,
             self.broker.availability(),
-            [view.name for view in self.stacks.views],
+            self.stacks.environments,
             stack_fault=self.stacks.fault,
             reason=self._engine_fault or self.cards.why_none(),
             machine=self._machine,
@@ -361,19 +366,17 @@ class Desk(Leasing):
 
     async def mark(self, mark: Mark) -> None:
         """Let nobody have a GPU: its session goes on. Raises MarksError."""
-        if self._marks:
-            await self.engine.run(self._marks.add, mark)
-            await self._see_marks()
+        await self._change_marks(lambda marks: marks.add(mark))
 
     async def unmark(self, uuid: str, health: Health, by: str) -> None:
         """Take that back. Raises MarksError."""
-        if self._marks:
-            await self.engine.run(self._marks.remove, uuid, health, by)
-            await self._see_marks()
+        await self._change_marks(lambda marks: marks.remove(uuid, health, by))
 
-    async def _see_marks(self) -> None:
-        await self.refresh(max_age_s=0)
-        self._tell_of_a_change()
+    async def _change_marks(self, change: Callable[[MarkFile], object]) -> None:
+        if self._marks:
+            await self.engine.run(change, self._marks)
+            await self.refresh(max_age_s=0)
+            self._tell_of_a_change()
 
     def holdings(self) -> tuple[Holding, ...]:
         """What sessions hold, by containers and by grants that have none yet."""
@@ -386,16 +389,14 @@ class Desk(Leasing):
     async def remove_strangers(self, known: Collection[str]) -> None:
         """Remove this deployment's session containers that are not `known` to the hub by name.
 
-        A hub that was killed while it started a session comes back without knowing it; nobody could ever stop it. While
-        an engine that does not answer is waited for, others may begin.
+        A hub that was killed while it started a session comes back without knowing it; nobody could ever stop it. What
+        began since this was asked is left alone. Where the engine does not answer, the next one to ask may do better.
         """
         asked_at = int(time.time())  # labels are in whole seconds
-        while True:
-            try:
-                containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
-                break
-            except UNREADABLE as error:
-                log.error("It is not known which sessions are left over: %s", error)
-                await asyncio.sleep(RETRY_S)
+        try:
+            containers = await self.engine.containers(f"{DEPLOYMENT_LABEL}={self.settings.name}")
+        except UNREADABLE as error:
+            log.error("It is not known which sessions are left over: %s", error)
+            return
         await self._remove(c.id for c in containers if c.name not in known and (c.since or 0.0) < asked_at)
         await self.refresh_ledger()

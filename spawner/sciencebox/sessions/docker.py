@@ -86,16 +86,17 @@ class GPUDockerSpawner(DockerSpawner):
 
         On every way out but success no container is left, no GPU is held and no place in the queue is kept.
         """
-        session = self.container_name
+        session, begun = self.container_name, False
         try:
             options = self.options
             if options is None:
                 raise StartRefused("Start the session from the form.", reason="options", status_code=400)
             granted = await self._turn(session, options)
             async with self.desk.starts:
+                begun = True
                 return await asyncio.wait_for(self._begin(granted, options), self._limit_s)
         except BaseException as error:
-            await asyncio.shield(self._undo(session))
+            await asyncio.shield(self._undo(session, begun))
             explained = self._explain(error)
             if explained is error:
                 raise
@@ -143,16 +144,16 @@ class GPUDockerSpawner(DockerSpawner):
     async def _has_ended(self) -> bool:
         return await self.poll() is not None
 
-    async def _undo(self, session: str) -> None:
+    async def _undo(self, session: str, begun: bool) -> None:
         """Leave nothing behind of a start that failed. Where that is uncertain, the engine keeps the say."""
-        try:
-            is_gone = await self.desk.engine.remove(session)
-        except (DockerException, RequestException) as error:
-            self.log.error("The container %s could not be removed: %s", session, error)
-            return
-        self.object_id = ""
-        if is_gone:
-            self.desk.release(session)
+        if begun:
+            try:
+                await self.desk.engine.remove(session)
+            except (DockerException, RequestException) as error:
+                self.log.error("The container %s could not be removed: %s", session, error)
+                return
+            self.object_id = ""
+        self.desk.release(session)
 
     def _explain(self, error: BaseException) -> Any:
         """An error in words for the user, its cause in the log; errors of our own making pass through."""
@@ -221,6 +222,10 @@ class GPUDockerSpawner(DockerSpawner):
             await super().stop(now)
         finally:
             await self.desk.refresh_ledger()
+
+    async def remove_object(self) -> None:
+        """Remove the container. DockerSpawner's takes one that the engine is about to remove for gone."""
+        await self.desk.engine.remove(self.object_id)
 
     def get_state(self) -> dict[str, Any]:
         """What a restarted hub must know, and what decides whether the session is stopped for doing nothing."""

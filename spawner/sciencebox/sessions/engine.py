@@ -25,7 +25,7 @@ T = TypeVar("T")
 CALL_THREADS = 32
 CALL_TIMEOUT_S = 60
 EVENTS_SILENCE_S = 60
-_NOT_FOUND, _UNDER_WAY = 404, 409
+_UNDER_WAY = 409
 
 
 class Engine:
@@ -54,19 +54,22 @@ class Engine:
         found = await self.run(lambda: self.client.containers(all=True, filters={"label": [label]}))
         return [ContainerFacts.listed(item) for item in found]
 
-    async def remove(self, name: str) -> bool:
-        """Remove a container by name or id, running or not. Whether it is gone: it may be being removed already."""
+    async def remove(self, name: str) -> None:
+        """Remove a container by name or id, running or not. It is gone then, whoever else was removing it.
 
-        def remove() -> bool:
-            try:
-                self.client.remove_container(name, force=True, v=True)
-            except docker.errors.APIError as error:
-                if error.status_code not in {_NOT_FOUND, _UNDER_WAY}:
-                    raise
-                return bool(error.status_code == _NOT_FOUND)
-            return True
+        Raises DockerException or RequestException.
+        """
 
-        return await self.run(remove)
+        def remove() -> None:
+            with suppress(docker.errors.NotFound):
+                try:
+                    self.client.remove_container(name, force=True, v=True)
+                except docker.errors.APIError as error:
+                    if error.status_code != _UNDER_WAY:
+                        raise
+                    self.client.wait(name, timeout=CALL_TIMEOUT_S, condition="removed")
+
+        await self.run(remove)
 
     async def endings(self) -> AsyncIterator[str]:
         """The names of sessions' containers as they die or are removed.

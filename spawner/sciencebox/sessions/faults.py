@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sciencebox.gpus import events, xid
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from sciencebox.gpus.pool import Holding
 
 AGAIN_S = 600.0  # after which a program that ended is started again
+ENDS_S = 10.0  # until which one that is killed has ended
+_TOLD = {Health.QUARANTINED: "is in quarantine", Health.DRAINED: "is taken out of service"}
 MOST_TOLD = 5  # of one session: one that fails again and again says nothing new
 
 log = logging.getLogger(__name__)
@@ -41,14 +44,14 @@ class Faults:
         self._changed = asyncio.Event()
         self._told: dict[str, list[str]] = {}
         self._out: dict[str, str] = {}  # why a device is not given out, by somebody's word
-        self._ill: dict[str, str] = {}  # what a device's own signs say, in a sentence for its user
+        self._ill: dict[str, Device] = {}  # in quarantine or taken out, by their own signs or by somebody's word
 
     def see(self, devices: Collection[Device], holdings: Collection[Holding], _now: float) -> None:
         """What there is and who holds it: those cards are listened to."""
         self._parents = {device.uuid: device.parent_uuid or device.uuid for device in devices if not device.simulated}
         self._holdings = tuple(holdings)
         self._out = {device.uuid: device.health_reason for device in devices if device.marked}
-        self._ill = {d.uuid: _in_words(d) for d in devices if d.health is Health.QUARANTINED and not d.marked}
+        self._ill = {device.uuid: device for device in devices if device.health in _TOLD}
         sessions = {holding.session for holding in holdings}
         self._told = {session: told for session, told in self._told.items() if session in sessions}
         used = frozenset(self._parents[h.uuid] for h in holdings if h.uuid in self._parents)
@@ -61,8 +64,10 @@ class Faults:
 
     def told(self, session: str) -> list[str]:
         """What the user of a session should know of its GPUs, in sentences: errors as they came, then what is now."""
-        ill = [self._ill[h.uuid] for h in self._holdings if h.session == session and h.uuid in self._ill]
-        return [*self._told.get(session, []), *ill]
+        heard = self._told.get(session, [])
+        mine = (self._ill[h.uuid] for h in self._holdings if h.session == session and h.uuid in self._ill)
+        # An error that put a card into quarantine was told as such, unless the hub has been restarted since.
+        return [*heard, *(_in_words(d) for d in mine if not any(d.health_reason in words for words in heard))]
 
     async def run(self) -> None:
         """Listen for as long as the hub runs."""
@@ -87,7 +92,8 @@ class Faults:
             reading.cancel()
             if process.returncode is None:
                 process.kill()
-            await process.wait()
+            with suppress(asyncio.TimeoutError):  # a driver that hangs may keep the process for good
+                await asyncio.wait_for(process.wait(), ENDS_S)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         while process.stdout and (line := await process.stdout.readline()):
@@ -116,4 +122,4 @@ class Faults:
 
 
 def _in_words(device: Device) -> str:
-    return f"GPU {device.index} of your session is in quarantine: {device.health_reason}. Save what you can."
+    return f"GPU {device.index} of your session {_TOLD[device.health]}: {device.health_reason}. Save what you can."

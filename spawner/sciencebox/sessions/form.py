@@ -171,7 +171,7 @@ def _about(choice: GpuChoice, *, bounded: bool) -> str:
 
 
 def _each(choice: GpuChoice) -> str:
-    return f"{explain.size(choice.memory_bytes)} each" if choice.memory_bytes else "memory unknown"
+    return f"{wording.gib(choice.memory_bytes)} each" if choice.memory_bytes else "memory unknown"
 
 
 def _in_use(choice: GpuChoice, user: str, *, readable: bool) -> str:

@@ -16,9 +16,12 @@ from kubespawner import KubeSpawner
 from traitlets import default
 
 from sciencebox.accounting.quota import BooksError
+from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Grant, Refusal
 from sciencebox.sessions import asking, pod_events, pod_state
-from sciencebox.sessions.pod import OPTIONS_ANNOTATION, PodParts, Site, add_to, describe, home_in, kept
+from sciencebox.sessions.identity import IdentityError
+from sciencebox.sessions.pod import OPTIONS_ANNOTATION, PodParts, Site, add_to, describe, home_in, kept, priority_class
+from sciencebox.sessions.policy import policy_for
 from sciencebox.sessions.progress import Progress, Step
 from sciencebox.sessions.starting import StartRefused, answers
 
@@ -133,6 +136,11 @@ class GPUKubeSpawner(KubeSpawner):
         """How long a start may take, once it has a node."""
         return self.desk.settings.sessions.start_timeout
 
+    @property
+    def grace_s(self) -> float:
+        """How long a place is kept while no page follows the start."""
+        return 60.0 * self.desk.settings.queue.grace_minutes
+
     async def _has_ended(self) -> bool:
         pod = self._pod
         return bool(pod_state.stage(pod).failure) if pod else not self.desk.watch.fault
@@ -143,9 +151,11 @@ class GPUKubeSpawner(KubeSpawner):
         if isinstance(admitted, Refusal):
             raise StartRefused(admitted.message, reason=admitted.code)
         volumes, mounts = self._expand_all(self.volumes), self._expand_all(self.volume_mounts)
+        uids = await asyncio.to_thread(self.desk.uids_of, {self.user.name: self.user.id})
         site = Site(
             user=self.user.name,
-            user_id=self.user.id,
+            uid=uids[self.user.name],
+            priority_class=priority_class(self.desk.namespace, policy_for(self.desk.settings, self.groups).priority),
             home=home_in(volumes, mounts, self.pvc_name),
             supplies=admitted.supplies,
             view=self.desk.stacks.path(options.stack),
@@ -154,7 +164,7 @@ class GPUKubeSpawner(KubeSpawner):
         self._parts = describe(self.desk.settings, options, admitted.wished, site)
         names = (*self._parts.traits, "node_affinity_required")
         self._configured = {**{name: getattr(self, name) for name in names}, **self._configured}
-        for name, value in add_to(self._configured, self._parts).items():
+        for name, value in {**self._configured, **add_to(self._configured, self._parts)}.items():
             setattr(self, name, value)
 
     def get_env(self) -> dict[str, Any]:
@@ -189,11 +199,14 @@ class GPUKubeSpawner(KubeSpawner):
             await maybe_future(self._their_hook(self, pod))
         told: Any = None
         bound_at: float | None = None
+        seen_at = time.monotonic()
         with self.desk.changed.listen() as changed:
             while True:
                 changed.clear()
                 stage = self._stage()
-                if stage.step is not Step.GPU and bound_at is None:
+                if stage.step is Step.GPU:
+                    seen_at = self._last_seen(seen_at)
+                elif bound_at is None:
                     bound_at = time.monotonic()
                     self._is_bound()
                 if stage.step is Step.READY:
@@ -203,6 +216,17 @@ class GPUKubeSpawner(KubeSpawner):
                 told = self._tell(stage, told)
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), LOOK_S)
+
+    def _last_seen(self, before: float) -> float:
+        """When a page last followed the start. Raises StartRefused where that is longer ago than a place is kept."""
+        now = time.monotonic()
+        if self.steps.pages:
+            return now
+        if now > before + self.grace_s:
+            lost = wording.place_lost(self.grace_s)
+            self.log.warning("%s: %s", self._log_name, lost)
+            raise StartRefused(lost, reason="place_lost")
+        return before
 
     def _stage(self) -> pod_state.Stage:
         pod = self._pod
@@ -249,6 +273,8 @@ class GPUKubeSpawner(KubeSpawner):
         elif isinstance(error, asyncio.TimeoutError):
             took = f"The session took more than {self._limit_s} seconds to start; try again, or tell the administrator."
             said = f"{took} {self._about}".strip()
+        elif isinstance(error, IdentityError):
+            said = "Who you are on the cluster could not be looked up; tell the administrator, who can see why."
         elif isinstance(error, (aiohttp.ClientError, OSError)):
             said = _NO_ANSWER
         else:

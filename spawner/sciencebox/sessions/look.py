@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from docker.errors import DockerException
 from requests import RequestException
 
 from sciencebox.gpus.device import Inventory
+from sciencebox.gpus.health import HealthWatch
 from sciencebox.gpus.shares import divide
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, attach, choose_mode, engine_facts, no_gpu
@@ -60,6 +62,7 @@ class Cards:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="driver")
         self._call: Future[Inventory] | None = None
         self._was_silent = False
+        self._health = HealthWatch()
 
     async def look(self) -> Inventory:
         """Ask the driver. A call into a dead one may never return: it keeps its one thread.
@@ -77,7 +80,10 @@ class Cards:
             self._was_silent = found is None
             if self._was_silent:
                 log.error(_SILENT.reason)
-        self.inventory = divide(found or _SILENT, self._settings.shares if self.divides else ())
+        found = found or _SILENT
+        if found.readable:
+            found = replace(found, devices=self._health.see(found.devices, time.time()))
+        self.inventory = divide(found, self._settings.shares if self.divides else ())
         return self.inventory
 
     def _ask(self) -> Future[Inventory]:

@@ -7,7 +7,7 @@ that no way in is checked less than another.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import ByteSize, TypeAdapter
@@ -78,7 +78,8 @@ class Offer:
     `longest_s` is how long a session may keep a GPU, None without limit; `hours` says what is used of a quota, `queue`
     what to know of a queue that is not ours.
     `reason` is one sentence on why no GPU can be had now. The first of `stacks` is the default; it may be empty, and
-    `stack_fault` is a sentence on why if that is no choice of the site's; `stack_notes` are what to know of the others.
+    `stack_fault` is what cannot be read of what should be there; `stack_notes` are what to know of the others,
+    `environments` what each has, where it tells.
     `where` is what has all this.
     """
 
@@ -99,6 +100,7 @@ class Offer:
     reason: str = ""
     stack_fault: str = ""
     stack_notes: tuple[str, ...] = ()
+    environments: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     where: str = "this server"
 
     @property
@@ -148,7 +150,7 @@ class Nodes:
 def make_offer(
     settings: Settings,
     availability: Sequence[Availability],
-    releases: Sequence[str],
+    releases: Mapping[str, tuple[str, ...]],
     *,
     reason: str = "",
     stack_fault: str = "",
@@ -157,8 +159,9 @@ def make_offer(
 ) -> Offer:
     """What may be chosen now.
 
-    `availability` is the broker's count by kind, `releases` what is published under /cvmfs, `reason` why nothing can
-    be granted and `stack_fault` why nothing is published, where that is so. `nodes` is given where there are many.
+    `availability` is the broker's count by kind, `releases` what is published under /cvmfs, each with its environments,
+    `reason` why nothing can be granted and `stack_fault` what of it cannot be read, where that is so. `nodes` is given
+    where there are many.
     """
     where = "this cluster" if nodes else "this server"
     cores = _within(settings.sessions.cores.choices, machine.cores if machine else None)
@@ -168,7 +171,7 @@ def make_offer(
     of_any = [found for found in availability if found.kind in nodes.any_kinds] if nodes else _not_shares(availability)
     wanted = settings.gpus.models
     return Offer(
-        stacks=_default_first(settings, releases, on_gpu=bool(choices)),
+        stacks=_default_first(settings, list(releases), on_gpu=bool(choices)),
         cores=cores,
         memory_bytes=memory,
         default_cores=min(settings.sessions.cores.default, cores[-1]),
@@ -180,6 +183,7 @@ def make_offer(
         simulated=settings.gpus.simulate > 0,
         reason=reason or ("" if choices else f"No GPU was found on {where}."),
         stack_fault=stack_fault,
+        environments=releases,
         where=where,
     )
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sciencebox.sessions.options import SessionOptions
     from sciencebox.settings import Settings
 
-FIRST_UID = 20_000
 OPTIONS_ANNOTATION = "sciencebox.org/options"
 NAMES_ANNOTATION = "sciencebox.org/names"
 GPUS_LABEL = "sciencebox.org/gpus"
@@ -43,11 +42,12 @@ class Site:
     """What the cluster and the hub know of one session's start.
 
     `supplies` are the GPUs that it may get, `view` the stack's view as sessions see it, `home` where its home is
-    mounted, None where there is none, `longest_s` how long it may hold its GPUs.
+    mounted, None where there is none, `longest_s` how long it may hold its GPUs. `priority_class` is that of its group.
     """
 
     user: str
-    user_id: int  # in the hub's database; never given to two users at a time
+    uid: int
+    priority_class: str | None = None
     home: str | None = None
     supplies: tuple[Supply, ...] = ()
     view: str | None = None
@@ -80,17 +80,16 @@ def wish(options: SessionOptions, resource: str) -> Wish:
 
 def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Site) -> PodParts:
     """Describe the pod of one session."""
-    uid = FIRST_UID + site.user_id
-    named = passwd(site.user, uid, site.home or "/")
+    named = passwd(site.user, site.uid, site.home or "/")
     annotations = {OPTIONS_ANNOTATION: kept(options), NAMES_ANNOTATION: named}
     traits: dict[str, Any] = {
         "cpu_limit": options.cores,
         # What a program was promised is set aside for it; memory cannot be shared out twice.
         "mem_limit": options.memory_bytes,
         "mem_guarantee": options.memory_bytes,
-        "uid": uid,
-        "gid": uid,
-        "fs_gid": uid,
+        "uid": site.uid,
+        "gid": site.uid,
+        "fs_gid": site.uid,
         "container_security_context": _RESTRICTED,
         "pod_security_context": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "volumes": {
@@ -114,6 +113,8 @@ def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Si
         traits["tolerations"] = {
             key: {"key": key, "operator": "Exists"} for key in sorted(settings.kubernetes.tolerations)
         }
+        if site.priority_class:
+            traits["priority_class_name"] = site.priority_class
         if settings.kubernetes.runtime_class:
             traits["extra_pod_config"] = {"runtimeClassName": settings.kubernetes.runtime_class}
         if wished.kind:
@@ -121,6 +122,12 @@ def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Si
         if site.longest_s:
             annotations[LONGEST_ANNOTATION] = f"{site.longest_s:.0f}"
     return PodParts(traits, _expressions(wished, site.supplies), _environment(settings, options, wished, site))
+
+
+def priority_class(namespace: str, priority: int) -> str | None:
+    """The name of the class of pods that the chart makes for groups of this priority; None where they have none."""
+    number = f"minus-{-priority}" if priority < 0 else str(priority)
+    return f"{namespace}-priority-{number}" if priority else None
 
 
 def kept(options: SessionOptions) -> str:

@@ -14,6 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,13 +36,15 @@ log = logging.getLogger(__name__)
 class View:
     """One published release: by `name` users choose it, at `path` it is inside a session.
 
-    `cuda` has the CUDA version of each environment that has one, such as ("PyTorch", (13, 2)).
+    `cuda` has the CUDA version of each environment that has one, such as ("PyTorch", (13, 2)); `environments` are the
+    folders of all, the default's first. A release of others does not tell.
     """
 
     name: str
     platform: str
     path: str
     cuda: tuple[tuple[str, tuple[int, int]], ...] = ()
+    environments: tuple[str, ...] = ()
 
 
 def folder_of(settings: Settings, repository: str) -> Path:
@@ -58,19 +61,19 @@ def published(folder: Path, repository: str) -> tuple[View, ...]:
     """
     views = folder / "lcg" / "views"
     found = [setup.parent for setup in sorted(views.glob("*/*/setup.sh"))]
-    return tuple(
-        View(view.parent.name, view.name, f"/cvmfs/{repository}/{view.relative_to(folder)}", _cuda(view))
-        for view in found
-    )
+    return tuple(_view(place, f"/cvmfs/{repository}/{place.relative_to(folder)}") for place in found)
 
 
-def _cuda(view: Path) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """What the builder wrote down. A release that says nothing of CUDA needs no driver."""
+def _view(place: Path, path: str) -> View:
+    """A view with what the builder wrote down. A release that says nothing of CUDA needs no driver."""
     try:
-        told = json.loads((view / "tree.json").read_text(encoding="utf-8"))["details"]["cuda"]
-        return tuple((title, (int(major), int(minor))) for title, major, minor in _CUDA.findall(told))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ()
+        details = json.loads((place / "tree.json").read_text(encoding="utf-8"))["details"]
+        told = _CUDA.findall(details.get("cuda", ""))
+        cuda = tuple((title, (int(major), int(minor))) for title, major, minor in told)
+        environments = tuple(details.get("environments", "").split())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        cuda, environments = (), ()
+    return View(place.parent.name, place.name, path, cuda, environments)
 
 
 def too_new(views: Iterable[View], driver: tuple[int, int] | None) -> tuple[str, ...]:
@@ -119,72 +122,124 @@ def whitelist_expiry(web_root: Path) -> float | None:
         return None
 
 
-class Stacks:
-    """What sessions may have now. `fault` is a sentence on why it is nothing, else empty."""
+@dataclass(frozen=True)
+class Seen:
+    """What a look at a repository came to: its views, and a sentence on what is wrong with it, else empty."""
 
-    def __init__(self, settings: Settings, read: Callable[[], tuple[View, ...]] | None = None) -> None:
-        self.views: tuple[View, ...] = ()
-        self.fault = ""
-        self._settings = settings
-        self._read = read or self._read_all
-        self._looking: asyncio.Future[tuple[View, ...]] | None = None
+    views: tuple[View, ...] = ()
+    fault: str = ""
+
+
+class Repository:
+    """One repository, as it was seen last. `look_at` is blocking and may hang, `every` is how often it is looked at, s.
+
+    `after` is called with the views, in the thread that looked, and may take its time.
+    """
+
+    def __init__(self, look_at: Callable[[], Seen], every: float, after: Callable[[tuple[View, ...]], None]) -> None:
+        self.seen = Seen()
+        self._look_at = look_at
+        self._every = every
+        self._after = after
+        self._looking: asyncio.Future[Seen] | None = None
         self._looked_at = float("-inf")
+
+    async def look(self, silent: str) -> None:
+        """Look again, unless that was done a moment ago. After `PATIENCE_S` its fault is that it is `silent`."""
+        if self._looking is None:
+            if not self.seen.fault and time.monotonic() - self._looked_at < self._every:
+                return
+            self._looking = self._begin()
+        done, _ = await asyncio.wait({self._looking}, timeout=PATIENCE_S)
+        if not done:  # it goes on: a second look would hang, too
+            self._see(Seen(fault=silent))
+            return
+        finished, self._looking = self._looking, None
+        self._looked_at = time.monotonic()
+        self._see(finished.result())
+
+    def _see(self, seen: Seen) -> None:
+        if seen.fault != self.seen.fault:
+            log.warning("The software stack: %s", seen.fault or "it can be read again.")
+        self.seen = seen
+
+    def _begin(self) -> asyncio.Future[Seen]:
+        """In a thread of its own, which may hang for good without keeping anybody from anything."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Seen] = loop.create_future()
+
+        def finish(seen: Seen) -> None:
+            if not future.done():
+                future.set_result(seen)
+
+        def work() -> None:
+            seen = self._look_at()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(finish, seen)
+            self._after(seen.views)
+
+        threading.Thread(target=work, name="stacks", daemon=True).start()
+        return future
+
+
+class Stacks:
+    """What sessions may have now, of all repositories. One that hangs does not hide the others.
+
+    `after` is called with what was seen of each, in the thread that looked, and may take its time.
+    """
+
+    def __init__(self, settings: Settings, read: Callable[[str], tuple[View, ...]] | None = None) -> None:
+        stack = settings.stack
+        self.after: Callable[[tuple[View, ...]], None] = lambda _: None
+        self._settings = settings
+        self._read = read or self._views_of
+        mounted = stack.source == "client"
+        self._repositories = {
+            name: Repository(partial(self._look_at, name), MOUNTED_EVERY_S if mounted else 0.0, self._tell)
+            for name in (stack.repository, *(stack.more if mounted else ()))
+        }
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The server's own first."""
+        return tuple(view for repository in self._repositories.values() for view in repository.seen.views)
+
+    @property
+    def fault(self) -> str:
+        """A sentence on each repository of which there is nothing."""
+        return " ".join(each.seen.fault for each in self._repositories.values() if each.seen.fault)
+
+    @property
+    def environments(self) -> dict[str, tuple[str, ...]]:
+        """What each view has, by its name."""
+        return {view.name: view.environments for view in self.views}
 
     def path(self, name: str) -> str | None:
         """The view of this name as sessions see it."""
         return next((view.path for view in self.views if view.name == name), None)
 
     async def look(self) -> None:
-        """Look again, unless that was done a moment ago. Ends after `PATIENCE_S` at the latest."""
-        every = MOUNTED_EVERY_S if self._settings.stack.source == "client" and not self.fault else 0.0
-        if self._looking is None and time.monotonic() - self._looked_at < every:
-            return
-        if self._looking is None:
-            self._looking = self._begin()
-        done, _ = await asyncio.wait({self._looking}, timeout=PATIENCE_S)
-        if not done:  # it goes on: a second look would hang, too
-            self._see((), f"{self._where} does not answer.")
-            return
-        finished, self._looking = self._looking, None
-        self._looked_at = time.monotonic()
-        if (error := finished.exception()) is not None:
-            self._see((), f"{self._where} cannot be read: {getattr(error, 'strerror', None) or error}.")
-            return
-        views = finished.result()
-        missing = not views and self._settings.stack.source == "client"
-        self._see(views, f"Nothing is mounted at {self._where}." if missing else "")
+        """Look again. Ends after `PATIENCE_S` at the latest."""
+        await asyncio.gather(
+            *(each.look(f"/cvmfs/{name} does not answer.") for name, each in self._repositories.items())
+        )
 
-    @property
-    def _where(self) -> str:
-        return f"/cvmfs/{self._settings.stack.repository}"
+    def _tell(self, views: tuple[View, ...]) -> None:
+        self.after(views)
 
-    def _see(self, views: tuple[View, ...], fault: str) -> None:
-        if fault != self.fault:
-            log.warning("The software stack: %s", fault or "it can be read again.")
-        self.views, self.fault = views, fault
+    def _look_at(self, name: str) -> Seen:
+        """Blocking, and may hang."""
+        try:
+            views = self._read(name)
+            if views or self._settings.stack.source == "local" or self._has_views(name):
+                return Seen(views)
+        except Exception as error:  # whatever it is, somebody waits for an answer
+            return Seen(fault=f"/cvmfs/{name} cannot be read: {getattr(error, 'strerror', None) or error}.")
+        return Seen(fault=f"Nothing is mounted at /cvmfs/{name}.")
 
-    def _begin(self) -> asyncio.Future[tuple[View, ...]]:
-        """In a thread of its own, which may hang for good without keeping anybody from anything."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[View, ...]] = loop.create_future()
+    def _views_of(self, name: str) -> tuple[View, ...]:
+        folder = folder_of(self._settings, name)
+        return published(folder, name) if name == self._settings.stack.repository else further(folder, name)
 
-        def finish(views: tuple[View, ...], error: Exception | None) -> None:
-            if not future.done():
-                future.set_exception(error) if error else future.set_result(views)
-
-        def work() -> None:
-            try:
-                answer: tuple[tuple[View, ...], Exception | None] = (self._read(), None)
-            except Exception as error:  # whatever it is, somebody waits for an answer
-                answer = ((), error)
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(finish, *answer)
-
-        threading.Thread(target=work, name="stacks", daemon=True).start()
-        return future
-
-    def _read_all(self) -> tuple[View, ...]:
-        stack = self._settings.stack
-        own = published(folder_of(self._settings, stack.repository), stack.repository)
-        others = stack.more if stack.source == "client" else ()
-        return own + tuple(view for name in others for view in further(folder_of(self._settings, name), name))
+    def _has_views(self, name: str) -> bool:
+        return (folder_of(self._settings, name) / "lcg" / "views").is_dir()

@@ -28,10 +28,11 @@ function showLoads() {
     if (!load) {
       continue;
     }
-    if (load.memory && load.memory_used !== null) {
+    if (load.memory) {
+      const known = load.memory_used !== null;
       part('memory-bar').style.width = `${(100 * load.memory_used) / load.memory}%`;
-      part('memory-bar').parentElement.hidden = false;
-      part('memory').textContent = `${gib(load.memory_used)} of ${gib(load.memory)} GiB`;
+      part('memory-bar').parentElement.hidden = !known;
+      part('memory').textContent = `${known ? `${gib(load.memory_used)} of ` : ''}${gib(load.memory)} GiB`;
     }
     show(part('utilisation'), load.utilisation === null ? '' : percent(load.utilisation));
     card.querySelector('polyline').setAttribute('points', line(load.history));

@@ -5,11 +5,11 @@ tellTimes(document);
 const stop = document.getElementById('stop');
 const said = document.getElementById('stop-said');
 
-/** Do it and load the page again, or say why not. */
+/** Do it and load the page again, or say why not. Where the answer was lost, the page itself tells what came of it. */
 async function act(button, method, url, sorry) {
   button.disabled = true;
   const headers = { 'X-XSRFToken': window.jhdata.xsrf_token };
-  const response = await fetch(url, { method, headers }).catch(() => null);
+  const response = await fetch(url, { method, headers }).catch(() => fetch(location.href)).catch(() => null);
   if (response?.ok) {
     location.reload();
   } else {

@@ -10,6 +10,7 @@ const cancel = document.getElementById('cancel');
 const withoutGpu = document.getElementById('without-gpu');
 const usual = { title: title.textContent, page: document.title, cancel: cancel.textContent };
 const ANSWER_EVERY_MS = 3000;
+const FIRST_RETRY_MS = 300;
 
 function at(name) {
   const now = steps.findIndex(step => step.dataset.step === name);
@@ -67,10 +68,19 @@ function failed(reason) {
 
 cancel.hidden = false;
 at('checking');
-const events = new EventSource(page.dataset.progress);
+let events = null;
+let losses = 0;
 let ending = false;
-events.onmessage = ({ data }) => {
-  const event = JSON.parse(data);
+
+/** Follow the start. What the hub told already it tells again. */
+function follow() {
+  events = new EventSource(page.dataset.progress);
+  events.onmessage = ({ data }) => hear(JSON.parse(data));
+  events.onerror = lost;
+}
+
+function hear(event) {
+  losses = 0;
   if (ending) {
     return;
   }
@@ -86,19 +96,25 @@ events.onmessage = ({ data }) => {
     stand(event.queue ?? null);
     tell(event.message ?? '');
   }
-};
+}
 
-// The browser tries again by itself after a lost connection. It gives up when it gets another answer: then the start is
-// over, or the hub is being restarted, and the page's address leads on to what came of it as soon as that answers.
-events.onerror = () => {
+// A connection that was lost is made again, the first time at once and without a word. Another answer than events says
+// that the start is over, or the hub is being restarted: the page's address leads on to what came of it once it answers.
+function lost() {
+  const refused = events.readyState === EventSource.CLOSED;
+  events.close();
+  losses += 1;
   if (ending) {
     return;  // the start that is followed here is being ended: what comes next is up to the button
   }
-  tell('The connection was lost; trying again …');
-  if (events.readyState === EventSource.CLOSED) {
-    setTimeout(reloadWhenItAnswers, ANSWER_EVERY_MS);
+  const quietly = !refused && losses === 1;
+  if (!quietly) {
+    tell('The connection was lost; trying again …');
   }
-};
+  setTimeout(refused ? reloadWhenItAnswers : follow, quietly ? FIRST_RETRY_MS : ANSWER_EVERY_MS);
+}
+
+follow();
 
 async function reloadWhenItAnswers() {
   // Where the hub leads on to is for a page to open, not for a script to fetch; a redirect has no status here.
@@ -128,13 +144,15 @@ async function end(button, says, goOn) {
   const response = await call('DELETE');
   if (response?.ok) {
     await goOn();
-  } else {
-    button.disabled = false;
-    ending = false;
+    return;
+  }
+  button.disabled = false;
+  ending = false;
+  if (response) {
     tell('It cannot be cancelled at this moment; try again in a few seconds.');
-    if (events.readyState === EventSource.CLOSED) {
-      reloadWhenItAnswers();
-    }
+  }
+  if (!response || events.readyState === EventSource.CLOSED) {
+    reloadWhenItAnswers();  // whether it was ended before the connection was lost is for the hub to say
   }
 }
 
