@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
-BESIDE_THE_ENGINE = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
-# There is one engine, and one deployment at a time on it: what needs them is one group, which one worker does while
-# others do the rest file by file.
-ON_THE_ENGINE = ("engine", "images", "deploy", "deployed", "browser", "chaos", "distribution")
+BESIDE_THE_ENGINES = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
+# There are two engines, and one deployment at a time on each: what needs one of them is one group, which one worker
+# does while others do the rest file by file. Debian's engine has its tests for itself (tests/debian.py).
+ON_DEBIANS_ENGINE = ("images", "deploy", "distribution", "chaos")
+ON_THE_ENGINE = ("engine", "deployed", "browser", "stack/test_mount.py")  # the latter publishes as those do
 # Pages of a hub that pretends its sessions.
-BESIDE_THE_ENGINE_TOO = tuple(f"browser/test_{name}.py" for name in ("form_page", "gpus_page", "look", "queue_page"))
-ALSO_ON_THE_ENGINE = ("stack/test_image.py", "stack/test_mount.py")  # the latter publishes what a deployment does, too
+BESIDE_THE_ENGINES_TOO = tuple(f"browser/test_{name}.py" for name in ("form_page", "gpus_page", "look", "queue_page"))
+
+BEHIND = 10  # the niceness of what does not go first
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -58,12 +61,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order by folder. Where there are several workers the engine's tests come first: the others fit beside them."""
-    order = BESIDE_THE_ENGINE + ON_THE_ENGINE
+    """Order by folder. Where there are several workers the engines' tests come first: the others fit beside them."""
+    order = BESIDE_THE_ENGINES + ON_DEBIANS_ENGINE + ON_THE_ENGINE
     if hasattr(config, "workerinput"):
-        order = ON_THE_ENGINE + BESIDE_THE_ENGINE
-    folders = {name: place for place, name in enumerate(order)}
-    items.sort(key=lambda item: folders.get(item.path.relative_to(ROOT / "tests").parts[0], len(order)))
+        order = ON_THE_ENGINE + ON_DEBIANS_ENGINE + BESIDE_THE_ENGINES
+    places = {name: place for place, name in enumerate(order)}
+
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(ROOT / "tests")
+        return places.get(str(file), places.get(file.parts[0], len(order)))
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -76,11 +84,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return Groups(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where there are several workers, that with the longest group goes first: the others fit beside it."""
+    if hasattr(item.config, "workerinput"):
+        first = group(str(item.path.relative_to(ROOT / "tests"))) == "engine"
+        with suppress(PermissionError):  # only root may go back to the front
+            os.setpriority(os.PRIO_PROCESS, 0, 0 if first else BEHIND)
+
+
 def group(file: str) -> str:
     """Which tests may not run side by side with those of `file`, a path below tests/."""
-    if file in BESIDE_THE_ENGINE_TOO:
+    names = {file, file.split("/", maxsplit=1)[0]}
+    if file in BESIDE_THE_ENGINES_TOO:
         return file
-    return "engine" if file.split("/", maxsplit=1)[0] in ON_THE_ENGINE or file in ALSO_ON_THE_ENGINE else file
+    if names & set(ON_DEBIANS_ENGINE):
+        return "debian"
+    return "engine" if names & set(ON_THE_ENGINE) else file
 
 
 class Account:

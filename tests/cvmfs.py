@@ -25,6 +25,7 @@ DEADLINE_S = 60
 ASKED_FOR = {".cvmfs_last_snapshot": "Thu Jan  1 00:00:00 UTC 1970\n", ".cvmfs_is_snapshotting": ""}
 
 
+@functools.cache
 def cached_repository(source: Path) -> Path | None:
     """The stack in `source`, published: `web` and `keys` in a folder of the cache. None where it cannot be mounted.
 
@@ -55,8 +56,8 @@ def stack_command(*arguments: str | Path) -> str:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A web server for a repository; yields its address."""
+def served(folder: Path, address: str = "127.0.0.1") -> Iterator[str]:
+    """A web server for a repository at an address of this machine; yields its URL."""
     for name, content in ASKED_FOR.items():
         (folder / name).write_text(content)
 
@@ -71,13 +72,23 @@ def served(folder: Path) -> Iterator[str]:
         request_queue_size = 256  # the client opens a connection for each object
         daemon_threads = True
 
-    server = Server(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    server = Server((address, 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{address}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+# Takes what CernVM-FS's own client is given, and mounts by the other one.
+CVMFS2 = """#!/bin/sh
+set -eu
+. "/etc/cvmfs/config.d/$3.conf"
+mkdir -p "/var/lib/cvmfs/$3"
+cvmfs-cli "$CVMFS_SERVER_URL" "$4" "/var/lib/cvmfs/$3" > /var/lib/cvmfs/log 2>&1 &
+until mountpoint -q "$4"; do kill -0 $!; sleep 0.05; done
+"""
 
 
 class Client:

@@ -75,6 +75,7 @@ PARTS = (
     "pipeline3d",
 )
 IN_THE_STACK = {"pipeline2d": pipeline2d, "pipeline3d": pipeline3d}  # without a container engine
+ALONE = {"broker": broker.throughput, "replay": replay.compare}  # the broker by itself
 ON_A_CLUSTER = {"cluster": cluster.form_on_a_cluster, "bound": bound.click_to_bound}  # without a container engine
 ROUNDS, QUICK_ROUNDS = 15, 3
 
@@ -107,6 +108,11 @@ class Bench:
 
     def run(self, parts: tuple[str, ...], *, cold: bool) -> None:
         """Measure these figures, the cold one first: it needs an engine of its own, and no other beside it."""
+        for part, measured in ALONE.items():
+            if part in parts:
+                _say(part)
+                self.conditions |= {"engine": "no container engine", "versions": machine.ours()}
+                self._record(part, measured(self.rounds, _say))
         for part, measured in ON_A_CLUSTER.items():
             if part in parts:
                 _say(f"a cluster: {part}")
@@ -117,7 +123,7 @@ class Bench:
                 _say(part)
                 self.conditions |= {"engine": "no container engine", "versions": module.versions()}
                 self._record(part, module.compare(self.rounds, _say), rounds=min(self.rounds, module.MOST_ROUNDS))
-        if set(parts) <= ON_A_CLUSTER.keys() | IN_THE_STACK.keys():
+        if set(parts) <= ALONE.keys() | ON_A_CLUSTER.keys() | IN_THE_STACK.keys():
             return
         seconds = _cold_deployment() if cold else None
         with (
@@ -152,12 +158,6 @@ class Bench:
         if "form" in parts:
             _say("form")
             self._record("form", measure.form_with_users(service, rounds, _say))
-        if "broker" in parts:
-            _say("broker")
-            self._record("broker", broker.throughput(rounds, _say))
-        if "replay" in parts:
-            _say("replay")
-            self._record("replay", replay.compare(rounds, _say))
         if "waiting" in parts:
             _say("waiting")
             self._record("waiting", waiting.waiting(service, rounds, _say))

@@ -52,7 +52,6 @@ def click_to_bound(rounds: int, say: Callable[[str], None]) -> dict[str, list[fl
     ):
         kubelets.add(node("gpu-a", gpus=2))
         wait_for_nodes(kubelets)
-        # Ours comes last: what belongs to no namespace has the same name in both, and only our hub needs it.
         with _site(plane, kubelets, "bench-plain") as plain, _site(plane, kubelets, "bench-ours") as ours:
             ours.start_hub()
             plain.start_plain_hub(SAME_POD)

@@ -44,7 +44,12 @@ def versions(client: docker.DockerClient) -> str:
         f"{name}: {client.containers.run(image, list(asked), remove=True, network_mode='none').decode().strip()}"
         for name, image, asked in parts
     )
-    return "; ".join((f"ScienceBox GPU {sciencebox.__version__}", *found))
+    return "; ".join((ours(), *found))
+
+
+def ours() -> str:
+    """What this is."""
+    return f"ScienceBox GPU {sciencebox.__version__}"
 
 
 def command(arguments: list[str]) -> str:

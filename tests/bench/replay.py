@@ -188,17 +188,45 @@ def replay(wanted: dict[str, list[Wish]], scheduler: Scheduler) -> Week:
 
 def alone(wanted: dict[str, list[Wish]]) -> dict[str, float]:
     """The GPU time that each user would have used without ever waiting."""
-    found = {}
-    for user, mine in wanted.items():
-        now = total = 0.0
-        for wish in mine:
-            now += wish.after_s
-            total += wish.count * max(0.0, min(wish.seconds, WEEK_S - now))
-            now += wish.seconds
-            if now >= WEEK_S:
-                break
-        found[user] = total
-    return found
+    return {
+        user: sum(count * (min(end, WEEK_S) - start) for start, end, count in _undelayed(mine))
+        for user, mine in wanted.items()
+    }
+
+
+def _undelayed(mine: Iterable[Wish]) -> Iterator[tuple[float, float, int]]:
+    """From when to when a user who never waits has how many GPUs, as far as that begins in the week."""
+    now = 0.0
+    for wish in mine:
+        now += wish.after_s
+        if now >= WEEK_S:
+            return
+        yield now, now + wish.seconds, wish.count
+        now += wish.seconds
+
+
+def bound(wanted: dict[str, list[Wish]]) -> float:
+    """The most that any plan could use, as a part of what there is, even one that knows everything beforehand.
+
+    Waiting only ever puts off what a user does. So up to any moment nobody has used more than who never waited would
+    have, and everybody together no more than the sum of that; from then on nothing uses more than all GPUs. This holds
+    for each moment, so the least of these sums is a bound. (At the beginning of the week nobody wants a GPU yet, and
+    what is idle then cannot be made up for.)
+    """
+    changes = sorted(
+        change
+        for mine in wanted.values()
+        for start, end, count in _undelayed(mine)
+        for change in ((start, count), (min(end, WEEK_S), -count))
+    )
+    used_s = rate = last = 0.0
+    least_s = GPUS * WEEK_S
+    # Between two changes the sum changes evenly, so it is least at one of them, or at the end.
+    for moment, change in [*changes, (WEEK_S, 0)]:
+        used_s += rate * (moment - last)
+        last, rate = moment, rate + change
+        least_s = min(least_s, used_s + GPUS * (WEEK_S - moment))
+    return least_s / (GPUS * WEEK_S)
 
 
 def entitled(wanted_s: dict[str, float]) -> dict[str, float]:
@@ -216,8 +244,7 @@ def entitled(wanted_s: dict[str, float]) -> dict[str, float]:
 def compare(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Both queues and the bound in each scene, a week a round; and the waits of the busy one, percent by percent.
 
-    `demand` is what users would use if they never waited, as a part of what there is, and `bound` what any plan could
-    use of it at most: all of it, or all that is wanted.
+    `demand` is what users would use if they never waited, as a part of what there is.
     """
     found: dict[str, Any] = {"waits_s": {}}
     for scene in SCENES:
@@ -227,7 +254,7 @@ def compare(rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
             wanted = wishes(scene, seed)
             demand_s = alone(wanted)
             figures["demand"].append(sum(demand_s.values()) / (GPUS * WEEK_S))
-            figures["bound"].append(min(1.0, figures["demand"][-1]))
+            figures["bound"].append(bound(wanted))
             for name, scheduler in ((OURS, Ours()), (PEER, FirstCome())):
                 week = replay(wanted, scheduler)
                 waits[name] += week.waits_s

@@ -240,11 +240,13 @@ def _replay(figure: Figure) -> list[str]:
         f"## A week with {GPUS} GPUs, replayed\n",
         prose(
             "SYNTHETIC users: every fifth wants up to four GPUs for six hours in the mean, the others mostly one for "
-            "an hour; each has one session at a time and wants the next one some hours after the last has ended. What "
-            "they want is drawn beforehand and is the same for both queues; times are virtual. *Demand* is the GPU "
-            "time that they would use if nobody ever waited, as a part of what there is; *bound* is what any plan "
-            "could use at most. *Fairness* is Jain's index of the GPU time that each got, divided by the fair share "
-            "(max-min, by what each wanted): 1 where all got the same part of it. Waits are in hours; who never got a "
+            "an hour; each has one session at a time and wants the next one some hours after the last has ended. "
+            "What they want is drawn beforehand and is the same for both queues; times are virtual. *Demand* is the "
+            "GPU time that they would use if nobody ever waited, as a part of what there is; *bound* is what no plan "
+            "exceeds, even one that knows everything beforehand: up to any moment nobody has used more than without "
+            "ever waiting, and from then on no more than all GPUs are used. *Fairness* is Jain's index of the GPU "
+            "time that each got, divided by the fair share (max-min, by what each wanted): 1 where all got the same "
+            "part of it. Waits are in hours; who never got a "
             "turn counts as having waited to the end of the week."
         ),
         "",

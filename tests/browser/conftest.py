@@ -47,18 +47,33 @@ class Steady:
         if request.resource_type in {"script", "fetch"} and "ERR_NETWORK_CHANGED" in (request.failure or ""):
             self._lost = True
 
+    def visit(self, url: str, heading: str) -> None:
+        """Go to a page and wait until it has this heading."""
+        self._load(url)
+        self.shows(heading, url)
+
     def shows(self, heading: str, url: str) -> None:
         """Wait until the page, which is or becomes that of `url`, has this heading."""
         title = self._page.get_by_role("heading", name=heading)
 
         def is_shown() -> bool:
             if self._lost or self._page.url.startswith("chrome-error:"):
-                self._lost = False
-                self._page.goto(url)
+                self._load(url)
             self._page.wait_for_timeout(100)  # in which the browser's events arrive
             return title.is_visible()
 
         wait_until(is_shown, f"the page shows {heading!r}")
+
+    def _load(self, url: str) -> None:
+        from playwright.sync_api import Error
+
+        self._lost = False
+        try:
+            self._page.goto(url)
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in str(error):
+                raise
+            self._lost = True
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +91,7 @@ def picture() -> Callable[[Page, str], None]:
 # A hub whose cards and sessions only pretend
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LittleHub]:
     """One hub for all tests."""
     with little_hub.running(tmp_path_factory.mktemp("hub")) as hub:
@@ -105,6 +120,7 @@ def window(browser: Browser, hub: LittleHub) -> Iterator[Callable[..., Page]]:
         page.get_by_label("Password").fill("x")
         page.get_by_role("button", name="Sign in").click()
         page.get_by_role("heading", name="Start a session").wait_for()
+        page.wait_for_load_state()  # buttons whose scripts wait for the whole document do nothing before
         return page
 
     yield opened

@@ -26,8 +26,7 @@ def test_a_session_is_let_run_longer(browser: Browser, service: Service) -> None
     steady = Steady(page)
     with service.session("rosa", gpu="any", gpu_count=1) as rosa:
         ends = rosa.ask("GET", "sciencebox/session").json()["seconds_left"]
-        page.goto(f"{service.url}/hub/home")
-        steady.shows("Your session", f"{service.url}/hub/home")
+        steady.visit(f"{service.url}/hub/home", "Your session")
         longer = page.get_by_role("button", name="Let it run 60 minutes longer")
         longer.click()
         longer.wait_for(state="detached")  # the page is loaded again

@@ -124,14 +124,14 @@ class Watch:
                 self.shared += [card for card in set(cards) if cards.count(card) > 1]
 
 
-def test_fifty_users_and_four_cards_through_kills_and_restarts(service: Service, cdi_engine: rig.Engine) -> None:
+def test_fifty_users_and_four_cards_through_kills_and_restarts(service: Service, debian_engine: rig.Engine) -> None:
     chance = random.Random(20261126)
     names = [f"chaos{number:02}" for number in range(USERS)]
     admin = service.admin()
     admin.http.mount(service.url, HTTPAdapter(pool_maxsize=USERS + 4))
     admin.ask("POST", "api/users", json={"usernames": names}).raise_for_status()
     people = [Person(service, name, random.Random(name)) for name in names]
-    trouble, watch = Trouble(service, cdi_engine, chance), Watch(service)
+    trouble, watch = Trouble(service, debian_engine, chance), Watch(service)
 
     with ThreadPoolExecutor(USERS + 2) as threads:
         beside = [threads.submit(watch.look), threads.submit(trouble.make)]

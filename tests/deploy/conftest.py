@@ -14,6 +14,7 @@ import docker
 import pytest
 import yaml
 
+from tests.debian import debian_engine
 from tests.deployed.conftest import stack
 from tests.ports import free_ports
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
     from tests.engine import rig
 
-__all__ = ["stack"]
+__all__ = ["debian_engine", "stack"]
 
 NAME = "sb-pytest"
 COMMAND = [sys.executable, "-c", "from sciencebox.cli import app; app()"]
 
 
-@pytest.fixture(scope="session")
-def client(cdi_engine: rig.Engine) -> Iterator[docker.DockerClient]:
-    """The container engine of `make test-tools`."""
-    client = docker.DockerClient(base_url=cdi_engine.url, version="auto", timeout=60)
+@pytest.fixture(scope="package")
+def client(debian_engine: rig.Engine) -> Iterator[docker.DockerClient]:
+    """The container engine."""
+    client = docker.DockerClient(base_url=debian_engine.url, version="auto", timeout=60)
     yield client
     client.close()
 
@@ -75,7 +76,7 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(cdi_engine: rig.Engine, client: docker.DockerClient, stack: Path) -> Iterator[Deployment]:
+def deployment(debian_engine: rig.Engine, client: docker.DockerClient, stack: Path) -> Iterator[Deployment]:
     """A deployment that is not up yet. Nothing of it is left after the tests."""
     folder = Path("/var/tmp") / f"{NAME}-{os.getpid()}"
     folder.mkdir()
@@ -89,7 +90,7 @@ def deployment(cdi_engine: rig.Engine, client: docker.DockerClient, stack: Path)
             "name": NAME,
             "data_root": str(folder / "data"),
             "server": {"https_port": https, "http_port": http, "hostname": "localhost"},
-            "engine": {"socket": str(cdi_engine.socket)},
+            "engine": {"socket": str(debian_engine.socket)},
             "gpus": {"simulate": 1},
             "stack": {"variant": "cpu"},
             "accounts": {"demo_users": ["ada"]},

@@ -142,6 +142,17 @@ def test_the_published_stack_has_a_server_that_can_only_read_it(compose: Compose
     assert not any("keys" in str(volume) for volume in server["volumes"])
 
 
+def test_a_client_may_mount_and_nothing_else(compose: Compose, tmp_path: Path) -> None:
+    stack = {"source": "client", "more": ["sft.cern.ch"], "client": {"enabled": True}}
+    client = configuration(compose, tmp_path, {}, with_overlay=False, stack=stack)["services"]["client"]
+    assert (client["cap_drop"], client["cap_add"]) == (["ALL"], ["SYS_ADMIN"])
+    assert "no-new-privileges:true" in client["security_opt"]
+    assert "privileged" not in client
+    assert "ports" not in client
+    assert "/cvmfs:/cvmfs:rshared" in map(str, client["volumes"])
+    assert "/dev/fuse" in str(client["devices"])
+
+
 def test_a_mounted_stack_reaches_the_hub_when_it_is_mounted_later(compose: Compose, tmp_path: Path) -> None:
     services = configuration(compose, tmp_path, {}, with_overlay=False, stack={"source": "client"})["services"]
     assert "/cvmfs:/cvmfs:ro,rslave" in map(str, services["hub"]["volumes"])

@@ -6,16 +6,19 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sciencebox.host import images
 
 from tests.conftest import ROOT, stack_folder
 from tests.service import Service, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    import docker
 
     from tests.engine.rig import Engine
     from tests.fakes.driver.fake import FakeDriver
@@ -107,6 +110,38 @@ def service(
     """The service on an engine with CDI, with two cards."""
     with deployed(cdi_engine, driver, tmp_path_factory.mktemp("deployed") / "box", stack) as service:
         yield service
+
+
+@pytest.fixture(scope="module")
+def settings(service: Service) -> Iterator[str]:
+    """The settings that the service has before and after a file's tests, each of which may deploy others."""
+    before = service.settings.read_text()
+    yield before
+    if service.settings.read_text() != before:
+        service.settings.write_text(before)
+        make("deploy", service.settings)
+
+
+@contextmanager
+def quick(engine: docker.DockerClient) -> Iterator[None]:
+    """In the place of the image of sessions, one whose server does nothing: who has which card is the question."""
+    tag = images.tag("session")
+    real = engine.images.get(tag)
+    made, _ = engine.images.build(
+        path=str(Path(__file__).with_name("session")), tag=tag, buildargs={"SESSION": real.id}
+    )
+    try:
+        yield
+    finally:
+        real.tag(tag)
+        engine.images.remove(made.id, force=True)
+
+
+@pytest.fixture(scope="module")
+def quick_sessions(service: Service) -> Iterator[None]:
+    """The sessions of these tests start quickly, and have no JupyterLab."""
+    with quick(service.engine):
+        yield
 
 
 @pytest.fixture

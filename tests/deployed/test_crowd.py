@@ -12,7 +12,7 @@ from tests.service import wait_until
 if TYPE_CHECKING:
     from tests.service import Service
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("quick_sessions", "nothing_left")]
 
 CROWD = 200
 

@@ -16,7 +16,7 @@ from tests.service import wait_until
 if TYPE_CHECKING:
     from tests.service import Service
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("quick_sessions", "nothing_left")]
 
 PROMETHEUS = "http://127.0.0.1:10081"
 DASHBOARD = Path(__file__).parents[2] / "deploy/monitoring/grafana.json"

@@ -12,7 +12,7 @@ from tests.service import wait_until
 if TYPE_CHECKING:
     from tests.service import Service
 
-pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("quick_sessions", "nothing_left")]
 
 ONE = {"gpu": "any", "gpu_count": 1}
 BOTH = {"gpu": "any", "gpu_count": 2}
@@ -40,7 +40,7 @@ def test_who_leaves_the_queue_is_not_called(service: Service) -> None:
     with service.session("maria", **BOTH) as maria, service.queued("eva", "karl", **ONE) as (eva, karl):
         eva.stop()
         assert karl.place()["title"] == "You are next"
-        assert service.waiting() == ["karl"]
+        wait_until(lambda: service.waiting() == ["karl"], "the place is given up for a restart, too")
 
         maria.stop()
         wait_until(karl.is_ready, "karl's session is ready")

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from sciencebox.host import images
 
+from tests.debian import debian_engine
 from tests.deployed.conftest import deployed, nothing_left, stack
-from tests.engine import rig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.engine import rig
     from tests.fakes.driver.fake import FakeDriver
     from tests.service import Service
 
-__all__ = ["nothing_left", "stack"]
-
-
-@pytest.fixture(scope="package")
-def debian_engine(cdi_engine: rig.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Engine]:
-    """Debian's engine with the images of the other one, which is stopped meanwhile: two would share one firewall."""
-    try:
-        engine = rig.debian()
-        archives = list(_save_images(cdi_engine, tmp_path_factory.mktemp("images")))
-        rig.stop(cdi_engine)
-        try:
-            with rig.running(engine):
-                for archive, tag, image_id in archives:
-                    if not rig.has_image(engine, tag, image_id):
-                        rig.load_image(archive, engine)
-                    archive.unlink()
-                yield engine
-        finally:
-            rig.start(cdi_engine)
-    except rig.RigError as error:
-        pytest.skip(str(error))
-
-
-def _save_images(engine: rig.Engine, folder: Path) -> Iterator[tuple[Path, str, str]]:
-    for name in images.NAMES:
-        with contextlib.closing(engine.connect()) as client:
-            image_id = client.inspect_image(images.tag(name))["Id"]
-        archive = folder / f"{name}.tar"
-        rig.save_image(images.tag(name), engine, archive)
-        yield archive, images.tag(name), image_id
+__all__ = ["debian_engine", "nothing_left", "stack"]
 
 
 @pytest.fixture(scope="package")

@@ -41,28 +41,15 @@ def base(client: docker.APIClient) -> str:
 
 
 @pytest.fixture(scope="package")
-def debian_client(
-    engine: rig.Engine,
-    client: docker.APIClient,
-    base: str,
-    driver: FakeDriver,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[docker.APIClient]:
+def debian_client(engine: rig.Engine, base: str, driver: FakeDriver) -> Iterator[docker.APIClient]:
     """The distribution's engine beside the other, with the same base image and with NVIDIA's runtime."""
     try:
-        debian = rig.debian(isolated=True, runtimes={"nvidia": rig.write_runtime(driver.root)})
-        started = rig.start(debian)
+        debian = rig.isolated({"nvidia": rig.write_runtime(driver.root)})
+        with rig.running(debian), contextlib.closing(debian.connect()) as client:
+            rig.copy_image(base, engine, debian)
+            yield client
     except rig.RigError as error:
         pytest.skip(str(error))
-    if not rig.has_image(debian, base, client.inspect_image(base)["Id"]):
-        archive = tmp_path_factory.mktemp("images") / "base.tar"
-        rig.save_image(base, engine, archive)
-        rig.load_image(archive, debian)
-        archive.unlink()
-    with contextlib.closing(debian.connect()) as debian_client:
-        yield debian_client
-    if started:
-        rig.stop(debian)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Container engines for the tests: one with CDI, as NVIDIA recommends it, and the one that Debian 12 ships.
 
 Both need root. Each has a socket, a bridge and a folder for its images of its own; the images stay between runs. Two
-engines on one server would overwrite each other's packet filter, so the rig never starts one beside another, unless it
-is isolated: then its containers have no network.
+engines in one network would overwrite each other's packet filter, so the rig never starts one beside another, unless it
+is in a network of its own: alone there (`isolated`), or with the tests that use it (`apart`).
 
     python -m tests.engine.rig start [debian]      start an engine and leave it running
     python -m tests.engine.rig stop [debian]
@@ -11,6 +11,7 @@ is isolated: then its containers have no network.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket as sockets
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,9 @@ START_S = 60
 ANSWER_S = 10
 STOP_S = 40
 POLL_S = 0.1
-SYSTEM_SOCKET = Path("/var/run/docker.sock")
-
+DEBIAN = Path("/usr/sbin/dockerd")
+SYSTEM_RUN = Path("/var/run")
+CLONE_NEWNET = 0x40000000  # of <sched.h>; Python has unshare() and setns() from 3.12 on
 
 _RUNTIME_CONFIG = """\
 [nvidia-container-cli]
@@ -62,7 +64,7 @@ class Engine:
     images: Path
     arguments: tuple[str, ...] = ()
     bridge: tuple[str, str] | None = None  # name and address of a bridge made for it
-    isolated: bool = False  # in a network of its own, without any other: it may run beside another engine
+    isolated: bool = False  # in a network of its own, which nobody else is in
 
     @property
     def socket(self) -> Path:
@@ -112,22 +114,51 @@ def cached() -> Engine:
     return Engine(tools()[0] / "dockerd", run, _cache() / "engine", (f"--cdi-spec-dir={run / 'cdi'}",))
 
 
-def debian(*, isolated: bool = False, runtimes: Mapping[str, Path] | None = None) -> Engine:
-    """The distribution's engine (docker.io), which has no CDI. `runtimes` are programs to use in place of runc."""
-    program = Path("/usr/sbin/dockerd")
-    if not program.exists():
+def debian() -> Engine:
+    """The distribution's engine (docker.io), which has no CDI."""
+    if not DEBIAN.exists():
         raise RigError("the distribution's engine is missing: `apt-get install docker.io`")
     return Engine(
-        program,
+        DEBIAN,
         Path("/run/sciencebox-debian"),
         _cache() / "engine-debian",
-        (
-            "--default-address-pool=base=172.31.0.0/17,size=24",
-            *(f"--add-runtime={name}={path}" for name, path in (runtimes or {}).items()),
-        ),
-        None if isolated else ("sciencebox-deb", "172.31.255.1/24"),
-        isolated,
+        ("--default-address-pool=base=172.31.0.0/17,size=24",),
+        ("sciencebox-deb", "172.31.255.1/24"),
     )
+
+
+def isolated(runtimes: Mapping[str, Path]) -> Engine:
+    """Another of the distribution's, whose containers reach nobody. `runtimes` are programs to use in place of runc."""
+    return replace(
+        debian(),
+        run=Path("/run/sciencebox-isolated"),
+        images=_cache() / "engine-isolated",
+        arguments=tuple(f"--add-runtime={name}={path}" for name, path in runtimes.items()),
+        bridge=None,
+        isolated=True,
+    )
+
+
+@contextmanager
+def apart(engine: Engine) -> Iterator[Engine]:
+    """The engine in a network of its own, in which are, meanwhile, the caller and what it starts. Raises RigError."""
+    if os.geteuid() != 0:
+        raise RigError("a network of its own needs root")
+    with _network_of_its_own(), running(replace(engine, bridge=None)) as started:
+        yield started
+
+
+@contextmanager
+def _network_of_its_own() -> Iterator[None]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with Path("/proc/thread-self/ns/net").open() as before:
+        if libc.unshare(CLONE_NEWNET):
+            raise RigError(f"no network of its own: {os.strerror(ctypes.get_errno())}")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            libc.setns(before.fileno(), CLONE_NEWNET)
 
 
 def answers(socket: Path) -> bool:
@@ -189,7 +220,7 @@ def start(engine: Engine) -> bool:
 
 def stop(engine: Engine) -> None:
     """Stop the engine with its containers, and wait until it is gone."""
-    pid = _pid(engine)
+    pid = _pid(engine.run)
     if pid is None:
         return
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(engine.connect()) as client:
@@ -202,34 +233,26 @@ def stop(engine: Engine) -> None:
 
 def restart(engine: Engine) -> None:
     """As a restart of the engine's service: it stops the containers itself, and starts again those that it should."""
-    pid = _pid(engine)
+    pid = _pid(engine.run)
     if pid is not None:
         _terminate(engine, pid)
     start(engine)
 
 
-def save_image(tag: str, source: Engine, archive: Path) -> None:
-    """Write an image of one engine to a file, for `load_image` into another that may not run beside it."""
-    with contextlib.closing(source.connect()) as client, archive.open("wb") as out:
-        for part in client.get_image(tag):
-            out.write(part)
+def copy_image(tag: str, source: Engine, target: Engine) -> None:
+    """Give an engine the image that another has under this tag, unless it has it already."""
+    with contextlib.closing(source.connect()) as giver, contextlib.closing(target.connect()) as taker:
+        if not _has_image(taker, tag, giver.inspect_image(tag)["Id"]):
+            for message in taker.load_image(giver.get_image(tag)):
+                if "error" in message:
+                    raise RigError(f"{tag} cannot be loaded: {message['error']}")
 
 
-def load_image(archive: Path, target: Engine) -> None:
-    """Read an image that `save_image` wrote."""
-    with contextlib.closing(target.connect()) as client, archive.open("rb") as stream:
-        for message in client.load_image(stream):
-            if "error" in message:
-                raise RigError(f"{archive} cannot be loaded: {message['error']}")
-
-
-def has_image(engine: Engine, tag: str, image_id: str) -> bool:
-    """Whether the engine has this very image under the tag."""
-    with contextlib.closing(engine.connect()) as client:
-        try:
-            return bool(client.inspect_image(tag)["Id"] == image_id)
-        except docker.errors.ImageNotFound:
-            return False
+def _has_image(client: docker.APIClient, tag: str, image_id: str) -> bool:
+    try:
+        return bool(client.inspect_image(tag)["Id"] == image_id)
+    except docker.errors.ImageNotFound:
+        return False
 
 
 def write_cdi_spec(driver_root: Path, spec_dir: Path) -> Path:
@@ -285,12 +308,21 @@ def _cache() -> Path:
 
 
 def _refuse_beside_another(engine: Engine) -> None:
-    others = {SYSTEM_SOCKET, cached().socket}
+    others = {SYSTEM_RUN, cached().run}
     with contextlib.suppress(RigError):
-        others.add(debian().socket)
-    for socket in others - {engine.socket}:
-        if answers(socket):
+        others.add(debian().run)
+    for run in others - {engine.run}:
+        socket = run / "docker.sock"
+        if answers(socket) and _network(_pid(run)) in {_network("thread-self"), None}:
             raise RigError(f"another engine runs at {socket}; stop it first")
+
+
+def _network(process: int | str | None) -> int | None:
+    """Which network a process is in, by its name in /proc; None where that is not known."""
+    try:
+        return Path(f"/proc/{process}/ns/net").stat().st_ino
+    except OSError:
+        return None
 
 
 def _make_bridge(name: str, address: str) -> None:
@@ -300,10 +332,10 @@ def _make_bridge(name: str, address: str) -> None:
     subprocess.run(["ip", "link", "set", name, "up"], check=True)
 
 
-def _pid(engine: Engine) -> int | None:
-    """The engine's process; None when it does not run."""
+def _pid(run: Path) -> int | None:
+    """The process of the engine of this folder; None when it does not run."""
     try:
-        pid = int((engine.run / "docker.pid").read_text())
+        pid = int((run / "docker.pid").read_text())
     except (OSError, ValueError):
         return None
     return pid if _alive(pid) else None

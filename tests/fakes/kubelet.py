@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import requests
 
+from tests.kube.rig import api_session
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -54,11 +56,12 @@ def node(
         "kind": "Node",
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **described, **(labels or {})}},
         "spec": {"taints": [{"key": key, "effect": "NoSchedule"} for key in taints]},
-        "status": {"capacity": amounts, "allocatable": amounts, "conditions": [_ready()]},
+        "status": {"capacity": amounts, "allocatable": amounts, "conditions": [alive()]},
     }
 
 
-def _ready() -> dict[str, str]:
+def alive() -> dict[str, str]:
+    """What a node says of itself that lives."""
     return {
         "type": "Ready",
         "status": "True",
@@ -140,11 +143,7 @@ class Kubelets:
     # What goes on beside the test. A control plane that is away is tried again.
 
     def _new_session(self) -> requests.Session:
-        http = requests.Session()
-        http.trust_env = False
-        http.headers["Authorization"] = f"Bearer {self.token}"
-        http.verify = str(self.authority)
-        return http
+        return api_session(self.token, self.authority)
 
     def _renew(self) -> None:
         with self._new_session() as http:
@@ -160,7 +159,7 @@ class Kubelets:
                             "renewTime": now().replace("Z", ".000000Z"),
                         },
                     }
-                    ready = {"status": {"conditions": [_ready()]}}
+                    ready = {"status": {"conditions": [alive()]}}
                     try:
                         url = f"{self.url}{LEASES}"
                         answer = http.patch(f"{url}/{name}", json=lease, headers=MERGE, timeout=5)

@@ -61,6 +61,7 @@ class State:
     stack_notes: tuple[str, ...] = ()
     start: str = "creating"  # the step at which a start waits
     failure: str = ""  # or how it ends
+    lets_go_s: float = 0  # how long it takes to cancel it
     standing: dict[str, Any] | None = None  # where it stands in the queue
     line: tuple[str, ...] = ()  # who waits for a GPU
     week_s: float = 0  # how many GPU-seconds a week each has
@@ -118,22 +119,23 @@ class Person:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """A page below /hub."""
-        return self.http.get(f"{self.url}/hub/{path}", timeout=10, **options)
+        return self.http.get(f"{self.url}/hub/{path}", timeout=30, **options)
 
     def send_form(self, path: str = "spawn", **fields: Any) -> requests.Response:
         """Press Start: the form's own address, which has the XSRF token, and the fields."""
         action = re.search(r'id="spawn_form"\s+action="([^"]+)"', self.get(path).text)
         assert action, "there is no form"
         url = self.url + action[1].replace("&amp;", "&")
-        return self.http.post(url, data=fields, timeout=10, allow_redirects=False)
+        return self.http.post(url, data=fields, timeout=30, allow_redirects=False)
 
-    def cancel(self) -> None:
+    def cancel(self) -> requests.Response | None:
         """Whatever is starting."""
         xsrf = self.http.cookies.get("_xsrf", path="/hub/")
         user = self.get("api/user", headers={"X-XSRFToken": xsrf}).json()
         if user["pending"]:
             url = f"{self.url}/hub/api/users/{user['name']}/server"
-            self.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=10)
+            return self.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=30)
+        return None
 
 
 @dataclass
@@ -160,7 +162,7 @@ class LittleHub:
             person.get("login")
             xsrf = person.http.cookies.get("_xsrf", path="/hub/")
             form = {"username": name, "password": password, "_xsrf": xsrf}
-            person.http.post(f"{self.url}/hub/login", data=form, timeout=10, allow_redirects=False)
+            person.http.post(f"{self.url}/hub/login", data=form, timeout=30, allow_redirects=False)
             self.people[name] = person
         return self.people[name]
 
@@ -196,7 +198,7 @@ def running(
         finally:
             hub.close()
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
@@ -283,7 +285,13 @@ class PretendDesk(Leasing):
         await self._show(marked(Inventory(self.state.gpus), [mark]).devices)
 
     async def unmark(self, uuid: str, health: Health, by: str) -> None:
-        healthy = {"health": Health.HEALTHY, "health_reason": "", "marked": False}
+        healthy = {
+            "health": Health.HEALTHY,
+            "health_reason": "",
+            "marked": False,
+            "drained": False,
+            "health_since": None,
+        }
         await self._show(tuple(replace(gpu, **healthy) if gpu.uuid == uuid else gpu for gpu in self.state.gpus))
 
     async def _show(self, gpus: tuple[Device, ...]) -> None:
@@ -308,7 +316,8 @@ class PretendDesk(Leasing):
     def offer(self, groups: Any = ()) -> Any:
         state = self.state
         counts = self._broker.availability()
-        offer = make_offer(self.settings, counts, state.releases, reason=state.reason, stack_fault=state.stack_fault)
+        releases = dict.fromkeys(state.releases, ("pytorch", "tensorflow", "root", "mxnet"))
+        offer = make_offer(self.settings, counts, releases, reason=state.reason, stack_fault=state.stack_fault)
         return replace(offer, stack_notes=tuple(state.stack_notes))
 
     def snapshot(self) -> Any:
@@ -335,6 +344,13 @@ def main(file: str, port: str, accounts: str) -> None:
         """The form's hooks and progress of the real spawner, without a container."""
 
         async def start(self) -> tuple[str, int]:
+            try:
+                return await self._start()
+            except asyncio.CancelledError:
+                await asyncio.sleep(self.desk.state.lets_go_s)
+                raise
+
+        async def _start(self) -> tuple[str, int]:
             self.steps = Progress()
             state = self.desk.state
             for step in Step:

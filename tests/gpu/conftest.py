@@ -49,9 +49,9 @@ def smi() -> dict[str, str]:
 
 
 @contextmanager
-def holding(mib: int) -> Iterator[int]:
-    """A program that holds this much of the card's memory."""
-    command = [sys.executable, str(CUDA), "hold", str(mib)]
+def holding(mib: int, action: str = "hold") -> Iterator[int]:
+    """A program that holds this much of the card's memory; with `work` it computes, too."""
+    command = [sys.executable, str(CUDA), action, str(mib)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == "held\n"

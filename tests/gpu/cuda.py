@@ -3,6 +3,7 @@
 python cuda.py double        double a number on the first GPU; what was seen of it, as JSON
 python cuda.py fault         write where nothing is, as a wrong program does; the CUDA error's number
 python cuda.py hold MIB      take memory of the GPU, say so, and keep it until standard input ends
+python cuda.py work MIB      the same, and compute meanwhile
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import sys
 from ctypes import byref, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from pathlib import Path
@@ -100,10 +102,12 @@ def main(action: str, *rest: str) -> None:
     nodes = sorted(map(str, Path("/dev").glob("nvidia*")))
     if action == "fault":
         print(json.dumps({"error": Gpu().fault()}))
-    elif action == "hold":
+    elif action in {"hold", "work"}:
         gpu = Gpu()
         gpu.take(int(rest[0]) * 1024**2)
         print("held", flush=True)
+        while action == "work" and not select.select([sys.stdin], [], [], 0)[0]:
+            gpu.double(1)
         sys.stdin.read()
     else:
         seen = {"nodes": nodes, "user": os.getuid(), "visible": os.environ.get("NVIDIA_VISIBLE_DEVICES")}

@@ -60,6 +60,15 @@ def test_a_program_on_a_card_is_seen_with_its_memory(card: Device) -> None:
     wait_until(lambda: all(p.pid != pid for p in _now(card).processes), "the program is gone", DEADLINE_S)
 
 
+def test_of_two_programs_on_a_card_it_is_told_which_one_computes(card: Device) -> None:
+    def computed(pid: int) -> float | None:
+        return next((p.utilisation for p in _now(card).processes if p.pid == pid), None)
+
+    with holding(1) as rests, holding(1, "work") as works:
+        wait_until(lambda: computed(works), "who computes is told", DEADLINE_S)
+        assert computed(rests) == 0
+
+
 def test_an_error_of_a_program_is_heard_and_is_not_held_against_the_card(card: Device) -> None:
     listener = [sys.executable, "-m", "sciencebox.gpus.events", LIBRARY, card.uuid]
     with holding(1), subprocess.Popen(listener, stdout=subprocess.PIPE, text=True) as hears:

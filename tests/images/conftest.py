@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import threading
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import docker
-import docker.errors
 import pytest
 from sciencebox.host import images
 
+from tests.debian import debian_engine
 from tests.fakes import hub_api
+from tests.stack.conftest import environment, stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,39 +30,26 @@ if TYPE_CHECKING:
 
     from tests.engine import rig
 
+__all__ = ["debian_engine", "environment", "stack"]
+
 UID = 20001
 HOME = "/home/ada"
 ANSWER_S = 60
 UNPRIVILEGED: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 
 
-@pytest.fixture(scope="session")
-def engine(cdi_engine: rig.Engine) -> Iterator[DockerClient]:
-    """The container engine of `make test-tools`."""
-    client = docker.DockerClient(base_url=cdi_engine.url, version="auto", timeout=120)
+@pytest.fixture(scope="package")
+def engine(debian_engine: rig.Engine) -> Iterator[DockerClient]:
+    """The container engine."""
+    client = docker.DockerClient(base_url=debian_engine.url, version="auto", timeout=120)
     yield client
     client.close()
 
 
-@pytest.fixture(scope="session")
-def image(engine: DockerClient) -> Callable[[str], str]:
-    """A function from an image's short name to its tag; skips when it is not built."""
-
-    def tag(name: str) -> str:
-        found = images.tag(name)
-        try:
-            engine.images.get(found)
-        except docker.errors.ImageNotFound:
-            pytest.skip(f"{found} is not built; run `make test-tools`")
-        return found
-
-    return tag
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hub(engine: DockerClient) -> Iterator[str]:
     """A stand-in for the hub's API, at an address that containers reach."""
-    gateway = engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    gateway = ipaddress.ip_network(engine.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"])[1]
     server = hub_api.serve()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -85,11 +74,11 @@ def container(engine: DockerClient) -> Iterator[Callable[..., Container]]:
 
 
 @pytest.fixture
-def shell(engine: DockerClient, image: Callable[[str], str]) -> Callable[[str, str], str]:
+def shell(engine: DockerClient) -> Callable[[str, str], str]:
     """A function that runs a shell command in an image, as root, and returns what it prints."""
 
     def run(name: str, command: str) -> str:
-        output = engine.containers.run(image(name), ["bash", "-c", command], user="0", remove=True)
+        output = engine.containers.run(images.tag(name), ["bash", "-c", command], user="0", remove=True)
         return str(output.decode().strip())
 
     return run
@@ -123,9 +112,7 @@ def _answer(request: urllib.request.Request) -> Iterator[Any]:
 
 
 @pytest.fixture
-def session(
-    tmp_path: Path, image: Callable[[str], str], container: Callable[..., Container], hub: str
-) -> Callable[..., Session]:
+def session(tmp_path: Path, container: Callable[..., Container], hub: str) -> Callable[..., Session]:
     """A function that starts a session with the given facts, and returns when its server answers."""
     if os.geteuid() != 0:
         pytest.skip("a home for another user can only be made by root")
@@ -146,7 +133,7 @@ def session(
             "JUPYTERHUB_ALLOW_TOKEN_IN_URL": "1",
         }
         started = container(
-            image("session"),
+            images.tag("session"),
             user=f"{UID}:{UID}",
             working_dir=HOME,
             environment=environment | options.pop("environment", {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from sciencebox.host import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,8 @@ BUILD_TOOLS = "gcc cc g++ make npm pip pip3 git docker"
 
 
 @pytest.mark.parametrize(("name", "limit"), [("base", 200), ("hub", 500), ("proxy", 400), ("session", 700)])
-def test_an_image_keeps_to_its_size(engine: DockerClient, image: Callable[[str], str], name: str, limit: int) -> None:
-    assert engine.images.get(image(name)).attrs["Size"] <= limit * MB
+def test_an_image_keeps_to_its_size(engine: DockerClient, name: str, limit: int) -> None:
+    assert engine.images.get(images.tag(name)).attrs["Size"] <= limit * MB
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -40,15 +41,13 @@ def test_every_file_can_be_read_by_every_user(shell: Callable[[str, str], str], 
 
 
 @pytest.mark.parametrize("name", ["proxy", "session"])
-def test_an_image_does_not_start_as_root(engine: DockerClient, image: Callable[[str], str], name: str) -> None:
-    assert engine.images.get(image(name)).attrs["Config"]["User"] not in {"", "0", "root"}
+def test_an_image_does_not_start_as_root(engine: DockerClient, name: str) -> None:
+    assert engine.images.get(images.tag(name)).attrs["Config"]["User"] not in {"", "0", "root"}
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_an_image_asks_for_no_gpu_and_carries_no_index(
-    engine: DockerClient, image: Callable[[str], str], name: str
-) -> None:
-    environment = dict(entry.split("=", 1) for entry in engine.images.get(image(name)).attrs["Config"]["Env"])
+def test_an_image_asks_for_no_gpu_and_carries_no_index(engine: DockerClient, name: str) -> None:
+    environment = dict(entry.split("=", 1) for entry in engine.images.get(images.tag(name)).attrs["Config"]["Env"])
     assert not {key for key in environment if key.startswith("NVIDIA") or "PROXY" in key.upper() or "INDEX" in key}
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from sciencebox.host.kubectl import Tools
 from sciencebox.host.release import Release
 
+from tests.fakes.kubelet import MERGE, alive
 from tests.unit.helm.chart import CHART, ROOT
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ class Installer:
     charts: Path
 
     def release(self, folder: Path, values: dict[str, Any], ready_s: int = 60) -> Release:
-        """The service with these values, on a node that has just said that it lives."""
-        self.plane.try_kubectl(
-            *("patch", "node", "node-1", "--subresource=status", "--type=merge", f"--patch={_alive()}")
-        )
+        """The service with these values."""
         file = folder / "values.yaml"
         file.write_text(yaml.safe_dump(values))
         return Release(ROOT, file, self.tools, folder / "work", charts=self.charts, ready_s=ready_s)
@@ -72,15 +69,34 @@ class Installer:
         """Whether somebody may do something."""
         return self.plane.try_kubectl("auth", "can-i", *what, f"--as={who}").stdout.strip() == "yes"
 
-    def get(self, *what: str) -> dict[str, Any]:
+    def get(self, kind: str, name: str) -> dict[str, Any]:
         """An object of the service's namespace."""
-        return json.loads(self.plane.kubectl("get", "--namespace", NAMESPACE, *what, "--output=json"))
+        group = "apis/apps/v1" if kind == "deployments" else "api/v1"
+        return self.plane.ask("GET", f"/{group}/namespaces/{NAMESPACE}/{kind}/{name}")
 
 
-def _alive() -> str:
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}
-    return json.dumps({"status": {"conditions": [ready]}})
+@contextmanager
+def living_node(plane: rig.ControlPlane, name: str) -> Iterator[None]:
+    """A node that says every second that it lives, and runs nothing."""
+    path, ended = f"/api/v1/nodes/{name}", threading.Event()
+
+    def say() -> None:
+        plane.ask("PATCH", f"{path}/status", json={"status": {"conditions": [alive()]}}, headers=MERGE)
+
+    def live() -> None:
+        while not ended.wait(1):
+            say()
+
+    plane.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+    say()
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        plane.ask("DELETE", path)
 
 
 @contextmanager

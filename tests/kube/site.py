@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
 
 from tests.fakes.little_hub import LittleHub, Person
+from tests.kube.forked import Forked
 from tests.ports import free_port
 from tests.service import wait_until
 from tests.unit.helm.chart import Chart, alone, find_helm
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.kube.rig import ControlPlane
 
 ROOT = Path(__file__).parents[2]
+ANY_NAMESPACE = "in-any-namespace"  # stands for a service's, in what is the same for all of them
+RIGHTS = {"rbac.authorization.k8s.io/v1", "scheduling.k8s.io/v1"}
 # What zero-to-jupyterhub's own Role of its hub has (chart 4, templates/hub/rbac.yaml).
 SPAWNER_RULES = [
     {
@@ -56,6 +58,7 @@ c.Spawner.cmd = ["jupyterhub-singleuser"]
 """
 OURS = f"""
 exec(compile(open("{ROOT}/images/hub/sciencebox.py").read(), "sciencebox.py", "exec"))
+c.GPUKubeSpawner.poll_interval = 1
 """
 PLAIN = """
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
@@ -72,7 +75,7 @@ class Site:
     folder: Path
     port: int = field(default_factory=free_port)
     hub_port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
 
     def __post_init__(self) -> None:
         self.people = LittleHub(f"http://127.0.0.1:{self.port}", self.folder)
@@ -85,7 +88,6 @@ class Site:
     def install(self) -> None:
         """The namespace, and the hub's account with the rights that the chart gives it."""
         named = {"namespace": self.namespace}
-        account = {"kind": "ServiceAccount", "name": "hub", **named}
         self.plane.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hub", **named}},
@@ -100,22 +102,32 @@ class Site:
                 "kind": "RoleBinding",
                 "metadata": {"name": "hub", **named},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "hub"},
-                "subjects": [account],
+                "subjects": [{"kind": "ServiceAccount", "name": "hub", **named}],
             },
+            *self._granted(),
         )
-        self.grant()
-        wait_until(
-            lambda: not self.plane.try_kubectl("-n", self.namespace, "get", "serviceaccount", "default").returncode,
-            "pods may be made in the namespace",
-        )
+        wait_until(lambda: self.plane.has(f"{self._place}/serviceaccounts/default"), "pods may be made there")
 
     def grant(self, **values: Any) -> None:
         """What the chart lets the hub do with these values."""
-        self.plane.apply(*(_at(each, self.namespace) for each in chart_rights(self.folder, **values)))
+        self.plane.apply(*self._granted(**values))
 
+    def _granted(self, **values: Any) -> list[dict[str, Any]]:
+        granted: list[dict[str, Any]] = json.loads(rights(json.dumps(values)).replace(ANY_NAMESPACE, self.namespace))
+        for each in granted:
+            if not each["kind"].startswith(("Cluster", "Priority")):
+                each["metadata"]["namespace"] = self.namespace  # as helm puts it there
+        return granted
+
+    @property
+    def _place(self) -> str:
+        """Of the API."""
+        return f"/api/v1/namespaces/{self.namespace}"
+
+    @cached_property
     def kubeconfig(self) -> Path:
         """The hub's own credentials."""
-        token = self.plane.kubectl("-n", self.namespace, "create", "token", "hub").strip()
+        token = self.plane.ask("POST", f"{self._place}/serviceaccounts/hub/token", json={})["status"]["token"]
         return self.plane.write_kubeconfig(f"hub-{self.namespace}", token, self.namespace)
 
     def start_hub(self, settings: str = "", more: str = "") -> None:
@@ -125,30 +137,24 @@ class Site:
 
     def start_plain_hub(self, more: str = "") -> None:
         """Start JupyterHub with KubeSpawner as it comes in the place of ours, with `more` configuration."""
-        self._run("jupyterhub", PLAIN + more)
+        self._run("jupyterhub.app", PLAIN + more)
 
     def _run(self, module: str, more: str) -> None:
         config = CONFIG.format(port=self.port, hub_port=self.hub_port, namespace=self.namespace, folder=self.folder)
         (self.folder / "config.py").write_text(config + more, encoding="utf-8")
         own = {
-            "KUBECONFIG": str(self.kubeconfig()),
+            "KUBECONFIG": str(self.kubeconfig),
             "SCIENCEBOX_SETTINGS": str(self.folder / "sciencebox.yaml"),
             "SCIENCEBOX_STATE": str(self.folder),
             "PYTHONPATH": str(ROOT),
         }
-        with (self.folder / "hub.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, "-f", self.folder / "config.py"],
-                env={**os.environ, **own},
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-            )
+        arguments = ("-f", str(self.folder / "config.py"))
+        self.process = Forked(module, arguments, {**os.environ, **own}, self.folder, self.folder / "hub.log")
         wait_until(self._answers, "the hub answers")
 
     def _answers(self) -> bool:
         assert self.process is not None
-        assert self.process.poll() is None, self.log[-3000:]
+        assert not self.process.has_ended(), self.log[-3000:]
         try:
             return requests.get(f"{self.people.url}/hub/health", timeout=5).ok
         except requests.RequestException:
@@ -157,13 +163,12 @@ class Site:
     def end_hub(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End the hub."""
         if self.process:
-            self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.end(how, 30)
             self.process = None
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """The namespace's pods, by user."""
-        found = json.loads(self.plane.kubectl("-n", self.namespace, "get", "pods", "-o", "json"))
+        found = self.plane.ask("GET", f"{self._place}/pods")
         return {pod["metadata"]["annotations"]["hub.jupyter.org/username"]: pod for pod in found["items"]}
 
     def phase(self, user: str) -> str:
@@ -213,11 +218,23 @@ class Site:
 
     def stop(self, name: str) -> None:
         """Somebody presses Stop, Cancel or Leave the queue."""
-        person = self.person(name)
-        xsrf = person.http.cookies.get("_xsrf", path="/hub/")
-        url = f"{self.people.url}/hub/api/users/{name}/server"
-        answer = person.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=60)
+        self._delete(f"users/{name}/server", name)
+
+    def delete_user(self, name: str) -> None:
+        """The administrator deletes somebody, whose session ends with that."""
+        self._delete(f"users/{name}", "admin")
+
+    def _delete(self, what: str, name: str) -> None:
+        http = self.person(name).http
+        headers = {"X-XSRFToken": http.cookies.get("_xsrf", path="/hub/") or ""}
+        answer = http.delete(f"{self.people.url}/hub/api/{what}", headers=headers, timeout=60)
         assert answer.ok, answer.text
+
+    def evict(self, name: str) -> None:
+        """An administrator empties the node of somebody's session, as `kubectl drain` does."""
+        pod = self.pods()[name]["metadata"]["name"]
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        self.plane.ask("POST", f"{self._place}/pods/{pod}/eviction", json=eviction)
 
     def runs(self, name: str) -> None:
         """Wait until somebody's session runs."""
@@ -239,24 +256,15 @@ class Site:
         """Everything ends."""
         self.end_hub()
         self.people.close()
-        self.plane.kubectl("delete", "namespace", self.namespace, "--wait=false")
-        self.plane.kubectl("-n", self.namespace, "delete", "pods", "--all", "--force", "--grace-period=0")
+        self.plane.ask("DELETE", self._place)
+        self.plane.ask("DELETE", f"{self._place}/pods", params={"gracePeriodSeconds": 0})
 
 
-def chart_rights(folder: Path, **values: Any) -> list[dict[str, Any]]:
-    """What the chart lets the hub do beyond zero-to-jupyterhub's own Role."""
+@cache
+def rights(given: str) -> str:
+    """What the chart lets the hub and its pods do beyond zero-to-jupyterhub's own Role, with these values, as JSON."""
     helm = find_helm()
     assert helm, "no helm"
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        objects = Chart(helm, alone(Path(work))).objects(**values)
-    return [each for each in objects if each["apiVersion"] == "rbac.authorization.k8s.io/v1"]
-
-
-def _at(each: dict[str, Any], namespace: str) -> dict[str, Any]:
-    """The same object for a release in another namespace, as helm would install it there."""
-    moved: dict[str, Any] = json.loads(
-        json.dumps(each).replace('"namespace": "sciencebox"', f'"namespace": "{namespace}"')
-    )
-    if not each["kind"].startswith("Cluster"):
-        moved["metadata"]["namespace"] = namespace
-    return moved
+    with tempfile.TemporaryDirectory() as work:
+        objects = Chart(helm, alone(Path(work)), namespace=ANY_NAMESPACE).objects(**json.loads(given))
+    return json.dumps([each for each in objects if each["apiVersion"] in RIGHTS])

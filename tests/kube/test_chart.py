@@ -17,14 +17,16 @@ import yaml
 from rich.console import Console
 from sciencebox.host.steps import Screen, StepError, run_steps
 
-from tests.kube import rig
-from tests.kube.installer import NAMESPACE, Installer, charts_in, deployments, tools_of
+from tests.kube.installer import NAMESPACE, Installer, charts_in, deployments, living_node, tools_of
+from tests.service import wait_until
 from tests.unit.helm.chart import GOLDEN, ROOT, find_helm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sciencebox.host.release import Release
+
+    from tests.kube import rig
 
 JOBS = "sciencebox-jobs"
 HUB = f"system:serviceaccount:{NAMESPACE}:hub"
@@ -50,21 +52,19 @@ JOBS_VALUES = {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installer]:
-    """A cluster with a default storage class and one node, where nothing is installed yet."""
+def site(plane: rig.ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installer]:
+    """A cluster where nothing is installed yet, without nodes and storage classes."""
     helm = find_helm()
-    if helm is None:
-        pytest.skip("no helm: run `make test-tools`, or install it")
+    assert helm
     folder = tmp_path_factory.mktemp("cluster")
-    try:
-        with rig.running(folder) as plane, deployments(plane):
-            yield Installer(plane, tools_of(plane, helm, folder), charts_in(folder / "charts"))
-    except rig.RigError as error:
-        pytest.skip(str(error))
+    with deployments(plane):
+        yield Installer(plane, tools_of(plane, helm, folder), charts_in(folder / "charts"))
+        for namespace in (NAMESPACE, JOBS, "examples", "examples-jobs"):
+            plane.try_kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture(scope="module")
-def classes(site: Installer) -> None:
+def classes(site: Installer) -> Iterator[None]:
     """A default storage class, as most clusters have one, and a node."""
     site.plane.apply(
         {
@@ -72,9 +72,11 @@ def classes(site: Installer) -> None:
             "kind": "StorageClass",
             "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
             "provisioner": "example.org/none",
-        },
-        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}},
+        }
     )
+    with living_node(site.plane, "node-1"):
+        yield
+    site.plane.kubectl("delete", "storageclass/local")
 
 
 def screen() -> Screen:
@@ -83,12 +85,13 @@ def screen() -> Screen:
 
 
 def password(site: Installer) -> str:
-    data = site.get("secret", "sciencebox-administrator")["data"]
+    data = site.get("secrets", "sciencebox-administrator")["data"]
     return base64.b64decode(data["first_password"]).decode()
 
 
 def settings(site: Installer) -> dict[str, Any]:
-    return yaml.safe_load(site.get("configmap", "sciencebox-settings")["data"]["sciencebox.yaml"])
+    data = site.get("secrets", "sciencebox-settings")["data"]
+    return yaml.safe_load(base64.b64decode(data["sciencebox.yaml"]))
 
 
 def test_a_cluster_that_is_not_ready_is_told_so_and_left_alone(site: Installer, tmp_path: Path) -> None:
@@ -173,6 +176,15 @@ def test_what_a_session_may(site: Installer, installed: Release, what: tuple[str
     assert site.may(SESSION, *what) is allowed
 
 
+def test_gpus_of_a_kind_that_no_quota_bounds_are_refused_among_the_jobs(site: Installer, installed: Release) -> None:
+    pod = json.loads(json.dumps(EXECUTOR))
+    pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/mig-1g.10gb"] = "1"
+    dry = ("create", "--namespace", JOBS, "--dry-run=server", "--filename=-")
+    refused = "jobs may have nvidia.com/gpu, and no other kind of GPU"
+    wait_until(lambda: refused in site.plane.try_kubectl(*dry, stdin=json.dumps(pod)).stderr, "such a pod is refused")
+    assert site.plane.try_kubectl(*dry, stdin=json.dumps(EXECUTOR)).returncode == 0
+
+
 def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Installer, installed: Release) -> None:
     spec = {"containers": [{"name": "any", "image": "none"}]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, "spec": spec}
@@ -181,10 +193,17 @@ def test_a_pod_that_might_be_root_is_refused_among_the_jobs(site: Installer, ins
     assert "runAsNonRoot" in done.stderr
 
 
-def notebook(folder: Path) -> dict[str, Any]:
+def notebook(name: str, workers: int) -> dict[str, Any]:
     """The cells of the notebook that describe a job and ask the cluster, as a session's kernel has run them."""
     scope: dict[str, Any] = {"json": json, "os": os, "ssl": ssl, "sys": sys, "Path": Path, "Request": Request}
-    scope |= {"urlopen": urlopen, "time": time, "work": {"STEPS": "1"}, "name": "train", "runtime_class": None}
+    scope |= {
+        "urlopen": urlopen,
+        "time": time,
+        "work": {"STEPS": "1"},
+        "name": name,
+        "workers": workers,
+        "runtime_class": None,
+    }
     for cell in json.loads((ROOT / "notebooks/40_beyond_one_server.ipynb").read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and source.startswith(
@@ -207,8 +226,8 @@ def session(site: Installer, installed: Release, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(site.plane.ports["api"]))
 
 
-def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Installer, session: None, tmp_path: Path) -> None:
-    scope = notebook(tmp_path)
+def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Installer, session: None) -> None:
+    scope = notebook("train", 2)
     scope["wanted"] = scope["objects"]("train", "print()", 2)
     for each in scope["wanted"]:
         scope["kubernetes"]("POST", scope["PATHS"][each["kind"]], each)
@@ -231,8 +250,8 @@ def test_the_notebooks_job_is_taken_and_its_pods_are_made(site: Installer, sessi
     assert "train" not in plane.kubectl("get", "jobs,services,configmaps", "--namespace", JOBS, "--output=name")
 
 
-def test_more_gpus_than_jobs_may_have_are_not_given(site: Installer, session: None, tmp_path: Path) -> None:
-    scope = notebook(tmp_path)
+def test_more_gpus_than_jobs_may_have_are_not_given(site: Installer, session: None) -> None:
+    scope = notebook("large", 3)
     for each in scope["objects"]("large", "print()", 3):
         scope["kubernetes"]("POST", scope["PATHS"][each["kind"]], each)
     plane = site.plane
@@ -240,6 +259,10 @@ def test_more_gpus_than_jobs_may_have_are_not_given(site: Installer, session: No
     used = json.loads(plane.kubectl("get", "resourcequota", "sciencebox-jobs", "--namespace", JOBS, "--output=json"))
     assert used["status"]["hard"]["requests.nvidia.com/gpu"] == "2"
     assert len(plane.kubectl("get", "pods", "--namespace", JOBS, "--output=name").split()) == 2
+    wait_until(lambda: "no further pod" in scope["states"](), "the notebook says that a pod is missing")
+    assert (
+        "exceeded quota: sciencebox-jobs, requested: requests.nvidia.com/gpu=1" in scope["states"]()["no further pod"]
+    )
     plane.kubectl("delete", "job,service,configmap", "--selector=app.kubernetes.io/name=large", "--namespace", JOBS)
 
 
@@ -284,7 +307,7 @@ def test_executors_of_spark_are_a_sessions_to_make_where_that_is_allowed_and_go_
 
 def kept(site: Installer) -> list[str]:
     """What no upgrade may take away: the first password, data, and a session, by what makes each the same one."""
-    objects = [site.get("pvc", "sciencebox-data"), site.get("pod", "jupyter-anna")]
+    objects = [site.get("persistentvolumeclaims", "sciencebox-data"), site.get("pods", "jupyter-anna")]
     return [password(site), *(each["metadata"]["uid"] for each in objects)]
 
 
@@ -296,16 +319,16 @@ def test_an_upgrade_and_a_rollback_keep_sessions_and_data_and_start_another_hub(
     spec = {"containers": [{"name": "notebook", "image": "none"}]}
     site.plane.apply({"apiVersion": "v1", "kind": "Pod", **session, "spec": spec})
     before = kept(site)
-    hub = site.get("deployment", "hub")["spec"]["template"]
+    hub = site.get("deployments", "hub")["spec"]["template"]
     release = site.release(tmp_path, {**JOBS_VALUES, "sciencebox": {"limits": {"gpus": 3}}})
     assert run_steps(release.steps(), screen())
     assert settings(site)["limits"] == {"gpus": 3}
-    assert site.get("deployment", "hub")["spec"]["template"] != hub
+    assert site.get("deployments", "hub")["spec"]["template"] != hub
     assert kept(site) == before
 
     assert site.tools.helm("rollback", "sciencebox").returncode == 0
     assert "limits" not in settings(site)
-    assert site.get("deployment", "hub")["spec"]["template"] == hub
+    assert site.get("deployments", "hub")["spec"]["template"] == hub
     assert kept(site) == before
 
 

@@ -13,6 +13,16 @@ from tests.service import wait_until
 if TYPE_CHECKING:
     from tests.kube.site import Site
 
+IMPATIENT = """
+from sciencebox.sessions import cluster_desk
+cluster_desk.PATIENCE_S = 1
+"""
+
+FORGETFUL = """
+from sciencebox.sessions.kube import GPUKubeSpawner
+GPUKubeSpawner.grace_s = 2
+"""
+
 
 @pytest.fixture
 def busy(site: Site) -> Site:
@@ -23,6 +33,21 @@ def busy(site: Site) -> Site:
     for name in ("ada", "bob"):
         site.runs(name)
     return site
+
+
+def test_a_group_with_priority_goes_first_and_ends_nobody_elses_session(site: Site) -> None:
+    site.grant(**{"sciencebox.groups": [{"name": "clinic", "priority": 10}]})
+    clinic = 'c.JupyterHub.load_groups = {"clinic": {"users": ["zoe"]}}\n'
+    site.start_hub("groups: [{name: clinic, priority: 10}]\n", clinic)
+    site.ask("ada", gpu_count="2")
+    site.runs("ada")
+    site.ask("eva")
+    assert site.waiting("eva") == "You are next"
+    site.ask("zoe")
+    assert site.waiting("zoe") == "You are next"
+    assert site.waits("eva")["ahead"] == "Ahead of you: zoe."
+    assert site.pods()["zoe"]["spec"]["priority"] == 10
+    assert site.is_ready("ada")
 
 
 def test_the_third_waits_in_the_first_place_and_starts_when_a_gpu_is_free(busy: Site) -> None:
@@ -54,6 +79,23 @@ def test_who_leaves_the_queue_leaves_no_pod_and_may_start_without_a_gpu(busy: Si
     busy.runs("eva")
     container = busy.pods()["eva"]["spec"]["containers"][0]
     assert {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"} in container["env"]
+
+
+def test_a_place_is_kept_for_whom_a_page_waits_and_then_for_the_grace_time_alone(site: Site) -> None:
+    site.start_hub("queue: {grace_minutes: 45}\n", more=FORGETFUL)
+    site.ask("ada", gpu_count="2")
+    site.runs("ada")
+    site.ask("eva")
+    page = site.person("eva").get("spawn-pending/eva").text
+    assert "You may close this page for up to 45 minutes" in page
+    told = site.events("eva")
+    assert next(told)  # her page is open
+    site.ask("zoe")
+    lost = "Your place in the queue was given up, because its page was closed for"
+    wait_until(lambda: lost in site.person("zoe").get("spawn-pending/zoe").text, "who has no page open is told so")
+    assert site.phase("zoe") == ""
+    assert site.phase("eva") == "Pending"
+    told.close()
 
 
 def test_a_killed_hub_finds_sessions_and_places_as_they_were(busy: Site) -> None:
@@ -109,8 +151,8 @@ def test_an_api_server_that_is_away_costs_nobody_a_session_or_a_place(busy: Site
 
 
 def test_a_hub_that_may_not_read_the_cluster_yet_says_so_and_goes_on_when_it_may(site: Site) -> None:
-    site.plane.kubectl("delete", "clusterrolebinding", "sciencebox-sciencebox-nodes")
-    site.start_hub(more="c.JupyterHub.init_spawners_timeout = 1\n")
+    site.plane.kubectl("delete", "clusterrolebinding", f"{site.namespace}-sciencebox-nodes")
+    site.start_hub(more=IMPATIENT)
     assert "The cluster does not answer" in site.person("ada").get("spawn").text
     site.grant()
     wait_until(lambda: "2 of 2 free" in site.person("ada").get("spawn").text, "the form counts")

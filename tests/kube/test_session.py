@@ -31,7 +31,7 @@ def test_a_session_is_reached_and_its_pod_deleted_by_hand_is_told(site: Site) ->
     wait_until(lambda: "2 of 2 free" in site.person("bob").get("spawn").text, "the GPUs are free")
 
 
-def test_a_lost_node_ends_its_sessions_and_their_users_are_told(site: Site) -> None:
+def test_a_node_that_is_lost_or_emptied_ends_its_sessions_and_their_users_are_told(site: Site) -> None:
     site.start_hub()
     site.ask("ada")
     site.runs("ada")
@@ -46,6 +46,12 @@ def test_a_lost_node_ends_its_sessions_and_their_users_are_told(site: Site) -> N
     assert "1 of 3 free" in site.person("bob").get("spawn").text
     site.kubelets.nodes.add("gpu-a")  # it comes back
     wait_until(lambda: "3 of 3 free" in site.person("bob").get("spawn").text, "the node is counted again")
+
+    site.ask("bob")
+    site.runs("bob")
+    site.evict("bob")
+    wait_until(lambda: not site.is_ready("bob"), "the session is over")
+    assert "Your last session ended: its node is being emptied" in site.person("bob").get("home").text
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(site: Site) -> None:
@@ -70,7 +76,7 @@ def test_pods_keep_to_the_restricted_standard_and_the_hub_to_its_namespace(site:
     site.start_hub()
     site.ask("ada")
     site.runs("ada")
-    hub = site.kubeconfig()
+    hub = site.kubeconfig
 
     def may(*what: str) -> str:
         return site.plane.try_kubectl("auth", "can-i", *what, kubeconfig=hub).stdout.strip()
@@ -85,3 +91,9 @@ def test_pods_keep_to_the_restricted_standard_and_the_hub_to_its_namespace(site:
     spec = site.pods()["ada"]["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert not any("projected" in volume for volume in spec["volumes"])
+
+    site.delete_user("ada")  # the database gives the number to whoever comes next
+    site.ask("eva")
+    site.runs("eva")
+    uids = [each["containers"][0]["securityContext"]["runAsUser"] for each in (spec, site.pods()["eva"]["spec"])]
+    assert uids[0] != uids[1]

@@ -34,6 +34,7 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
     arguments = ["train", "classification", "--data", str(heads), "--out", str(folder), "--size", "smoke"]
+    arguments += ["--plateau", "1"]
     assert main(arguments) == 0
     assert main(arguments) == 0  # complete: nothing is done again
     assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
@@ -91,6 +92,7 @@ def test_other_programs_get_the_network_with_what_its_card_says(
     ("more", "said"),
     [
         (["--label", "cyst"], "cyst"),
+        (["--patience", "-1"], "numbers of epochs"),
         (["--size", "huge"], "smoke, quick, full"),
     ],
 )

@@ -43,25 +43,46 @@ def test_it_learns_one_case_by_heart(tmp_path: Path) -> None:
     assert fit.soft_dice(trained.model, images, masks) > 0.9
 
 
+@pytest.mark.parametrize("watched", [False, True])
 def test_it_goes_on_where_it_was_interrupted_as_if_nothing_had_happened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     images, masks = squares()
+    checked = (images, 1 - masks if watched else masks)  # what is watched gets worse the more is learnt
     monkeypatch.setattr(fit, "STORE_EVERY_S", -1)
-    whole = training(tmp_path / "whole")
-    whole.fit(images, masks, (images, masks))
+    recipe = replace(RECIPE, epochs=9, patience=3, plateau=1) if watched else RECIPE
+    whole = training(tmp_path / "whole", recipe)
+    whole.fit(images, masks, checked)
 
     def die(done: int, _total: int, _words: str) -> None:
         if done == 5:  # in the third epoch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        training(tmp_path / "parts").fit(images, masks, (images, masks), die)
-    again = training(tmp_path / "parts")
+        training(tmp_path / "parts", recipe).fit(images, masks, checked, die)
+    again = training(tmp_path / "parts", recipe)
     assert len(again.history) == 2
-    resumed = again.fit(images, masks, (images, masks))
+    resumed = again.fit(images, masks, checked)
     assert [{**epoch, "seconds": 0} for epoch in resumed] == [{**epoch, "seconds": 0} for epoch in whole.history]
     assert [path.name for path in sorted((tmp_path / "parts").iterdir())] == ["epoch-0004.pt", "history.json"]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+    if watched:  # it stopped, and is what it was after its best epoch
+        assert fit.soft_dice(again.model, *checked) == max(epoch["val_dice"] for epoch in resumed)
+        assert training(tmp_path / "parts", recipe).fit(images, masks, checked) == resumed
+
+
+def test_the_rate_falls_where_nothing_gets_better(tmp_path: Path) -> None:
+    images, masks = squares()
+    trained = training(tmp_path, replace(RECIPE, epochs=3, plateau=1))
+    trained.fit(images, masks, (images, np.zeros_like(masks)))
+    (group,) = trained._optimiser.param_groups
+    assert group["lr"] == pytest.approx(RECIPE.rate / 100)
+
+
+def test_without_a_validation_set_there_is_nothing_to_wait_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="need a validation set"):
+        training(tmp_path, replace(RECIPE, patience=1)).fit(*squares())
 
 
 def test_a_complete_training_is_not_repeated(tmp_path: Path) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from brainmri import export, segment, synthetic
+from brainmri import export, fit, segment, synthetic
 from brainmri.cli import main
 from brainmri.commands import images
 from brainmri.data import FIGSHARE, DataError, Slice, load, read_folder
 from brainmri.segment_losses import Comparison
-from brainmri.study import Trained
+from brainmri.study import Study, Trained
 from PIL import Image
 from scipy import ndimage
 
@@ -34,9 +35,28 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("HOME", str(home))
         arguments = ["train", "segmentation2d", "--data", str(heads), "--out", str(home / "run"), "--size", "smoke"]
         assert main(arguments) == 0
+        before = json.loads((home / "run/result.json").read_text())
         assert main(arguments) == 0  # complete: nothing is done again
+        assert json.loads((home / "run/result.json").read_text()) == before
         assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
     return home / "run"
+
+
+def test_learning_from_synthetic_heads_stops_when_it_gets_no_better(
+    heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = replace(segment.SIZES["smoke"], first=9, then=1, heads=5)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(segment.SIZES, "smoke", size)
+    monkeypatch.setattr(fit.Training, "_check", lambda self, *_: {"val_dice": -len(self.history)})
+    study = Study(read_folder(heads), "smoke", tmp_path / "run", patience=2)
+    assert len(study.pretraining()) == 3
+    assert len(study.fold(1, *_first(study))[1]) == 1, "drawn masks are learnt from to the end"
+
+
+def _first(study: Study) -> tuple[segment.Fold, segment.Samples]:
+    samples = study.samples()
+    return study.folds(samples)[0], samples
 
 
 def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,12 +120,6 @@ def test_a_network_that_was_not_copied_whole_is_named(
         assert "model.pt is no whole network" in capsys.readouterr().err
 
 
-def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models", "--json"]) == 0
-    talk = next(model for model in json.loads(capsys.readouterr().out) if model["name"] == "unet-talk")
-    assert (talk["parameters"], talk["trainable"]) == (34_535_745, 34_523_969)
-
-
 def test_a_loss_comes_to_the_same_whatever_it_is_compared_with(heads: Path, tmp_path: Path) -> None:
     both, alone = (
         Comparison(read_folder(heads), "smoke", tmp_path / str(len(losses)), losses=losses).run()
@@ -124,6 +138,7 @@ def test_a_loss_comes_to_the_same_whatever_it_is_compared_with(heads: Path, tmp_
     ("arguments", "said"),
     [
         (["--size", "large"], "use one of smoke, quick, full"),
+        (["--patience", "3", "--no-pretraining"], "none to watch"),
         (["--loss", "dicee", "--no-pretraining", "--size", "smoke"], "there is no loss"),
     ],
 )

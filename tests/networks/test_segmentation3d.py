@@ -16,7 +16,7 @@ from brainmri.segmentation3d.patches import Patches, changed
 from brainmri.segmentation3d.samples import Sample
 from brainmri.segmentation3d.training import Plan, Training
 
-SMALL = replace(sizes.SIZES["smoke"], edge=16, epochs=1, steps=30, rate=1e-2)
+SMALL = replace(sizes.SIZES["smoke"], edge=16, epochs=1, steps=30, rate=2e-2)
 FULL = torch.autocast("cpu", torch.bfloat16, enabled=False)
 
 
@@ -58,7 +58,7 @@ def test_every_weight_has_a_slope(family: str) -> None:
 @pytest.mark.parametrize("family", objectives.FAMILIES)
 def test_it_learns_one_case_by_heart(family: str, tmp_path: Path) -> None:
     one = sample()
-    trained = Training(sizes.learner(family, SMALL, "ce + dice", seed=0), Plan(1, 100, 2), Run(tmp_path))
+    trained = Training(sizes.learner(family, SMALL, "ce + dice", seed=0), Plan(1, 60, 2), Run(tmp_path))
     trained.fit(Patches([one], 16, 0))
     found = inference.answer(trained.family.segmenter, one.images, 16)
     assert one.labels is not None

@@ -45,19 +45,27 @@ def loaded(data: Path) -> list[samples.Sample]:
 
 
 def train(
-    folder: Path, loaded: list[samples.Sample], family: str, on_progress: Callable[..., None] | None = None
+    folder: Path,
+    loaded: list[samples.Sample],
+    family: str,
+    on_progress: Callable[..., None] | None = None,
+    plan: Plan = PLAN,
 ) -> dict[str, torch.Tensor]:
     folder.mkdir(exist_ok=True)
-    trained = Training(sizes.learner(family, SMALL, "dice", seed=0), PLAN, Run(folder))
-    trained.fit(Patches(loaded[:2], SMALL.edge, 0), on_progress=on_progress)
+    trained = Training(sizes.learner(family, SMALL, "dice", seed=0), plan, Run(folder))
+    worse = (lambda: {"val_dice": -len(trained.history)}) if plan.patience else None
+    trained.fit(Patches(loaded[:2], SMALL.edge, 0), worse, on_progress)
     return trained.family.state_dict()
 
 
-@pytest.mark.parametrize("family", ["segmentation3d", "vae", "gan"])
+@pytest.mark.parametrize(
+    ("family", "plan"),
+    [("segmentation3d", PLAN), ("vae", PLAN), ("gan", replace(PLAN, epochs=9, patience=2, plateau=1))],
+)
 def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
-    tmp_path: Path, loaded: list[samples.Sample], family: str
+    tmp_path: Path, loaded: list[samples.Sample], family: str, plan: Plan
 ) -> None:
-    whole = train(tmp_path / "whole", loaded, family)
+    whole = train(tmp_path / "whole", loaded, family, plan=plan)
     for moment in (1, 4, 4, 8):  # of 9 steps: in the first epoch, twice in the second, in the last
 
         def die(done: int, _total: int, _words: str, moment: int = moment) -> None:
@@ -65,8 +73,8 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path / "parts", loaded, family, die)
-    parts = train(tmp_path / "parts", loaded, family)
+            train(tmp_path / "parts", loaded, family, die, plan)
+    parts = train(tmp_path / "parts", loaded, family, plan=plan)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["epoch-0003.pt", "history.json"]
 
@@ -102,7 +110,7 @@ def test_a_training_that_diverges_is_stopped(tmp_path: Path, loaded: list[sample
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
-    arguments = ["train", "gan", "--data", str(data), "--out", str(folder), "--size", "smoke"]
+    arguments = ["train", "gan", "--data", str(data), "--out", str(folder), "--size", "smoke", "--patience", "1"]
     assert main(arguments) == 0
     assert main(arguments) == 0  # complete: nothing is done again
     assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
@@ -173,7 +181,9 @@ def test_other_programs_get_the_generator_and_the_size_of_its_voxels(run: Path, 
 
 def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
-    listed = {model["name"]: model["parameters"] for model in json.loads(capsys.readouterr().out)}
+    models = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
+    talk, listed = models["unet-talk"], {name: model["parameters"] for name, model in models.items()}
+    assert (talk["parameters"], talk["trainable"]) == (34_535_745, 34_523_969)
     assert {"segmentation3d-quick", "vae-quick", "gan-quick", "vae-full"} <= set(listed)
     assert listed["gan-quick"] > listed["segmentation3d-quick"]
 

@@ -20,9 +20,11 @@ REGIONS = ("core", "oedema")
 
 
 def test_the_browser_gets_the_head_with_its_mask_and_is_told_that_it_is_synthetic() -> None:
+    """What a browser makes of it, `tests/browser/test_widgets.py` sees."""
     one = sample()
     assert one.labels is not None
-    shown, caption = turning.turned(one, one.labels, SOURCE, REGIONS).children
+    box = turning.turned(one, one.labels, SOURCE, REGIONS)
+    shown, caption = box.children
     image, mask = (nibabel.Nifti1Image.from_bytes(volume.data) for volume in shown.volumes)
     assert np.array_equal(np.asarray(mask.dataobj), one.labels)
     assert np.array_equal(np.asarray(image.dataobj) > 0, one.images[-1] != 0)

@@ -19,6 +19,8 @@ from brainmri.segmentation3d.objectives import FAMILIES, Family, one_hot
 from brainmri.segmentation3d.patches import Patches
 from brainmri.segmentation3d.workers import Worker
 
+from tests.networks import failing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -44,9 +46,8 @@ def family(name: str) -> Family:
     return learner
 
 
-def slopes(worker: Worker, _bars: workers.Bars, places: tuple[Path, Path]) -> None:
+def slopes(worker: Worker, data: Path, folder: Path) -> None:
     """Store the slopes of one step of each family, as its optimisers get them."""
-    data, folder = places
     cut = Patches(samples.load(read_cohort(data).cases, 8.0), SMALL.edge, 0)
     images, labels = cut.batch(0, 2, CPU, worker.part(2))
     found = {}
@@ -67,46 +68,37 @@ def slopes(worker: Worker, _bars: workers.Bars, places: tuple[Path, Path]) -> No
         torch.save(found, folder / f"slopes-{worker.count}.pt")
 
 
-def fail(worker: Worker, bars: workers.Bars, whole: study.Study) -> None:
-    """Take part in a training, in whose second epoch the second process meets an error."""
+def take_part_and_tell(worker: Worker, bars: workers.Bars, whole: study.Study) -> None:
+    """What each process of a shared training does, and slopes before that."""
+    slopes(worker, whole.cohort.root, whole.folder.parent)
+    study.take_part(worker, bars, whole)
 
-    def watched(title: str) -> Callable[..., None]:
-        def show(done: int, total: int, words: str = "") -> None:
-            if title.startswith("training") and done == 3 and not worker.first:
-                raise OSError(5, "the cable was pulled")
-            bars(title)(done, total, words)
+
+def test_one_process_that_fails_ends_both_and_that_is_said() -> None:
+    heard: list[tuple[str, int]] = []
+    with pytest.raises(workers.WorkerError, match=r"process 2 of 2 failed.*the cable was pulled.*run the same again"):
+        workers.run(2, failing.fail, 4, lambda title: lambda done, *_: heard.append((title, done)))
+    assert heard[:3] == [("training", 0), ("training", 1), ("training", 2)]  # of the first process alone
+
+
+def test_two_processes_go_on_with_a_training_and_have_the_slopes_of_one_with_the_whole_batch(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(title: str) -> Callable[..., None]:
+        def show(done: int, *_: object) -> None:
+            if title.startswith("training") and done == 3:
+                raise KeyboardInterrupt
 
         return show
 
-    study.take_part(worker, watched, whole)
-
-
-def test_two_processes_have_the_slopes_of_one_with_the_whole_batch(data: Path, tmp_path: Path) -> None:
-    slopes(Worker(), study.silent, (data, tmp_path))
-    workers.run(2, slopes, (data, tmp_path), study.silent)
-    alone, together = (torch.load(tmp_path / f"slopes-{count}.pt") for count in (1, 2))
-    for name in FAMILIES:
-        (one, loss), (other, shared_loss) = alone[name], together[name]
-        assert shared_loss == pytest.approx(loss, rel=1e-5)
-        assert len(one) == len(other) > 20
-        longest = max(float(slope.norm()) for slope in one)
-        for slope, shared in zip(one, other, strict=True):
-            assert torch.allclose(slope, shared, rtol=1e-3, atol=1e-5 * longest)
-
-
-def test_one_process_that_fails_ends_both_and_the_command_goes_on_from_what_was_stored(
-    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
     run = tmp_path / "run"
-    whole = study.Study(read_cohort(data), "gan", "smoke", run, devices=2)
-    claim(run, whole.settings, force=False)
-    heard: list[tuple[str, int]] = []
-    with pytest.raises(workers.WorkerError, match=r"process 2 of 2 failed.*the cable was pulled.*run the same again"):
-        workers.run(2, fail, whole, lambda title: lambda done, *_: heard.append((title, done)))
-    assert {"epoch-0001.pt", "history.json", "settings.json"} <= {path.name for path in run.iterdir()}
-    steps = [done for title, done in heard if title == "training conditional GAN"]
-    assert steps[:3] == [0, 1, 2]  # of the first process alone
+    alone = study.Study(read_cohort(data), "gan", "smoke", run, bars=dies)
+    claim(run, alone.settings, force=False)
+    with pytest.raises(KeyboardInterrupt):
+        alone.run()
     first = Run(run).read_history()
+    assert len(first) == 1
+    monkeypatch.setattr(study, "take_part", take_part_and_tell)
     capfd.readouterr()
 
     arguments = ["train", "gan", "--data", str(data), "--out", str(run), "--size", "smoke"]
@@ -120,6 +112,16 @@ def test_one_process_that_fails_ends_both_and_the_command_goes_on_from_what_was_
     assert Run(run).read_history()[:1] == first
     assert json.loads((run / "result.json").read_text())["steps"] == 4
     assert main(arguments) == 0  # complete: on one device it is the same training
+
+    slopes(Worker(), data, tmp_path)
+    one_process, two = (torch.load(tmp_path / f"slopes-{count}.pt") for count in (1, 2))
+    for name in FAMILIES:
+        (one, loss), (other, shared_loss) = one_process[name], two[name]
+        assert shared_loss == pytest.approx(loss, rel=1e-5)
+        assert len(one) == len(other) > 20
+        longest = max(float(slope.norm()) for slope in one)
+        for slope, shared in zip(one, other, strict=True):
+            assert torch.allclose(slope, shared, rtol=1e-3, atol=1e-5 * longest)
 
 
 def test_batches_grow_until_each_device_has_as_many_patches(monkeypatch: pytest.MonkeyPatch) -> None:

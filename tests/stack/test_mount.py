@@ -8,16 +8,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sciencebox_stack.kernel_probe as probe
+from sciencebox_stack.repository.objects import LARGEST
 
 from tests import cvmfs
 from tests.conftest import stack_folder
 from tests.cvmfs import NAME
 
 from .conftest import REPOSITORY, Stack
-from .test_kernels import CODE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+TRAIN = """
+import torch
+layer, values = torch.nn.Linear(2, 1), torch.ones(4, 2)
+optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+errors = []
+for _ in range(2):
+    optimizer.zero_grad()
+    error = (layer(values) - 1).square().mean()
+    error.backward()
+    optimizer.step()
+    errors.append(error.item())
+assert errors[1] < errors[0]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +53,13 @@ def mount(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_what_is_mounted_is_what_was_built(mount: Path) -> None:
-    """Views, kernels, environments and the interpreter, file by file; libraries are compared by running them."""
-    for part in ("lcg/views", "lcg/releases/SB_1", "lcg/releases/Python"):
-        command = ["diff", "--recursive", "--no-dereference", mount / part, stack_folder() / part]
+    """Views, kernels and environments file by file, a library in several pieces; others by running them."""
+    built = stack_folder()
+    view = next(built.glob("lcg/views/*/*")).resolve()
+    library = next(built.glob("lcg/releases/pytorch/*/*/lib/*/*/torch/lib/libtorch_python.so"))
+    assert library.stat().st_size > 2 * LARGEST
+    for part in ("lcg/views", *(path.relative_to(built) for path in (view, library))):
+        command = ["diff", "--recursive", "--no-dereference", mount / part, built / part]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout[:500]) == (0, "")
 
@@ -65,7 +83,7 @@ def test_a_kernel_started_from_the_mount_trains(mount: Path, stack: Stack, home:
     program = Path(probe.__file__).read_text(encoding="utf-8")
     jupyter = str(stack.view / "share/jupyter")
     python = stack.view / "pytorch/bin/python"
-    said = remote.run(python, "-c", program, "pytorch", CODE["pytorch"], home=home, JUPYTER_PATH=jupyter)
+    said = remote.run(python, "-c", program, "pytorch", TRAIN, home=home, JUPYTER_PATH=jupyter)
     assert said == "2"
 
 

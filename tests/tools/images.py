@@ -1,5 +1,7 @@
 """Build the service's images on the tests' engine, as `make deploy` builds them: only what changed.
 
+The engine that Debian ships is given them, too, where it is there: what is tested on it has no network to build with.
+
 python -m tests.tools.images [--rebuild]
 """
 
@@ -35,6 +37,10 @@ def main() -> int:
                 outcome = build.build_images(client, plans, settings, network, screen, rebuild=rebuild)
             screen.finished("Images", outcome)
             client.close()
+            if rig.DEBIAN.exists():
+                with rig.apart(rig.debian()) as debian:
+                    for plan in plans:
+                        rig.copy_image(plan.tag, engine, debian)
     except (rig.RigError, StepError, images.InputsError) as error:
         print(f"tests/tools: {error}", file=sys.stderr)
         return 1

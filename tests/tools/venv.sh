@@ -30,6 +30,7 @@ if [ ! -x "$folder/bin/uv" ]; then
         -r <(awk '/^uv==/ { print; inside = 1; next } inside && /^ +--hash/ { print; next } { inside = 0 }' \
             "$root/requirements/test.txt")
 fi
-"$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes -r "$root/requirements/test.txt"
+"$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --require-hashes --no-deps \
+    -r "$root/requirements/test.txt"
 "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" --no-deps \
     -e "$root/spawner" -e "$root/cvmfs" -e "$root/notebooks"

@@ -65,6 +65,26 @@ def test_values_reach_the_model() -> None:
             "site.yaml:3: `gpus.simulate` must be a whole number from 0 to 16; given: True",
         ),
         ("gpus: {show_holders: 3}", "`gpus.show_holders` must be true or false; given: 3"),
+        ("stack: {client: {enabled: true}}", "stack: `client` needs `source: client`"),
+        (
+            "stack: {source: client, client: {enabled: true}}",
+            "`client.origins` must say where sciencebox.local comes from: `name`, `url` and `key`",
+        ),
+        (
+            "stack: {source: client, more: [sft.cern.ch, x.org], client: {enabled: true}}",
+            "`client.origins` must say where x.org comes from",
+        ),
+        ("stack: {client: {cache: 1 MiB}}", "stack.client.cache: must be at least 1 GiB; given: 1 MiB"),
+        ("stack: {client: {cache: much}}", "`stack.client.cache` must be a size such as 50 GiB, at least 1 GiB"),
+        (
+            "stack: {client: {proxy: 'squid:3128'}}",
+            "`stack.client.proxy` must be caches as in CVMFS_HTTP_PROXY, such as",
+        ),
+        (
+            "stack: {client: {origins: [{name: x.org, url: 'http://s/$(x)', key: /k}]}}",
+            "must be the repository's address",
+        ),
+        ("stack: {client: {origins: [{name: x.org, url: 'http://s/x', key: k}]}}", "`key` must be an absolute path"),
         ("gpus: {attach: magic}", "`gpus.attach` must be `auto`, `cdi`, `nvidia` or `bind`; given: 'magic'"),
         ("gpus: {max_per_session: 0}", "`gpus.max_per_session` must be a whole number from 1 to 64; given: 0"),
         (

@@ -247,6 +247,27 @@ int nvmlDeviceGetRemappedRows(device_t d, unsigned *corrected, unsigned *uncorre
     return OK;
 }
 
+typedef struct {
+    unsigned field, scope;
+    long long timestamp, latency;
+    unsigned type;
+    int result;
+    union { unsigned number; unsigned long long large; } value;
+} field_t;
+
+/* Of the many fields only the one for what has to be done with a card. */
+int nvmlDeviceGetFieldValues(device_t d, int count, field_t *fields)
+{
+    enum { RECOVERY_ACTION = 230, UNSIGNED_INT = 1 };
+    CHECK(d);
+    for (field_t *one = fields; one < fields + count; one++) {
+        one->result = one->field == RECOVERY_ACTION ? OK : NOT_SUPPORTED;
+        one->type = UNSIGNED_INT;
+        one->value.number = (unsigned)number(of(d, "recovery"), 0);
+    }
+    return OK;
+}
+
 /* --- what it does ---------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -328,6 +349,38 @@ int nvmlDeviceGetMPSComputeRunningProcesses_v3(device_t d, unsigned *count, proc
 {
     CHECK(d);
     return processes(d, "mps", count, list);
+}
+
+typedef struct {
+    unsigned pid;
+    unsigned long long timestamp;
+    unsigned sm, memory, encoder, decoder;
+} sample_t;
+
+/* As a real one: who asks without a buffer is told the most that there may be. */
+int nvmlDeviceGetProcessUtilization(device_t d, sample_t *samples, unsigned *count, unsigned long long since)
+{
+    enum { MOST = 100 };
+    char copy[4096], *rest = copy;
+    struct timespec now;
+    unsigned found = 0;
+    (void)since;
+    CHECK(d);
+    if (d->instance >= 0 || state("gpu%d.mig", d->gpu))
+        return NOT_SUPPORTED;
+    if (!samples || *count < MOST) {
+        *count = MOST;
+        return TOO_SMALL;
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    text(copy, sizeof copy, of(d, "computing"), "");
+    for (char *one; (one = strsep(&rest, ",")) != NULL;) {
+        char *percent = strchr(one, ':');
+        if (percent && found < MOST)
+            samples[found++] = (sample_t){(unsigned)atoi(one), now.tv_sec * 1000000ull, (unsigned)strtoul(percent + 1, 0, 10), 0, 0, 0};
+    }
+    *count = found;
+    return found ? OK : NOT_FOUND;
 }
 
 /* What dashboards ask for besides; these cards have neither NVLink nor counters of their bus. */

@@ -6,10 +6,12 @@
  *   cuda=13000                  hang=1                    waits until the line is gone
  *   gpu0.uuid=GPU-...           gpu0.name=...             gpu0.memory=85899345920
  *   gpu0.minor=0                gpu0.pci=00000000:01:00.0 gpu0.processes=4711:1048576,4712:0
+ *   gpu0.computing=4711:37,4712:5 (percent, by process)
  *   gpu0.ecc=0                  gpu0.remap.pending=0      gpu0.remap.failed=0
  *   gpu0.busy=97 (percent)      gpu0.used=1048576         gpu0.temperature=61
  *   gpu0.power=250000 (mW)      gpu0.energy=1000 (mJ; left out: grows with the time and the power)
  *   gpu0.hot=1                  gpu0.xid=79 (told once for each new value)
+ *   gpu0.recovery=1             what has to be done with it, as NVML_GPU_RECOVERY_ACTION_*
  *   gpu0.fail.nvmlDeviceGetUUID=15                        the same for one device
  *   gpu0.mig=1                  gpu0.mig0.uuid=MIG-...    gpu0.mig0.profile=1g.10gb (empty: not in the name)
  *   gpu0.mig0.memory=...        gpu0.mig0.gi=1            gpu0.mig0.ci=0

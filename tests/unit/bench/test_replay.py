@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.replay import BUSY, GPUS, WEEK_S, FirstCome, Ours, Week, Wish, alone, entitled, replay, wishes
+from tests.bench.replay import BUSY, GPUS, WEEK_S, FirstCome, Ours, Week, Wish, alone, bound, entitled, replay, wishes
 
 HOUR = 3600.0
 
@@ -17,12 +17,21 @@ def test_one_user_alone_never_waits_whichever_queue() -> None:
         assert week.used_s == alone(wanted) == {"ada": 2 * 3 * HOUR * 42}
 
 
-def test_never_more_is_used_than_there_is() -> None:
+def test_never_more_is_used_than_any_plan_could() -> None:
     wanted = wishes(BUSY, 1)
     for scheduler in (Ours(), FirstCome()):
         week = replay(wanted, scheduler)
-        assert 0.5 < week.utilisation <= 1.0
+        assert 0.5 < week.utilisation <= bound(wanted)
         assert all(week.used_s[user] <= used + 1 for user, used in alone(wanted).items())
+
+
+def test_what_nobody_wanted_in_time_cannot_be_made_up_for() -> None:
+    half, long = WEEK_S / 2, 2 * WEEK_S
+    assert bound({}) == 0
+    assert bound({"ada": [Wish(0, GPUS, long, long)]}) == 1
+    assert bound({"ada": [Wish(0, 2, half, half)]}) == pytest.approx(0.5 * 2 / GPUS)
+    # Both want everything, but only from the middle of the week on.
+    assert bound({name: [Wish(half, GPUS, half, half)] for name in ("ada", "bob")}) == pytest.approx(0.5)
 
 
 def test_the_fair_share_gives_small_wishes_first() -> None:

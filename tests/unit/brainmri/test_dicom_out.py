@@ -217,11 +217,31 @@ def cut(path: Path, mask: Path) -> None:
     volume.write(Volume(found.values[..., ::2], found.affine), mask, mask=True)
 
 
+def test_organs_are_called_what_they_are_and_not_said_to_lie_in_the_brain(
+    clean: Path, one: dicom.Series, labels: np.ndarray, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(clean, tmp_path / "ct")
+    for path in folder.glob("*/*.dcm"):
+        item = pydicom.dcmread(path)
+        item.Modality = "CT"
+        item.save_as(path)
+    scan = dicom_case.numbered(dicom.series(folder), one.number)
+    written = dicom_out.write(labels, scan, tmp_path / "out", {1: "liver", 2: "kidneys"})
+    assert list(written.ml) == ["liver", "kidneys"]
+    segmentation, report = (pydicom.dcmread(tmp_path / "out" / name) for name in ("segmentation.dcm", "report.dcm"))
+    for segment, code in zip(segmentation.SegmentSequence, ("10200004", "64033007"), strict=True):
+        assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == code
+        assert segment.SegmentedPropertyCategoryCodeSequence[0].CodeMeaning == "Anatomical Structure"
+    said = {str(each.value) for each in (*segmentation.iterall(), *report.iterall()) if each.keyword == "CodeMeaning"}
+    assert "CT unspecified body region" in said
+    assert not {"Brain", "MRI unspecified body region"} & said
+
+
 def organs(_: Path, mask: Path) -> None:
     """The card of a network that learnt something else."""
     card = {"task": "gan", "size_name": "full", "version": "0.1.0", "data_name": "Data: ours"}
     (mask.parent / "organs").mkdir()
-    (mask.parent / "organs/model.json").write_text(json.dumps({**card, "target": {"regions": ["liver", "spleen"]}}))
+    (mask.parent / "organs/model.json").write_text(json.dumps({**card, "target": {"regions": ["heart", "lung"]}}))
 
 
 @pytest.mark.parametrize(
@@ -230,11 +250,11 @@ def organs(_: Path, mask: Path) -> None:
         (cut, DRAWN, "lies on another grid than its image"),
         (None, [], "What label 1, 2 of the mask means is not known"),
         (None, ["--label", "1=core"], "What label 2 of the mask means is not known"),
-        (None, ["--label", "1=core", "2=liver"], "There is no region liver; there are core"),
+        (None, ["--label", "1=core", "2=heart"], "There is no region heart; there are core"),
         (None, ["--label", "1=core", "2=core"], "no two of them may have the same meaning"),
         (None, ["--label", "1", "2"], "give pairs such as 1=core"),
         (None, ["--run", "nowhere"], "holds no network in 3D"),
-        (organs, ["--run", "organs"], "There is no region liver, spleen; there are core"),
+        (organs, ["--run", "organs"], "There is no region heart, lung; there are core"),
         (lambda path, _: sorted((path / "series-002").iterdir())[5].unlink(), DRAWN, "1 slice is missing"),
         (lambda path, _: shutil.rmtree(path / "series-002"), DRAWN, "There is no series 3"),
     ],

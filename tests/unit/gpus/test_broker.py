@@ -70,6 +70,22 @@ def waits(answer: Grant | Refusal | Place) -> bool:
     return isinstance(answer, Place)
 
 
+# Who is next
+
+
+def test_who_waits_first_for_one_model_is_put_off_no_more_than_who_waits_for_another() -> None:
+    """Ada waits for an A100, and bob for both T4s, of which one comes back in an hour."""
+    held = [Holding("GPU-0", "dan", "s-dan", NOW), Holding("GPU-1", "kim", "s-kim", NOW, NOW + 3600)]
+    broker = broker_of(a100(0), t4(1), t4(2), held=held)
+    wishes = (("ada", 1, "NVIDIA A100", None), ("bob", 2, "Tesla T4", None), ("eve", 1, "Tesla T4", 7200.0))
+    for number, (user, count, kind, longest_s) in enumerate(wishes):
+        ticket = Ticket(f"s-{user}", GpuRequest(user, count, kind), NOW + number, longest_s=longest_s)
+        assert broker.ask(ticket) is None
+    assert broker.serve(NOW) == [], "eve would put bob off"
+    broker.ask(Ticket("s-fay", GpuRequest("fay", 1, "Tesla T4"), NOW + 9, longest_s=1800.0))
+    assert [grant.session for grant in broker.serve(NOW)] == ["s-fay"]
+
+
 # What is chosen
 
 

@@ -43,7 +43,7 @@ class Reading:
 
 
 class Service(RuleBasedStateMachine):
-    @initialize(sizes=st.lists(st.sampled_from([5, 15, 40]), min_size=1, max_size=5), divided=st.booleans())
+    @initialize(sizes=st.lists(st.sampled_from([5, 15, 40]), min_size=2, max_size=5), divided=st.booleans())
     def install(self, sizes: list[int], divided: bool) -> None:
         self.cards = tuple(
             Device(uuid=f"GPU-{n}", index=n, model=f"GPU of {size}", memory_bytes=size * GIB)
@@ -90,8 +90,14 @@ class Service(RuleBasedStateMachine):
 
     # Sessions
 
-    @rule(session=st.sampled_from(SESSIONS), count=st.integers(1, 3), size=st.sampled_from([None, 5, 40, KIND]))
-    def ask(self, session: str, count: int, size: int | str | None) -> None:
+    @rule(
+        session=st.sampled_from(SESSIONS),
+        count=st.sampled_from([1, 1, 1, 2, 3]),
+        size=st.sampled_from([None, None, 5, 40, KIND]),
+        gets=st.sampled_from(["in line", "created", "running"]),
+    )
+    def ask(self, session: str, count: int, size: int | str | None, gets: str) -> None:
+        """Somebody wants a session, which, if it is granted at once, gets so far before anything else happens."""
         if session in self.starting or session in self.containers or session in self.waiting:
             return
         self.broker.release(session, NOW)  # as a spawner that starts anew: there is no container of this name
@@ -103,6 +109,10 @@ class Service(RuleBasedStateMachine):
         if self.broker.ask(ticket) is None:
             self.waiting[session] = ticket
             self.serve()
+        if session in self.promised and gets != "in line":
+            self.make_container(session)
+            if gets == "running":
+                self.run_container(session)
 
     @rule()
     def serve(self) -> None:
@@ -118,7 +128,9 @@ class Service(RuleBasedStateMachine):
     @precondition(lambda self: self.promised)
     @rule(data=st.data())
     def create(self, data: st.DataObject) -> None:
-        session = data.draw(st.sampled_from(sorted(self.promised)))
+        self.make_container(data.draw(st.sampled_from(sorted(self.promised))))
+
+    def make_container(self, session: str) -> None:
         self.made += 1
         grant = self.promised.pop(session)
         self.containers[session] = Container(f"id-{self.made}", grant.devices)
@@ -134,7 +146,9 @@ class Service(RuleBasedStateMachine):
     @precondition(lambda self: self.starting & set(self.containers))
     @rule(data=st.data())
     def start(self, data: st.DataObject) -> None:
-        session = data.draw(st.sampled_from(sorted(self.starting & set(self.containers))))
+        self.run_container(data.draw(st.sampled_from(sorted(self.starting & set(self.containers)))))
+
+    def run_container(self, session: str) -> None:
         self.containers[session] = replace(self.containers[session], running=True)
         self.starting.discard(session)
         self.broker.confirm(session)
@@ -157,14 +171,16 @@ class Service(RuleBasedStateMachine):
         self.starting.discard(session)
         self.broker.release(session, NOW)
 
-    @rule(divided=st.booleans())
-    def kill_the_hub(self, divided: bool) -> None:
-        """The next one may have other settings, while sessions go on."""
+    @rule(divided=st.booleans(), reads=st.booleans())
+    def kill_the_hub(self, divided: bool, reads: bool) -> None:
+        """The next one may have other settings, while sessions go on, and may find an engine that does not answer."""
         self.divide(divided)
         self.promised.clear()
         self.starting.clear()
         self.readings.clear()
         self.boot()
+        if reads:
+            self.see_ledger()
 
     def see_ledger(self) -> None:
         for _ in range(2):  # ghosts that the first reading removed are gone in the second
@@ -172,9 +188,9 @@ class Service(RuleBasedStateMachine):
 
     # Readings
 
-    @rule()
-    def begin_reading(self) -> None:
-        self.readings.append(Reading(self.broker.look()))
+    @rule(lists=st.booleans())
+    def begin_reading(self, lists: bool) -> None:
+        self.readings.append(Reading(self.broker.look(), self.listing() if lists else None))
 
     @precondition(lambda self: self.readings)
     @rule(data=st.data())
@@ -198,9 +214,11 @@ class Service(RuleBasedStateMachine):
                 assert name not in self.starting, "a session that is being started was taken for a ghost"
                 del self.containers[name]
 
-    @rule()
-    def fail_to_read(self) -> None:
+    @rule(again=st.booleans())
+    def fail_to_read(self, again: bool) -> None:
         self.broker.see_ledger(None, self.broker.look(), NOW, "timeout")
+        if again:
+            self.see_ledger()
 
     @rule(ill=st.sampled_from([None, 0, 1, 4]))
     def fall_ill(self, ill: int | None) -> None:
@@ -229,9 +247,7 @@ class Service(RuleBasedStateMachine):
             self.starting.discard(session)
             self.broker.release(session, NOW)
         for session in sorted(self.starting):
-            self.containers[session] = replace(self.containers[session], running=True)
-            self.broker.confirm(session)
-        self.starting.clear()
+            self.run_container(session)
         self.ill = None
         self.see_devices()
         self.see_ledger()
@@ -244,4 +260,4 @@ class Service(RuleBasedStateMachine):
 
 
 TestService = Service.TestCase
-TestService.settings = settings(max_examples=150, stateful_step_count=40)
+TestService.settings = settings(max_examples=400, stateful_step_count=40)

@@ -36,6 +36,8 @@ CALLS = [
     "nvmlDeviceGetMigMode",
     "nvmlDeviceGetComputeRunningProcesses_v3",
     "nvmlDeviceGetMPSComputeRunningProcesses_v3",
+    "nvmlDeviceGetProcessUtilization",
+    "nvmlDeviceGetFieldValues",
     "nvmlDeviceGetRemappedRows",
     "nvmlDeviceGetTotalEccErrors",
     "nvmlDeviceGetMaxMigDeviceCount",
@@ -118,6 +120,25 @@ def test_processes_are_told_once_each(driver: FakeDriver) -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "computed"),
+    [
+        ({}, [0, 0]),
+        ({"gpu0.computing": "300:37,999:50"}, [0, 0.37]),  # the last of them has ended meanwhile
+        ({"gpu0.computing": f"200:3,300:{2**32 - 1}"}, [0.03, None]),  # as drivers are known to say
+        ({"fail.nvmlDeviceGetProcessUtilization": NOT_SUPPORTED}, [None, None]),
+        ({"fail.nvmlDeviceGetProcessUtilization": LOST}, [None, None]),
+    ],
+)
+def test_how_much_each_process_computes(
+    driver: FakeDriver, state: dict[str, object], computed: list[float | None]
+) -> None:
+    driver.set({"gpu0.processes": "200:4096,300:1048576", **state})
+    busy = read_inventory(driver.nvml).devices[0]
+    assert [process.utilisation for process in busy.processes] == computed
+    assert (busy.health, busy.unknown) == (Health.HEALTHY, {}), "what is only shown is nothing against a card"
+
+
+@pytest.mark.parametrize(
     ("state", "health", "words"),
     [
         ({"gpu0.ecc": 3}, Health.QUARANTINED, "3 errors"),
@@ -134,6 +155,8 @@ def test_processes_are_told_once_each(driver: FakeDriver) -> None:
         ({"gpu0.fail.nvmlDeviceGetRemappedRows": LOST}, Health.HEALTHY, ""),
         ({"gpu0.fail.nvmlDeviceGetTotalEccErrors": NOT_SUPPORTED}, Health.HEALTHY, ""),
         ({"gpu0.hot": 1}, Health.SUSPECT, "too hot"),
+        ({"gpu0.recovery": 1}, Health.QUARANTINED, "the driver says that it has to be reset"),
+        ({"gpu0.fail.nvmlDeviceGetFieldValues": NOT_SUPPORTED}, Health.HEALTHY, ""),
     ],
 )
 def test_a_card_that_is_not_well_does_not_touch_the_others(
@@ -164,7 +187,7 @@ def test_mig_instances_are_no_better_than_their_gpu(driver: FakeDriver) -> None:
 @pytest.mark.parametrize("code", [NOT_SUPPORTED, NOT_FOUND, NO_FUNCTION, LOST, UNKNOWN])
 @pytest.mark.parametrize("call", CALLS)
 def test_any_call_may_fail(driver: FakeDriver, call: str, code: int) -> None:
-    driver.set({**TWO_INSTANCES, f"fail.{call}": code})
+    driver.set({**TWO_INSTANCES, "gpu0.processes": "78:2048", f"fail.{call}": code})
     found = read_inventory(driver.nvml)
     if call in {"nvmlInitWithFlags", "nvmlDeviceGetCount_v2"}:
         assert not found.readable

@@ -73,6 +73,19 @@ def test_shares_are_given_out_one_after_the_other_until_there_are_none() -> None
     assert waits(ask(broker, request, "s4"))
 
 
+def test_shares_are_taken_of_as_few_gpus_as_possible() -> None:
+    begun = (held(share(2, "GPU-1")), held(share(3, "GPU-1"), "bob"), held(share(1, "GPU-2"), "eva"))
+    broker = broker_of(
+        *divided(*map(a100, range(3)), division=GpuShares(model="NVIDIA A100", parts=4, gpus=3)), held=begun
+    )
+    request = GpuRequest("dan", kind=QUARTER)
+    assert [granted(ask(broker, request, f"s{n}"))[0].partition(":")[0] for n in range(6)] == [
+        *["GPU-1"] * 2,
+        *["GPU-2"] * 3,
+        "GPU-0",
+    ]
+
+
 def test_who_asks_for_any_gpu_gets_a_whole_one() -> None:
     broker = broker_of(*divided(a100(0), a100(1)))
     assert granted(ask(broker, GpuRequest("ada"), "s0")) == ["GPU-0"]

@@ -57,6 +57,7 @@ class Chart:
     helm: Path
     folder: Path
     apis: tuple[str, ...] = APIS
+    namespace: str = "sciencebox"
 
     def try_render(self, *files: Path, **values: Any) -> subprocess.CompletedProcess[str]:
         """Render with files of values and, on top, whole values by name."""
@@ -64,7 +65,8 @@ class Chart:
         chosen += [
             argument for name, value in values.items() for argument in ("--set-json", f"{name}={json.dumps(value)}")
         ]
-        command = [self.helm, "template", "sciencebox", self.folder, "--namespace", "sciencebox", *VERSION, *self.apis]
+        chosen += ["--namespace", self.namespace, *VERSION, *self.apis]
+        command = [self.helm, "template", "sciencebox", self.folder]
         return subprocess.run([*command, *chosen], capture_output=True, text=True, check=False, cwd=self.folder)
 
     def render(self, *files: Path, **values: Any) -> str:

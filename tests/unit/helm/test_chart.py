@@ -11,6 +11,7 @@ import sciencebox
 import yaml
 from sciencebox import explain
 from sciencebox.host.values import in_words
+from sciencebox.sessions.pod import priority_class
 from sciencebox.settings import Settings, parse
 
 from tests.unit.helm.chart import CHART, EXAMPLES, ROOT, Chart, goldens, one
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA = {"sciencebox-data": {"name": "sciencebox-data", "persistentVolumeClaim": {"claimName": "sciencebox-data"}}}
+
+OLD_VOLUMES = [
+    {"name": "sciencebox-settings", "configMap": {"name": "sciencebox-settings"}},
+    {"name": "sciencebox-secrets", "secret": {"secretName": "sciencebox-administrator"}},
+    {"name": "sciencebox-cvmfs", "persistentVolumeClaim": {"claimName": "sciencebox-cvmfs"}},
+]
+POLICIES = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+OF_NO_NAMESPACE = {"ClusterRole", "ClusterRoleBinding", "PersistentVolume", "Namespace", "PriorityClass", *POLICIES}
+GROUPS = [{"name": "clinic", "priority": 10}, {"name": "course", "priority": -5}, {"name": "ward", "priority": 10}]
 
 
 def refusal(chart: Chart, **values: Any) -> str:
@@ -64,14 +74,14 @@ def test_the_whole_settings_file_is_accepted_and_reaches_the_hub_unchanged(chart
     text = (ROOT / "deploy/sciencebox.yaml").read_text().replace("source: local", "source: client", 1)
     values = tmp_path / "values.yaml"
     values.write_text(yaml.safe_dump({"sciencebox": yaml.safe_load(text)}))
-    settings = one(chart.objects(values), "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
-    assert parse(settings, "the ConfigMap") == parse(text, "the file")
+    settings = one(chart.objects(values), "Secret", "sciencebox-settings")["stringData"]["sciencebox.yaml"]
+    assert parse(settings, "the Secret") == parse(text, "the file")
 
 
 def test_large_numbers_stay_whole(chart: Chart) -> None:
     objects = chart.objects(**{"sciencebox.sessions": {"pids": 1_000_000}})
-    settings = one(objects, "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
-    assert parse(settings, "the ConfigMap").sessions.pids == 1_000_000
+    settings = one(objects, "Secret", "sciencebox-settings")["stringData"]["sciencebox.yaml"]
+    assert parse(settings, "the Secret").sessions.pids == 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -94,6 +104,38 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
     assert expected in refusal(chart, **values)
 
 
+def test_the_password_of_a_proxy_is_in_a_secret_alone(chart: Chart) -> None:
+    objects = chart.objects(**{"sciencebox.network": {"https_proxy": "http://site:hunter2@proxy:3128"}})
+    assert [each["kind"] for each in objects if "hunter2" in json.dumps(each)] == ["Secret"]
+
+
+def test_two_services_on_a_cluster_share_no_name_that_belongs_to_no_namespace(chart: Chart) -> None:
+    jobs = {"enabled": True, "apiServer": [{"cidr": "192.168.10.2/32", "ports": [6443]}]}
+    values = {
+        "sciencebox.kubernetes": {"count_others": True},
+        "sciencebox.groups": GROUPS,
+        "cvmfs.source": "host",
+        "jobs": jobs,
+        "jupyterhub.singleuser.serviceAccountName": "sciencebox-session",
+    }
+    other = replace(chart, namespace="physics")
+    names = [
+        {(each["kind"], each["metadata"]["name"]) for each in one.objects(**values) if each["kind"] in OF_NO_NAMESPACE}
+        for one in (chart, other)
+    ]
+    assert {kind for kind, _ in names[0]} == OF_NO_NAMESPACE
+    assert not names[0] & names[1]
+
+
+def test_each_priority_of_groups_is_a_class_by_the_name_that_the_hub_gives_its_pods(chart: Chart) -> None:
+    classes = [each for each in chart.objects(**{"sciencebox.groups": GROUPS}) if each["kind"] == "PriorityClass"]
+    assert {each["metadata"]["name"]: each["value"] for each in classes} == {
+        priority_class("sciencebox", 10): 10,
+        priority_class("sciencebox", -5): -5,
+    }
+    assert {each["preemptionPolicy"] for each in classes} == {"Never"}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -103,7 +145,9 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
         ({"jupyterhub.enabled": False}, "set it to true"),
         ({"sciencebox.stack": {"source": "local"}}, "set `sciencebox.stack.source: client`"),
         ({"sciencebox.stack.publish": {"enabled": True}}, "remove `sciencebox.stack.publish`"),
+        ({"sciencebox.stack.client": {"enabled": True}}, "remove `sciencebox.stack.client`"),
         ({"sciencebox.gpus": {"shares": [{"model": "L4", "parts": 2}]}}, "remove `sciencebox.gpus.shares`"),
+        ({"sciencebox.gpus": {"simulate": 2}}, "remove `sciencebox.gpus.simulate`"),
         ({"sciencebox.accounts": {"source": "ldap"}}, "set `jupyterhub.hub.config.JupyterHub.authenticator_class`"),
         ({"sciencebox.monitoring": {"enabled": True}}, "set `serviceMonitor.enabled: true` instead"),
         ({"cvmfs.storageClass": ""}, "`cvmfs.storageClass` is empty"),
@@ -111,6 +155,7 @@ def test_the_schema_refuses_by_name(chart: Chart, values: dict[str, Any], expect
         ({"jupyterhub.singleuser.storage.extraVolumes": DATA}, "set `data.enabled: true`, or take it out"),
         ({"jupyterhub.singleuser.storage.extraVolumes": []}, "has lost `sciencebox-cvmfs`"),
         ({"jupyterhub.hub.extraVolumes": []}, "must keep `sciencebox-settings`: helm replaces lists"),
+        ({"jupyterhub.hub.extraVolumes": OLD_VOLUMES}, "write `secret: {secretName: sciencebox-settings}`"),
         ({"jupyterhub.singleuser.networkPolicy.enabled": True}, "leave it false, and use `sciencebox.firewall`"),
         ({"jupyterhub.singleuser.cloudMetadata.blockWithIptables": True}, "a privileged container in every session"),
         ({"sessionNetwork.inside": ["10.0.0.0/8"], "sciencebox.firewall": {"refuse": []}}, "put it back"),
@@ -194,7 +239,8 @@ def test_a_password_of_the_sites_own_is_not_replaced(chart: Chart) -> None:
     volumes = yaml.safe_load((CHART / "values.yaml").read_text())["jupyterhub"]["hub"]["extraVolumes"]
     next(each for each in volumes if each["name"] == "sciencebox-secrets")["secret"]["secretName"] = "ours"
     values = {"administrator.existingSecret": "ours", "jupyterhub.hub.extraVolumes": volumes}
-    assert [each for each in chart.objects(**values) if each["kind"] == "Secret"] == []
+    secrets = [each["metadata"]["name"] for each in chart.objects(**values) if each["kind"] == "Secret"]
+    assert secrets == ["sciencebox-settings"]
 
 
 def test_what_is_random_is_random(chart: Chart) -> None:

@@ -102,7 +102,7 @@ def test_merging_is_helms(chart: Chart, tmp_path: Path) -> None:
     file = tmp_path / "values.yaml"
     text = "sciencebox: {limits: {gpus: 2}, stack: {repository: software.example.org}}\n"
     file.write_text(text)
-    rendered = one(chart.objects(file), "ConfigMap", "sciencebox-settings")["data"]["sciencebox.yaml"]
+    rendered = one(chart.objects(file), "Secret", "sciencebox-settings")["stringData"]["sciencebox.yaml"]
     assert yaml.safe_load(rendered) == read(text).merged["sciencebox"]
 
 

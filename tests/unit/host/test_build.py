@@ -112,6 +112,15 @@ def test_a_mirror_is_bootstrapped_from(screen: Screen, bootstrapped: list[str | 
     assert engine.pulled == []
 
 
+def test_an_image_of_others_is_pulled_once_or_it_is_said_how_to_bring_it(screen: Screen) -> None:
+    engine, image = Engine(registry=True), "registry.example.org/cvmfs/service:1"
+    build.pull(engine, image, screen)
+    build.pull(engine, image, screen)
+    assert engine.pulled == [image]
+    with pytest.raises(StepError, match=r"cannot be pulled: no such host .*`docker load`"):
+        build.pull(Engine(), image, screen)
+
+
 def test_a_failing_build_is_told_with_its_last_line(screen: Screen) -> None:
     stream = [{"stream": "Step 1/2 : RUN x\n"}, {"stream": "E: no space left\n"}, {"error": "returned 100."}]
     with pytest.raises(StepError, match=r"hub could not be built: returned 100\. Last line: E: no space left"):

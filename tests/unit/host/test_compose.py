@@ -192,3 +192,14 @@ def test_a_published_stack_has_a_server_of_its_own() -> None:
         "repository.yaml",
     ]
     assert values(given)["PUBLISH_PORT"] == "8100"
+
+
+def test_a_client_of_this_deployment_mounts_what_it_knows_where_to_get_from() -> None:
+    stack = {"source": "client", "mount": "/srv/cvmfs", "more": ["sft.cern.ch"], "client": {"enabled": True}}
+    given = settings(stack=stack)
+    assert services(given)[-1] == "client"
+    assert values(given)["CLIENT_REPOSITORIES"] == "sft.cern.ch", "nobody said where sciencebox.local comes from"
+    assert values(given)["STACK_MOUNT"] == "/srv/cvmfs"
+    own = {"name": "sciencebox.local", "url": "http://box:8000/cvmfs/sciencebox.local", "key": "/etc/box.pub"}
+    given = settings(stack=stack | {"client": {"enabled": True, "origins": [own]}})
+    assert values(given)["CLIENT_REPOSITORIES"] == "sciencebox.local sft.cern.ch"

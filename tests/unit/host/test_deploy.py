@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from sciencebox.host import deploy, stack
-from sciencebox.host.deploy import Deployment, mounted_below
+from sciencebox.host import deploy, mounting, stack
+from sciencebox.host.deploy import Deployment
 from sciencebox.host.ports import PortUse
 from sciencebox.host.steps import Screen, StepError
 from sciencebox.settings import Settings
@@ -62,8 +62,9 @@ def test_folders_are_made_private_where_they_must_be(
     assert (tmp_path / "box/state").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "box/cvmfs/sciencebox.local").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "box/state/deploy.log").exists()
-    with pytest.raises(StepError, match="Another deployment of the same name is at work"):
-        deployment(tmp_path).check_host(screen)
+    for what in (Deployment.check_host, Deployment.take_down):  # nothing is taken down while it is being set up
+        with pytest.raises(StepError, match="Another deployment of the same name is at work"):
+            what(deployment(tmp_path), screen)
     for file in (made._lock, screen.log_file):
         assert file is not None
         file.close()
@@ -97,13 +98,11 @@ def test_the_stack_is_built_where_sessions_will_see_it() -> None:
 def test_what_is_mounted_from_elsewhere_is_never_removed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:
-    assert mounted_below(Path("/srv/box"), MOUNTS) == ["/srv/box/data", "/srv/box/homes/a b"]
-    assert mounted_below(Path("/srv/other"), MOUNTS) == []
     made = deployment(tmp_path)
     made.places.state.mkdir(parents=True)
     (made.places.state / "deploy.log").touch()
     with monkeypatch.context() as patch:
-        patch.setattr(deploy, "mounted_below", lambda *_: ["/srv/box/data"])
+        patch.setattr(mounting, "mounted_below", lambda *_: ["/srv/box/data"])
         with pytest.raises(StepError, match="/srv/box/data is mounted from elsewhere"):
             made.erase(screen)
     assert made.places.state.exists()

@@ -13,8 +13,8 @@ from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
 from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name, unreadable
 from sciencebox.host.ports import PortUse
-from sciencebox.host.stack import propagates
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
+from sciencebox.sessions.stack import View
 from sciencebox.settings import Settings, parse
 
 SOCKET = Path("/var/run/docker.sock")
@@ -225,18 +225,32 @@ def test_the_server_is_named_as_others_can_reach_it(fqdn: str, address: str, exp
 
 
 CLIENT = parse("stack: {source: client}", "test")
+OWN = View("SB_1", "x86_64-debian12-gcc12-opt", "/cvmfs/sciencebox.local/lcg/views/SB_1/x86_64-debian12-gcc12-opt")
+CERN = View("LCG_105/x86_64-el9-gcc13-opt", "x86_64-el9-gcc13-opt", "/cvmfs/sft.cern.ch/lcg/views/LCG_105/x")
+SERVICE = parse("stack: {source: client, more: [sft.cern.ch], client: {enabled: true}}", "test")
 PUBLISHED = parse("stack: {publish: {enabled: true}}", "test")
 
 
 def test_a_stack_that_is_not_mounted_is_a_warning_and_the_service_still_comes_up() -> None:
     absent = replace(HEALTHY, stack_fault="Nothing is mounted at /cvmfs/sciencebox.local.")
     assert "cvmfs_config probe" in row(absent, "Stack", State.WARNING, CLIENT).advice
-    assert row(HEALTHY, "Stack", State.OK, CLIENT).found == "mounted at /cvmfs/sciencebox.local"
+    there = replace(HEALTHY, views=(OWN, CERN))
+    assert row(there, "Stack", State.OK, CLIENT).found == "mounted at /cvmfs/sciencebox.local, /cvmfs/sft.cern.ch"
 
 
 def test_mounts_that_cannot_reach_containers_stop_a_deployment() -> None:
     found = row(replace(HEALTHY, propagates=False), "Stack", State.FAILED, CLIENT)
     assert "--make-rshared /cvmfs" in found.advice
+
+
+def test_a_client_of_this_deployment_says_what_it_lacks() -> None:
+    absent = replace(HEALTHY, stack_fault="Nothing is mounted at /cvmfs/sciencebox.local.")
+    assert row(absent, "Stack", State.WARNING, SERVICE).advice.startswith("`make deploy` starts the service")
+    assert "do not reach this server" in row(replace(HEALTHY, propagates=False), "Stack", State.FAILED, SERVICE).found
+    assert "modprobe fuse" in row(replace(HEALTHY, fuse=False), "Stack", State.FAILED, SERVICE).advice
+    alone = replace(HEALTHY, views=(OWN,))
+    assert row(alone, "Stack", State.WARNING, SERVICE).found == "no release is found at /cvmfs/sft.cern.ch"
+    assert not [each for each in rows(replace(alone, fuse=False), CLIENT) if each.state is State.FAILED]
 
 
 @pytest.mark.parametrize(
@@ -246,18 +260,3 @@ def test_mounts_that_cannot_reach_containers_stop_a_deployment() -> None:
 def test_a_whitelist_is_told_before_clients_refuse_it(days: int, state: State, found: str) -> None:
     host = replace(HEALTHY, whitelist_expires=HEALTHY.clock.now + 86400 * days)
     assert found in row(host, "Repository", state, PUBLISHED).found
-
-
-MOUNTS = """\
-20 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 20 0:40 / /cvmfs rw,relatime - autofs systemd-1 rw
-31 30 0:41 / /cvmfs/sft.cern.ch ro,nosuid master:7 - fuse cvmfs2 ro
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "shared"),
-    [("/srv/cvmfs", True), ("/cvmfs", False), ("/cvmfs/other", False), ("/cvmfs/sft.cern.ch", True)],
-)
-def test_whether_mounts_reach_containers_is_read_from_the_mount_that_a_folder_is_on(folder: str, shared: bool) -> None:
-    assert propagates(Path(folder), MOUNTS) is shared

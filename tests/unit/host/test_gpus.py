@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import datetime
 
 from rich.console import Console
 from sciencebox.gpus.device import Device, Inventory, Process
+from sciencebox.gpus.marks import Mark, marked
 from sciencebox.gpus.pool import Holding
 from sciencebox.host import show
 from sciencebox.host.gpus import as_dictionary, cards
@@ -44,6 +46,12 @@ def test_what_the_driver_does_not_tell_is_said_with_the_reason() -> None:
     assert "GPU 1: memory_bytes is not known: GPU is lost" in _shown(INVENTORY)
 
 
+def test_who_is_out_of_service_is_shown_with_the_reason_and_since_when() -> None:
+    since = datetime(2026, 11, 27, 9, 5).timestamp()
+    (out,) = marked(Inventory((HELD,)), [Mark("GPU-a", "its fan is replaced", "root", since)]).devices
+    assert "its fan is replaced (since 2026-11-27 09:05)" in _shown(Inventory((out,)))
+
+
 def test_an_engine_that_is_down_hides_holders_and_not_cards() -> None:
     shown = _shown(INVENTORY, "the container engine does not answer")
     assert "GPU-a" in shown
@@ -58,4 +66,4 @@ def test_programs_get_the_same_as_json() -> None:
     facts = as_dictionary(INVENTORY, cards(INVENTORY, HOLDINGS), "")
     first, second = json.loads(json.dumps(facts, default=lambda value: value.value))["devices"]
     assert (first["holders"][0]["user"], first["outside"]) == ("maria", [])
-    assert second["outside"] == [{"pid": 4242, "memory_bytes": 1024}]
+    assert [(process["pid"], process["memory_bytes"]) for process in second["outside"]] == [(4242, 1024)]

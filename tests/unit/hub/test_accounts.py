@@ -168,7 +168,7 @@ def test_signing_in_leads_on_to_where_one_was_going_here(
 def test_a_form_from_elsewhere_signs_nobody_in(visitor: Callable[[], Visitor], admin: Visitor):
     one = visitor()
     form = {"username": "admin", "password": ADMIN}
-    assert one.http.post(f"{one.url}login", data=form, timeout=10, allow_redirects=False).status_code == 403
+    assert one.http.post(f"{one.url}login", data=form, timeout=30, allow_redirects=False).status_code == 403
     assert not is_let_in(one)
 
 
@@ -241,7 +241,7 @@ def test_only_the_administrator_s_own_button_approves_or_discards(
     one.sign_up(name)
     for path in (f"authorize/{name}", f"discard/{name}"):
         assert admin.get(path).status_code == 405  # anybody could send a link
-        assert admin.http.post(admin.url + path, timeout=10).status_code == 403
+        assert admin.http.post(admin.url + path, timeout=30).status_code == 403
         assert one.send(path, at="login").status_code == 403
     assert "not approved" in said(one.sign_in(name, PASSWORD))
 
@@ -266,11 +266,11 @@ def test_whose_approval_was_withdrawn_is_out_and_not_let_in_again(
     admin.approve(name)
     one.sign_in(name, PASSWORD)
     xsrf = {"X-XSRFToken": one.http.cookies.get("_xsrf", path="/hub/")}
-    token = one.http.post(f"{one.url}api/users/{name}/tokens", json={}, headers=xsrf, timeout=10).json()["token"]
+    token = one.http.post(f"{one.url}api/users/{name}/tokens", json={}, headers=xsrf, timeout=30).json()["token"]
 
     def by_program() -> int:
         header = {"Authorization": f"token {token}"}
-        return requests.get(f"{one.url}api/user", headers=header, timeout=10).status_code
+        return requests.get(f"{one.url}api/user", headers=header, timeout=30).status_code
 
     assert (is_let_in(one), by_program()) == (True, 200)
     assert "Withdraw approval" in admin.get("authorize").text

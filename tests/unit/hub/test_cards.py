@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sciencebox.gpus.broker import Broker, Place
-from sciencebox.gpus.device import Device, Health, Inventory, Process
+from sciencebox.gpus.device import Device, Health, Inventory, Load, Process
 from sciencebox.gpus.pool import GpuRequest, Holding
+from sciencebox.gpus.processes import BY_SESSION
 from sciencebox.gpus.queue import Ticket
 from sciencebox.gpus.shares import divide
 from sciencebox.gpus_section import GpuShares
 from sciencebox.hub.base import Reader
-from sciencebox.hub.gpus import Card, Line, cards, line
+from sciencebox.hub.gpus import Card, Line, cards, line, view
+from sciencebox.hub.live import Live
 from sciencebox.sessions.desk import Snapshot
 from sciencebox.sessions.options import Offer
 
@@ -110,6 +114,52 @@ def test_a_gpu_in_shares_is_followed_by_them_and_taken_out_only_as_a_whole():
         ("GPU-0:1of2", "NVIDIA A100 1/2 share", "40 GiB", "Free", False),
         ("GPU-0:2of2", "NVIDIA A100 1/2 share", "40 GiB", "In use by maria", False),
     ]
+
+
+def test_what_a_share_does_is_shown_where_it_is_known():
+    card = replace(DEVICE, load=Load(0.75, 30 * GIB, 61, 300.0))
+    whole, known, unknown = divide(Inventory((card,)), [GpuShares(model="NVIDIA A100", parts=2)]).devices
+    live = Live(SimpleNamespace(watchers=[]))
+    live.see([whole, replace(known, load=replace(known.load, utilisation=0.25, memory_used_bytes=GIB)), unknown], (), 0)
+    loads = json.loads(live.loads())
+    assert loads["GPU-0"] == {
+        **{"utilisation": 0.75, "history": [0.75], "memory": 80 * GIB, "memory_used": 30 * GIB},
+        **{"temperature": 61, "power": None},
+    }
+    assert [(loads[d.uuid]["utilisation"], loads[d.uuid]["history"]) for d in (known, unknown)] == [
+        (0.25, [0.25]),
+        (None, [None]),
+    ]
+    assert [loads[d.uuid]["memory_used"] for d in (known, unknown)] == [GIB, None]
+    assert {loads[d.uuid]["power"] for d in (known, unknown)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "actions"),
+    [
+        ({}, ["PUT drain", "PUT quarantine"]),
+        ({"health": Health.DRAINED, "marked": True, "drained": True}, ["DELETE drain"]),
+        ({"health": Health.QUARANTINED, "marked": True}, ["DELETE quarantine"]),
+        ({"health": Health.QUARANTINED, "marked": True, "drained": True}, ["DELETE quarantine"]),
+        (LOST, ["PUT drain", "PUT quarantine"]),
+        (LOST | {"drained": True}, ["DELETE drain"]),
+    ],
+)
+def test_an_administrator_may_take_back_what_somebody_said_of_a_card(changed: dict[str, Any], actions: list[str]):
+    (card,) = seen([replace(DEVICE, **changed)], reader=ADMIN_IN_PRIVATE)
+    assert [action for _, action in card.actions] == actions
+
+
+def test_since_when_a_card_is_out_of_service():
+    assert seen([replace(DEVICE, **LOST, health_since=EARLY)])[0].since == EARLY
+
+
+def test_administrators_are_told_why_it_is_not_known_what_each_share_does():
+    device = replace(DEVICE, shares=2, unknown={BY_SESSION: "the driver does not tell which process computes"})
+    snapshot = Snapshot(Inventory((device,), driver_version="580.1"), OFFER, (), {}, "cdi", "It is there.")
+    told = "What each share of GPU 0 does is not known: the driver does not tell which process computes."
+    assert view(snapshot, (), ADMIN_IN_PRIVATE).about == f"Driver 580.1. Attached by: cdi. It is there. {told}"
+    assert view(snapshot, (), ADA).about == ""
 
 
 @pytest.mark.parametrize(

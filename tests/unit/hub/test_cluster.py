@@ -70,6 +70,16 @@ def test_a_sign_in_service_of_the_sites_is_left_alone(given: Any) -> None:
     assert not given.JupyterHub.template_vars["sciencebox_accounts"]
 
 
+@pytest.mark.parametrize(("url", "waits"), [("sqlite:///hub.sqlite", True), ("postgresql://db/hub", False)])
+def test_a_database_that_is_a_file_is_waited_for_while_it_is_written(given: Any, url: str, waits: bool) -> None:
+    given.JupyterHub.db_url = url
+    given.JupyterHub.db_kwargs = {"pool_recycle": 60}
+    configure(given)
+    kwargs = given.JupyterHub.db_kwargs
+    assert kwargs["pool_recycle"] == 60
+    assert (kwargs.get("connect_args", {}).get("timeout", 0) > 5) is waits  # SQLite's own, in seconds
+
+
 def test_settings_that_cannot_be_used_end_the_hub_with_the_place(given: Any, tmp_path: Path) -> None:
     (tmp_path / "sciencebox.yaml").write_text("sesions: {}\n", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"sciencebox\.yaml:1"):

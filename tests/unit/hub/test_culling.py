@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sciencebox import settings as settings_file
 from sciencebox.hub.culling import command, is_over
+
+from tests.service import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOUR = timedelta(hours=1)
 
@@ -48,3 +56,22 @@ def test_it_looks_often_enough(settings: str, timeout_s: int, every_s: int) -> N
         f"--timeout={timeout_s}",
         f"--cull-every={every_s}",
     ]
+
+
+def test_it_ends_when_the_hub_interrupts_it_whatever_the_hub_was_started_from(tmp_path: Path) -> None:
+    idle = settings_file.parse("", "test").idle
+    log = tmp_path / "log"
+    start = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]  # as where a script starts the hub in the background
+    with log.open("wb") as out:
+        culler = subprocess.Popen(
+            [*start, *command(idle, "http://127.0.0.1:9/hub/api")],
+            stderr=out,
+            env={**os.environ, "JUPYTERHUB_API_TOKEN": "none"},
+        )
+    try:
+        wait_until(lambda: "refused" in log.read_text(), "it looks")
+        culler.send_signal(signal.SIGINT)
+        assert culler.wait(10) == -signal.SIGINT
+    finally:
+        culler.kill()
+        culler.wait()

@@ -35,7 +35,7 @@ def registry() -> CollectorRegistry:
 
 def desk(broker: Broker, inventory: Inventory, waiting: int = 0, views: tuple[View, ...] = ()) -> AnyDesk:
     """What the metrics read of it, with the data root at a place where nothing is published."""
-    offer = make_offer(Settings(), broker.availability(), ())
+    offer = make_offer(Settings(), broker.availability(), {})
     holders, unfit = broker.holders(), broker.unfit()
     seen = Snapshot(inventory, offer, holders, unfit, "cdi", "", readable=broker.readable, waiting=waiting)
     return cast(

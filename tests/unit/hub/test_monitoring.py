@@ -34,7 +34,7 @@ def told(tmp_path: Path) -> set[str]:
     inventory = Inventory((Device("GPU-0", 0, "A100", load=Load(0.5, 1, 61, 250.0, 1000.0)),))
     (tmp_path / "repository").mkdir()
     (tmp_path / "repository/.cvmfswhitelist").write_text("20261126000000\nE20261226120000\nNbox.example\n--\n")
-    seen = Snapshot(inventory, make_offer(Settings(), (), ()), (), {}, "cdi", "")
+    seen = Snapshot(inventory, make_offer(Settings(), (), {}), (), {}, "cdi", "")
     desk = SimpleNamespace(
         snapshot=lambda: seen,
         stacks=SimpleNamespace(views=()),

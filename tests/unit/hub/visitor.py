@@ -23,13 +23,13 @@ class Visitor:
         self.http.trust_env = False
 
     def get(self, path: str) -> requests.Response:
-        return self.http.get(self.url + path, timeout=10, allow_redirects=False)
+        return self.http.get(self.url + path, timeout=30, allow_redirects=False)
 
     def send(self, path: str, at: str = "", **fields: str) -> requests.Response:
         """Fill in the form to this path, which is on the page `at`, and send it."""
         xsrf = re.search(r'name="_xsrf" value="([^"]+)"', self.get(at or path).text)
         data = {**fields, **({"_xsrf": xsrf[1]} if xsrf else {})}
-        return self.http.post(self.url + path, data=data, timeout=10, allow_redirects=False)
+        return self.http.post(self.url + path, data=data, timeout=30, allow_redirects=False)
 
     def approve(self, name: str, approved: str = "yes") -> requests.Response:
         """The administrator lets somebody in, or withdraws that."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sciencebox_stack.repository.keys import KeyFiles, Master, Signer, make_keys
 from sciencebox_stack.repository.publish import Published, Repository, publish
 from sciencebox_stack.repository.source import FolderSource
 from sciencebox_stack.repository.verify import Trusted, verify
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 NAME = "software.example.org"
 
@@ -26,10 +23,7 @@ class Site:
     source: Path
     repository: Repository
     keys: KeyFiles
-
-    @property
-    def signer(self) -> Signer:
-        return Signer.read(self.keys)
+    signer: Signer
 
     def publish(self, **options: object) -> Published:
         self.repository.store.written = type(self.repository.store.written)()
@@ -64,14 +58,20 @@ def fill(folder: Path) -> None:
 @pytest.fixture(scope="session")
 def published_site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("site")
-    site = Site(folder / "source", Repository(folder / "web", NAME), KeyFiles(folder / "keys", NAME))
+    keys = KeyFiles(folder / "keys", NAME)
+    make_keys(keys)
+    site = Site(folder / "source", Repository(folder / "web", NAME), keys, Signer.read(keys))
     site.source.mkdir()
     fill(site.source)
-    make_keys(site.keys)
     with site.repository.writing():
         site.repository.renew_whitelist(Master.read(site.keys), site.signer.certificate)
     site.publish(tag="first")
     return site
+
+
+def _unused(folder: str, names: list[str]) -> list[str]:
+    """Most of the 256 folders for objects, which whoever publishes makes again."""
+    return [name for name in names if Path(folder).name == "data" and not any(Path(folder, name).iterdir())]
 
 
 @pytest.fixture
@@ -79,5 +79,6 @@ def site(published_site: Site, tmp_path: Path) -> Site:
     """A copy of one's own, at revision 1."""
     old = published_site.source.parent
     for name in ("source", "web", "keys"):
-        shutil.copytree(old / name, tmp_path / name, symlinks=True)
-    return Site(tmp_path / "source", Repository(tmp_path / "web", NAME), KeyFiles(tmp_path / "keys", NAME))
+        shutil.copytree(old / name, tmp_path / name, symlinks=True, ignore=_unused if name == "web" else None)
+    repository, keys = Repository(tmp_path / "web", NAME), KeyFiles(tmp_path / "keys", NAME)
+    return Site(tmp_path / "source", repository, keys, published_site.signer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -91,6 +92,26 @@ def test_a_whitelist_that_ends_soon_is_renewed_where_the_master_key_is_and_said_
     run("publish", "--source", site.source, *places(site))
     assert site.verify().whitelist.expires > datetime.now(timezone.utc) + timedelta(days=20)
     assert "is valid until" in run("resign", *places(site), "--days", "90")[1]
+
+
+def test_the_whitelist_is_signed_where_the_master_key_is_with_the_certificate_alone(
+    run: Run, site: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "vault").mkdir(mode=0o700)
+    site.keys.master.rename(tmp_path / "vault" / site.keys.master.name)
+    shutil.copy(site.keys.certificate, tmp_path / "vault")
+    status, said = run("resign", *places(site))
+    assert (status, "Run this where the master key is kept." in said) == (1, True)
+    where = ["--repository", NAME, "--out", site.repository.root, "--keys", tmp_path / "vault"]
+    status, said = run("resign", *where, "--days", 300)
+    assert (status, f"The whitelist of {NAME} is valid until" in said) == (0, True)
+    assert (site.verify().whitelist.expires - datetime.now(timezone.utc)).days >= 299
+
+
+def test_who_verifies_is_told_what_is_missing(run: Run, site: Site, tmp_path: Path) -> None:
+    key, elsewhere = site.keys.public, tmp_path / "elsewhere"
+    assert "Whoever publishes the repository gives it to you" in run("verify", "x", "--key", elsewhere)[1]
+    assert "A repository is named as in http://server" in run("verify", elsewhere, "--key", key)[1]
 
 
 @pytest.mark.parametrize("name", ["Capital", "../x", "a/b", ""])

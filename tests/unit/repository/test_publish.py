@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sciencebox_stack.errors import StackError
 from sciencebox_stack.repository import publish as publishing
 from sciencebox_stack.repository.history import read_reflog
-from sciencebox_stack.repository.objects import CATALOG, ObjectName
+from sciencebox_stack.repository.objects import CATALOG, ObjectName, Store
 from sciencebox_stack.repository.source import read_object
 from sciencebox_stack.repository.verify import all_catalogs, verify_all
 
@@ -177,31 +176,26 @@ def test_a_publisher_killed_anywhere_leaves_the_last_revision_whole(site: Site, 
     """Killed at every call of a kind in turn, until one run gets through."""
     (site.source / "README").write_text("A second edition.\n")
     (site.source / TREE[1:] / "lib/more.txt").write_text("more\n")
-    program = f"""
-import os, sys
-from pathlib import Path
-from sciencebox_stack.repository.keys import KeyFiles, Signer
-from sciencebox_stack.repository.objects import Store
-from sciencebox_stack.repository.publish import Repository, publish
-left, real = int(sys.argv[1]), Store.{stop_at}
-def stop(*arguments):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), {int(signal.SIGKILL)})
-    return real(*arguments)
-Store.{stop_at} = stop
-root, source, keys = map(Path, sys.argv[2:])
-repository = Repository(root, {site.repository.name!r})
-with repository.writing():
-    publish(repository, source, Signer.read(KeyFiles(keys, repository.name)))
-"""
-    folders = [str(folder) for folder in (site.repository.root, site.source, site.keys.folder)]
+    real = getattr(Store, stop_at)
+
+    def publish(calls: int) -> None:
+        left = iter(range(calls))
+
+        def stop(*arguments: Any) -> Any:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments)
+
+        setattr(Store, stop_at, stop)
+        site.publish()
+
     for calls in range(20):
-        ended = subprocess.run([sys.executable, "-c", program, str(calls), *folders], check=False)
+        process = multiprocessing.get_context("fork").Process(target=publish, args=(calls,))
+        process.start()
+        process.join()
         manifest = site.verify().manifest
         assert not verify_all(site.repository.source, manifest, 2).damaged
-        if ended.returncode == 0:
+        if process.exitcode == 0:
             break
-        assert (ended.returncode, manifest.revision) == (-signal.SIGKILL, 1)
+        assert (process.exitcode, manifest.revision) == (-signal.SIGKILL, 1)
     assert (calls > 1, manifest.revision) == (True, 2)

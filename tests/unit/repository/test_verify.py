@@ -99,6 +99,16 @@ def test_a_manifest_signed_anew_by_a_key_that_nobody_listed(site: Site, thief: K
         site.verify()
 
 
+def test_a_manifest_of_another_repository_of_the_same_owner(site: Site) -> None:
+    manifest = site.repository.manifest()
+    assert manifest is not None
+    tags, site.repository.name = site.repository.tags(manifest), "other.example.org"
+    with site.repository.writing():
+        site.repository.commit(site.signer, (manifest.root, manifest.root_size), 2, tags)
+    with pytest.raises(DamagedError, match=r"is of other\.example\.org, the whitelist of"):
+        site.verify()
+
+
 def test_a_manifest_that_names_the_right_certificate_but_was_signed_with_another_key(
     site: Site, thief: KeyFiles
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from sciencebox.gpus.device import Load
 from sciencebox.gpus.kueue import UNREAD, Place
 from sciencebox.sessions.cluster_desk import Admission, ClusterDesk
 from sciencebox.sessions.extensions import ExtensionError, Extensions
+from sciencebox.sessions.identity import Uids
 from sciencebox.sessions.options import OptionsError, SessionOptions, parse_options
 from sciencebox.sessions.pod import OPTIONS_ANNOTATION
 from sciencebox.sessions.prometheus import Prometheus
@@ -25,7 +27,6 @@ from tests.fakes.prometheus import series
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 GIB = 1024**3
 T4 = "Tesla-T4"
@@ -63,8 +64,10 @@ def pod(user: str, at: int, on: str | None = None, count: int = 1, kind: str = "
     }
 
 
-def desk(watch: StillWatch, settings: str = "", extensions: Extensions | None = None) -> ClusterDesk:
-    return ClusterDesk(settings_file.parse(settings, "test"), watch, "hub", extensions)  # type: ignore[arg-type]
+def desk(
+    watch: StillWatch, settings: str = "", extensions: Extensions | None = None, uids: Path = Path("none")
+) -> ClusterDesk:
+    return ClusterDesk(settings_file.parse(settings, "test"), watch, "hub", Uids(uids), extensions)  # type: ignore[arg-type]
 
 
 NODES = (node("a", 2), node("b", 4, product=T4, memory_mib=15360))
@@ -304,3 +307,12 @@ def test_what_other_namespaces_hold_is_taken_and_nobody_is_told_whose_it_is() ->
     assert there.snapshot().count_note == ""
     watch.others_fault = "403 Forbidden"
     assert there.snapshot().count_note == OTHERS_UNKNOWN
+
+
+def test_a_uid_is_never_anybody_elses_though_the_database_gives_a_number_again(tmp_path: Path) -> None:
+    file = tmp_path / "identities.sqlite"
+    asked = desk(StillWatch(NODES), uids=file)
+    assert asked.uids_of({"ada": 1, "bob": 2}) == {"ada": 20_001, "bob": 20_002}
+    assert asked.uids_of({"eva": 2}) == {"eva": 20_003}  # bob was deleted
+    assert asked.uids_of({"zoe": 3}) == {"zoe": 20_004}
+    assert desk(StillWatch(NODES), uids=file).uids_of({"eva": 2, "bob": 4}) == {"eva": 20_003, "bob": 20_002}

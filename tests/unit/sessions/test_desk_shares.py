@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from docker.errors import DockerException
-from sciencebox.gpus.device import Inventory
+from sciencebox.gpus.device import Inventory, Load, Process, share_uuid
 from sciencebox.gpus.reconcile import ContainerFacts, labels
 from sciencebox.sessions.form import gpu_rows
 from sciencebox.sessions.limits import CALL, HOOK
@@ -123,6 +123,23 @@ async def test_the_gpu_hours_that_are_left_are_so_many_times_more_of_a_share(
     engine.found = [ContainerFacts("id-maria", "session-maria", held, "running")]
     desk.settle("session-maria")
     assert await desk.extend("session-maria", "maria", ()) == pytest.approx(now + 4 * HOUR_S, abs=10)
+
+
+async def test_who_does_nothing_on_a_share_is_told_from_who_works_beside(
+    make_desk: MakeDesk, engine: EngineInMemory, able: dict[str, Any]
+) -> None:
+    working, resting = Process(11, GIB, 0.5, "id-maria"), Process(12, GIB, 0.0, "id-jonas")
+    busy = replace(CARDS[1], processes=(working, resting), load=Load(0.5, 2 * GIB))
+    desk = await opened(make_desk(lambda: Inventory((CARDS[0], busy)), settings=SHARES, **able))
+    began = time.time() - 60
+    for n, name in enumerate(("maria", "jonas")):
+        share = replace(busy, uuid=share_uuid(busy.uuid, n + 1, 4))
+        held = labels(name, [share], "sciencebox", began)
+        engine.found.append(ContainerFacts(f"id-{name}", f"session-{name}", held, "running"))
+    await desk.refresh_ledger()
+    await desk.refresh(max_age_s=0)
+    assert desk.idle.seconds("session-maria", began + 3600) is None
+    assert desk.idle.seconds("session-jonas", began + 3600) == pytest.approx(3540, abs=10)
 
 
 async def test_a_share_whose_bound_is_gone_when_it_starts_is_not_started(

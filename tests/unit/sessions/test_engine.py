@@ -12,11 +12,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from requests import RequestException
+from sciencebox import settings as settings_file
 from sciencebox.sessions import engine as engine_module
 from sciencebox.sessions.docker import GPUDockerSpawner
 from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.options import SessionOptions
+from sciencebox.sessions.refusals import AttachError
 from sciencebox.sessions.starting import StartRefused
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def engine(answers: Answers, over: threading.Event, tmp_path: Path) -> Iterator[
                 self.end_headers()
                 self.wfile.write(text)
 
-        do_DELETE = do_GET  # noqa: N815 - http.server's names
+        do_DELETE = do_POST = do_GET  # noqa: N815 - http.server's names
 
     class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         def handle_error(self, *_: object) -> None:
@@ -124,23 +127,49 @@ async def test_an_engine_that_refuses_to_tell_of_endings_says_so(engine: Engine,
         await _ended(engine)
 
 
-@pytest.mark.parametrize(("status", "is_gone"), [(204, True), (404, True), (409, False)])
-async def test_a_container_that_is_being_removed_is_not_gone_yet(
-    engine: Engine, answers: Answers, status: int, is_gone: bool
-) -> None:
-    answers[("DELETE", f"/containers/{NAME}")] = (status, {"message": "removal of container is already in progress"})
-    assert await engine.remove(NAME) is is_gone
-
-
-async def test_cards_are_not_given_on_while_somebody_else_removes_their_container(
-    engine: Engine, answers: Answers
-) -> None:
-    spawner, told = _spawner(engine), []
-    spawner.desk.release = spawner.desk.settle = told.append
+async def test_a_container_that_somebody_else_removes_is_waited_for(engine: Engine, answers: Answers) -> None:
     answers[("DELETE", f"/containers/{NAME}")] = (409, {"message": "removal of container is already in progress"})
-    with pytest.raises(StartRefused):
+    answers[("POST", f"/containers/{NAME}/wait")] = (500, {"message": "it is not removed"})
+    with pytest.raises(APIError, match="it is not removed"):
+        await engine.remove(NAME)
+    for answer in ((200, {"StatusCode": 0}), (404, {"message": "no such container"})):
+        answers[("POST", f"/containers/{NAME}/wait")] = answer
+        await engine.remove(NAME)
+
+
+@pytest.mark.parametrize("status", [204, 404])
+async def test_a_container_is_gone_when_it_is_removed_or_was_not_there(
+    engine: Engine, answers: Answers, status: int
+) -> None:
+    answers[("DELETE", f"/containers/{NAME}")] = (status, {"message": "no such container"})
+    await engine.remove(NAME)
+
+
+async def test_cards_are_not_given_on_as_long_as_their_container_may_be_there(engine: Engine, answers: Answers) -> None:
+    async def granted(*_: Any, **__: Any) -> SimpleNamespace:
+        return SimpleNamespace(devices=())
+
+    async def fails(*_: Any) -> None:
+        raise AttachError("It cannot be attached.", "a test")
+
+    spawner, told = _spawner(engine), []
+    spawner.options = SessionOptions("", 1, 2**30)
+    desk = spawner.desk
+    desk.request, desk.describe, desk.starts = granted, fails, asyncio.Semaphore(1)
+    desk.settings, desk.release, desk.settle = settings_file.parse("", "test"), told.append, lambda _: None
+    for removed, released in ((500, []), (204, [NAME])):
+        answers[("DELETE", f"/containers/{NAME}")] = (removed, {"message": "device or resource busy"})
+        with pytest.raises(StartRefused, match="It cannot be attached"):
+            await spawner.start()
+        assert told == released, "where it is uncertain, the engine has the say"
+
+
+async def test_who_got_no_card_leaves_nothing_to_remove(engine: Engine) -> None:
+    spawner, told = _spawner(engine), []
+    spawner.desk.release, spawner.desk.settle = told.append, lambda _: None
+    with pytest.raises(StartRefused):  # and the engine, which has no answer for it, is not asked
         await spawner.start()
-    assert told == [NAME], "the engine has the say, and nothing is released"
+    assert told == [NAME]
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,32 @@ async def test_a_card_whose_own_signs_are_bad_is_told_as_long_as_they_are(faults
         "GPU 0 of your session is in quarantine: its memory is worn out. Save what you can."
     ]
     assert faults.told("s-bob") == []
-    faults.see([replace(worn_out, marked=True)], [ADA], 2.0)  # by the word of an administrator: it works
+    faults.see(CARDS, [ADA], 2.0)
     assert faults.told("s-ada") == []
+
+
+async def test_who_has_a_card_that_is_out_is_told_why_once_and_by_the_next_hub_again(
+    faults: Faults, marks: list[Mark]
+) -> None:
+    await faults.heard("GPU-0", 79)
+    out = replace(CARDS[0], health=Health.QUARANTINED, health_reason=marks[0].reason, marked=True)
+    faults.see([out], [ADA], 1.0)
+    (told,) = faults.told("s-ada")
+    assert told.startswith("Your GPU has failed: it has fallen off the bus")
+
+    async def mark(_: Mark) -> None: ...
+
+    after_a_restart = Faults("none", mark)
+    after_a_restart.see([out], [ADA, BOB], 2.0)
+    (told,) = after_a_restart.told("s-ada")
+    assert told.startswith("GPU 0 of your session is in quarantine: it has fallen off the bus")
+    after_a_restart.see([replace(out, health_reason="wrong results")], [ADA], 3.0)  # an administrator has seen them
+    assert after_a_restart.told("s-ada") == [
+        "GPU 0 of your session is in quarantine: wrong results. Save what you can."
+    ]
+    after_a_restart.see([replace(out, health=Health.DRAINED, health_reason="its fan is replaced")], [ADA], 4.0)
+    (told,) = after_a_restart.told("s-ada")
+    assert told == "GPU 0 of your session is taken out of service: its fan is replaced. Save what you can."
 
 
 async def test_only_the_last_words_are_kept_and_none_for_the_next_session(faults: Faults) -> None:

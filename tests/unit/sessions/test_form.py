@@ -24,6 +24,7 @@ A100 = GpuChoice("NVIDIA A100", 80 * GIB, free=1, total=2, held=1, holders=("mar
 T4 = GpuChoice("NVIDIA T4", 16 * GIB, free=6, total=6)
 OFFER = Offer(
     stacks=("SB_1_cuda", "SB_1"),
+    environments={"SB_1_cuda": ("pytorch", "root")},
     cores=(1, 2, 4),
     memory_bytes=(2 * GIB, 4 * GIB, 8 * GIB),
     default_cores=2,
@@ -97,6 +98,7 @@ def refused(entered: Mapping[str, list[str]], offer: Offer = OFFER) -> Refused:
 def test_everything_on_offer_can_be_chosen_and_nothing_else():
     shown = form()
     assert shown.offered("stack") == ["SB_1_cuda", "SB_1"]
+    assert [option.text for option in shown.soup.select("#stack option")] == ["SB_1_cuda: pytorch, root", "SB_1"]
     assert shown.offered("cores") == ["1", "2", "4"]
     assert shown.offered("memory") == ["2 GiB", "4 GiB", "8 GiB"]
     assert shown.offered("gpu") == ["none", "any", "NVIDIA A100", "NVIDIA T4"]
@@ -153,6 +155,13 @@ def test_a_stack_that_cannot_be_read_is_said_and_a_session_can_still_be_started(
     assert parse_options({"gpu": "none"}, offer).stack == ""
     with pytest.raises(OptionsError, match=r"/cvmfs/box\.example does not answer\. Leave the field out"):
         parse_options({"stack": "SB_1"}, offer)
+
+
+def test_a_repository_that_cannot_be_read_is_said_where_another_can():
+    offer = replace(OFFER, stack_fault="/cvmfs/box.example does not answer.")
+    assert form(offer).offered("stack") == list(OFFER.stacks)
+    said = "/cvmfs/box.example does not answer. What is there cannot be chosen now."
+    assert form(offer).text(".alert-warning") == said
 
 
 def test_an_environment_that_the_driver_is_too_old_for_is_said():

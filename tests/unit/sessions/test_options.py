@@ -78,8 +78,8 @@ def test_a_memory_that_no_gpu_has_is_refused(value: str):
 def test_sizes_are_offered_where_gpus_differ():
     found = [Availability(f"card {size}", size * 2**20, 1, 1) for size in (81_559, 15_360, 24_576)]
     settings = settings_file.parse("", "test")
-    assert make_offer(settings, found, ["SB_1"]).gpu_memory_bytes == (24 * GIB, 79 * GIB)
-    assert make_offer(settings, found[:1], ["SB_1"]).gpu_memory_bytes == ()
+    assert make_offer(settings, found, {"SB_1": ()}).gpu_memory_bytes == (24 * GIB, 79 * GIB)
+    assert make_offer(settings, found[:1], {"SB_1": ()}).gpu_memory_bytes == ()
 
 
 def test_a_gpu_without_a_number_is_one_gpu():
@@ -268,27 +268,27 @@ AVAILABLE = [
 
 
 def test_an_offer_counts_every_device_and_names_who_holds_it():
-    offer = make_offer(_settings(), AVAILABLE, ["SB_1"])
+    offer = make_offer(_settings(), AVAILABLE, {"SB_1": ()})
     assert [choice.kind for choice in offer.gpus] == [found.kind for found in AVAILABLE]
     assert offer.any_gpu == GpuChoice("any", None, free=2, total=5, held=3, holders=("alice", "bob"))
     assert offer.gpus[0].holders == ("bob",)
 
 
 def test_names_are_hidden_by_a_setting_and_numbers_are_not():
-    offer = make_offer(_settings("gpus: {show_holders: false}"), AVAILABLE, ["SB_1"])
+    offer = make_offer(_settings("gpus: {show_holders: false}"), AVAILABLE, {"SB_1": ()})
     assert all(choice.holders == () for choice in offer.gpu_choices)
     assert offer.any_gpu is not None and offer.any_gpu.held == 3
 
 
 def test_settings_restrict_what_may_be_chosen_by_name():
-    offer = make_offer(_settings("gpus: {models: [NVIDIA A100]}"), AVAILABLE, ["SB_1"])
+    offer = make_offer(_settings("gpus: {models: [NVIDIA A100]}"), AVAILABLE, {"SB_1": ()})
     assert [choice.kind for choice in offer.gpus] == ["NVIDIA A100", "NVIDIA A100 MIG 1g.10gb"]
     assert offer.any_gpu is not None and offer.any_gpu.total == 5
 
 
 def test_a_server_without_gpus_says_so_even_when_the_driver_gave_no_reason():
-    assert make_offer(_settings(), [], ["SB_1"]).reason == "No GPU was found on this server."
-    assert make_offer(_settings(), [], ["SB_1"], reason="Driver missing.").reason == "Driver missing."
+    assert make_offer(_settings(), [], {"SB_1": ()}).reason == "No GPU was found on this server."
+    assert make_offer(_settings(), [], {"SB_1": ()}, reason="Driver missing.").reason == "Driver missing."
 
 
 @pytest.mark.parametrize(
@@ -302,27 +302,27 @@ def test_a_server_without_gpus_says_so_even_when_the_driver_gave_no_reason():
 )
 def test_the_release_of_the_settings_comes_first(variant: str, gpus: bool, default: str):
     settings = _settings(f"stack: {{release: SB_1, variant: {variant}}}")
-    offer = make_offer(settings, AVAILABLE if gpus else [], ["SB_0", "SB_1", "SB_1_cuda"])
+    offer = make_offer(settings, AVAILABLE if gpus else [], dict.fromkeys(("SB_0", "SB_1", "SB_1_cuda"), ()))
     assert offer.stacks[0] == default
     assert sorted(offer.stacks) == ["SB_0", "SB_1", "SB_1_cuda"]
 
 
 def test_a_release_that_is_not_published_is_not_offered():
-    assert make_offer(_settings("stack: {release: SB_2}"), [], ["SB_1"]).stacks == ("SB_1",)
+    assert make_offer(_settings("stack: {release: SB_2}"), [], {"SB_1": ()}).stacks == ("SB_1",)
 
 
 def test_sizes_are_shown_as_in_the_settings():
-    offer = make_offer(_settings("sessions: {memory: {choices: [8 GiB, 512 MiB, 8 GiB], default: 8 GiB}}"), [], [])
+    offer = make_offer(_settings("sessions: {memory: {choices: [8 GiB, 512 MiB, 8 GiB], default: 8 GiB}}"), [], {})
     assert [explain.size(size) for size in offer.memory_bytes] == ["512 MiB", "8 GiB"]
     assert parse_options({"memory": "512 MiB"}, offer).memory_bytes == GIB // 2
 
 
 def test_no_more_is_offered_than_the_server_has():
-    offer = make_offer(_settings(), [], [], machine=Machine(cores=1, memory_bytes=6 * GIB))
+    offer = make_offer(_settings(), [], {}, machine=Machine(cores=1, memory_bytes=6 * GIB))
     assert (offer.cores, offer.default_cores) == ((1,), 1)
     assert (offer.memory_bytes, offer.default_memory_bytes) == ((2 * GIB, 4 * GIB), 4 * GIB)
 
 
 def test_a_very_small_server_offers_the_smallest_choice():
-    offer = make_offer(_settings(), [], [], machine=Machine(cores=1, memory_bytes=GIB))
+    offer = make_offer(_settings(), [], {}, machine=Machine(cores=1, memory_bytes=GIB))
     assert (offer.memory_bytes, offer.default_memory_bytes) == ((2 * GIB,), 2 * GIB)

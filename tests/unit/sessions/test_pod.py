@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ MIG = Supply("nvidia.com/mig-1g.10gb", "A100", 7, None, "1g.10gb", "A100-MIG-1g.
 ROOT = "root:x:0:0:root:/root:/usr/sbin/nologin\n"
 ANNOTATED = {"fieldPath": "metadata.annotations['sciencebox.org/names']"}
 NAMES = {"name": "passwd", "downwardAPI": {"items": [{"path": "passwd", "fieldRef": ANNOTATED}]}}
-ADA = Site("ada", 7, home="/home/ada", view="/cvmfs/sciencebox.local/lcg/views/SB_1/x", longest_s=3600)
+ADA = Site("ada", 20_007, home="/home/ada", view="/cvmfs/sciencebox.local/lcg/views/SB_1/x", longest_s=3600)
 SETTINGS = settings_file.parse("kubernetes: {runtime_class: nvidia}", "test")
 
 
@@ -72,7 +73,7 @@ def test_a_session_without_a_gpu_gets_none_and_what_it_asked_for() -> None:
     [
         (
             TWO_A100,
-            Site("ada", 7, supplies=(SUPPLY,), longest_s=3600),
+            Site("ada", 20_007, supplies=(SUPPLY,), longest_s=3600),
             "nvidia.com/gpu",
             {"nvidia.com/gpu": "2"},
             {"sciencebox.org/gpu": "A100", "sciencebox.org/longest-seconds": "3600"},
@@ -80,7 +81,7 @@ def test_a_session_without_a_gpu_gets_none_and_what_it_asked_for() -> None:
         ),
         (
             ANY_LARGE,
-            Site("ada", 7, supplies=(SUPPLY,)),
+            Site("ada", 20_007, supplies=(SUPPLY,)),
             "nvidia.com/gpu",
             {"nvidia.com/gpu": "1"},
             {},
@@ -98,7 +99,7 @@ def test_a_session_without_a_gpu_gets_none_and_what_it_asked_for() -> None:
         ),
         (
             SessionOptions("SB_1", 1, GIB, gpu="T4 shared", gpu_count=1),
-            Site("ada", 7, supplies=(Supply("nvidia.com/gpu.shared", "T4 shared", 8),)),
+            Site("ada", 20_007, supplies=(Supply("nvidia.com/gpu.shared", "T4 shared", 8),)),
             "nvidia.com/gpu.shared",
             {"nvidia.com/gpu.shared": "1"},
             {"sciencebox.org/gpu": "T4 shared"},
@@ -132,8 +133,14 @@ def test_only_a_session_with_a_gpu_waits_in_the_queue_of_kueue() -> None:
     assert "extra_labels" not in describe(queued, CPU, wish(CPU, "nvidia.com/gpu"), ADA).traits
 
 
+def test_only_a_session_with_a_gpu_has_the_priority_of_its_group() -> None:
+    clinic = replace(ADA, priority_class="hub-priority-10")
+    assert parts(TWO_A100, clinic).traits["priority_class_name"] == "hub-priority-10"
+    assert "priority_class_name" not in parts(CPU, clinic).traits
+
+
 def test_the_session_is_told_of_its_gpus_before_a_node_is_chosen() -> None:
-    facts = json.loads(parts(TWO_A100, Site("ada", 7, supplies=(SUPPLY,))).environment["SCIENCEBOX_SESSION"])
+    facts = json.loads(parts(TWO_A100, Site("ada", 20_007, supplies=(SUPPLY,))).environment["SCIENCEBOX_SESSION"])
     assert [(gpu["model"], gpu["memory_bytes"]) for gpu in facts["gpus"]] == [("A100", 80 * GIB)] * 2
     assert facts["attach"] == "kubernetes"
 
@@ -160,7 +167,7 @@ def test_nothing_that_a_site_configures_is_lost() -> None:
         ],
     }
     ours = {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-A100"]}
-    found = add_to(given, parts(TWO_A100, Site("ada", 7, supplies=(SUPPLY,))))
+    found = add_to(given, parts(TWO_A100, Site("ada", 20_007, supplies=(SUPPLY,))))
     assert [volume["name"] for volume in found["volumes"]] == ["site", "shared-memory", "passwd"]
     assert found["volume_mounts"]["site"]["mountPath"] == "/site"
     assert [one["key"] for one in found["tolerations"]] == ["hub.jupyter.org/dedicated", "nvidia.com/gpu"]
@@ -208,7 +215,7 @@ async def test_the_whole_manifest_that_kubespawner_makes_of_it(monkeypatch: pyte
     monkeypatch.setattr(spawner, "shared_client", lambda _: SimpleNamespace())
     made = KubeSpawner(_mock=True, image="session:1", cmd=["jupyterhub-singleuser"], namespace="hub")
     made.get_env = lambda: {}
-    described = parts(TWO_A100, Site("ada", 7, supplies=(SUPPLY,)))
+    described = parts(TWO_A100, Site("ada", 20_007, supplies=(SUPPLY,)))
     for name, value in add_to({}, described).items():
         setattr(made, name, value)
     async with ApiClient() as client:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sciencebox.sessions import stack
 from sciencebox.sessions.stack import Stacks, View, further, natural, published, too_new
 from sciencebox.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PLATFORM = "x86_64-debian12-gcc12-opt"
 
@@ -95,7 +93,7 @@ async def test_a_mount_that_hangs_keeps_nobody_waiting_and_is_asked_once(monkeyp
     monkeypatch.setattr(stack, "PATIENCE_S", 0.01)
     answers, calls = threading.Event(), []
 
-    def hang() -> tuple[View, ...]:
+    def hang(_: str) -> tuple[View, ...]:
         calls.append(1)
         answers.wait(timeout=30)
         return (View("SB_1", PLATFORM, "/cvmfs/x"),)
@@ -110,6 +108,28 @@ async def test_a_mount_that_hangs_keeps_nobody_waiting_and_is_asked_once(monkeyp
     assert (len(stacks.views), len(calls)) == (1, 1)
 
 
+async def test_a_repository_that_hangs_or_is_gone_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack, "PATIENCE_S", 0.01)
+    ended = threading.Event()
+
+    def look(repository: str) -> tuple[View, ...]:
+        if repository == "sft.cern.ch":
+            ended.wait(timeout=30)
+        if repository == "gone.example.org":
+            raise OSError(107, "Transport endpoint is not connected")
+        return (View("SB_1", PLATFORM, f"/cvmfs/{repository}/x"),)
+
+    stacks = Stacks(client(Path("/nowhere"), more=["sft.cern.ch", "gone.example.org"]), look)
+    while not stacks.views or "gone" not in stacks.fault:
+        await stacks.look()
+    assert stacks.path("SB_1") == "/cvmfs/sciencebox.local/x"
+    assert stacks.fault == (
+        "/cvmfs/sft.cern.ch does not answer. "
+        "/cvmfs/gone.example.org cannot be read: Transport endpoint is not connected."
+    )
+    ended.set()
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -120,7 +140,7 @@ async def test_a_mount_that_hangs_keeps_nobody_waiting_and_is_asked_once(monkeyp
 async def test_a_look_that_fails_is_said_and_is_not_the_last(error: Exception, said: str) -> None:
     outcomes = [error]
 
-    def fail_once() -> tuple[View, ...]:
+    def fail_once(_: str) -> tuple[View, ...]:
         if outcomes:
             raise outcomes.pop()
         return (View("SB_1", PLATFORM, "/cvmfs/x"),)
@@ -132,12 +152,14 @@ async def test_a_look_that_fails_is_said_and_is_not_the_last(error: Exception, s
     assert (stacks.fault, len(stacks.views)) == ("", 1)
 
 
-def test_what_a_release_needs_of_the_driver_is_read_from_its_record(tmp_path: Path) -> None:
+def test_what_a_release_has_and_needs_of_the_driver_is_read_from_its_record(tmp_path: Path) -> None:
     _publish(tmp_path, "SB_1_cuda")
-    record = {"details": {"variant": "cuda", "cuda": "PyTorch 13.2, TensorFlow 12.9"}}
+    details = {"variant": "cuda", "cuda": "PyTorch 13.2, TensorFlow 12.9", "environments": "pytorch tensorflow"}
+    record = {"details": details}
     (tmp_path / f"lcg/views/SB_1_cuda/{PLATFORM}/tree.json").write_text(json.dumps(record))
     (view,) = published(tmp_path, "sciencebox.local")
     assert view.cuda == (("PyTorch", (13, 2)), ("TensorFlow", (12, 9)))
+    assert view.environments == ("pytorch", "tensorflow")
     assert too_new([view], (13, 0)) == (), "a driver serves every library of its major version"
     assert too_new([view], None) == ()
     (note,) = too_new([view], (12, 4))

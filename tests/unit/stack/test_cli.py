@@ -210,6 +210,8 @@ def test_status_for_programs(build: Callable[..., Said], run: Callable[..., Said
 def test_digest_prints_the_content_of_every_tree_as_sha256sum_does(
     build: Callable[..., Said], run: Callable[..., Said], root: Path
 ) -> None:
+    nothing = run("digest", "--root", root)
+    assert (nothing.code, "Nothing is published in" in nothing.err) == (1, True)
     build()
     first = run("digest", "--root", root).out
     lines = [line.split("  ") for line in first.splitlines()]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import docker
 import pytest
 import sciencebox_stack.kernel_probe as probe
+from sciencebox.host import images
 
-from tests.engine import rig
-
-from .conftest import REPOSITORY, USER
+from tests.stack.conftest import REPOSITORY, USER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from .conftest import Stack
+    import docker
+
+    from tests.stack.conftest import Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
@@ -25,25 +24,11 @@ UNPRIVILEGED: dict[str, Any] = {"cap_drop": ["ALL"], "security_opt": ["no-new-pr
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[docker.DockerClient]:
-    """The engine of the test tools."""
-    try:
-        with rig.running(rig.cached()) as running, closing(docker.DockerClient(base_url=running.url)) as client:
-            yield client
-    except rig.RigError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def run(engine: docker.DockerClient) -> Callable[..., tuple[int, str]]:
     """A function that runs a command in an image of ours; returns its status and all it said."""
 
     def command(image: str, arguments: list[str], **options: Any) -> tuple[int, str]:
-        tag = f"sciencebox/{image}:0.1.0"
-        try:
-            container = engine.containers.create(tag, arguments, **UNPRIVILEGED | options)
-        except docker.errors.ImageNotFound:
-            pytest.skip(f"{tag} is not built: run `make test-tools`")
+        container = engine.containers.create(images.tag(image), arguments, **UNPRIVILEGED | options)
         try:
             container.start()
             status = container.wait(timeout=120)["StatusCode"]

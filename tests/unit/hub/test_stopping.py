@@ -1,0 +1,32 @@
+"""How a session ends that its user no longer wants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.fakes.little_hub import TWO_FREE
+
+if TYPE_CHECKING:
+    from tests.fakes.little_hub import LittleHub
+
+
+def test_a_start_is_cancelled_when_that_is_answered_and_another_may_begin(hub: LittleHub):
+    hub.show(replace(TWO_FREE, lets_go_s=1.5))  # JupyterHub itself gives it a second, and answers with 500
+    lea = hub.sign_in("lea")
+    for _ in range(2):
+        assert lea.send_form(gpu="none").status_code == 302
+        answer = lea.cancel()
+        assert answer is not None
+        assert answer.status_code == 204
+        assert "Nothing is running" in lea.get("home").text
+
+
+def test_nobody_cancels_the_start_of_somebody_else(hub: LittleHub):
+    hub.show(TWO_FREE)
+    lea, mallory = hub.sign_in("lea"), hub.sign_in("mallory")
+    lea.send_form(gpu="none")
+    headers = {"X-XSRFToken": mallory.http.cookies.get("_xsrf", path="/hub/")}
+    refused = mallory.http.delete(f"{hub.url}/hub/api/users/lea/server", headers=headers, timeout=30)
+    assert refused.status_code in {403, 404}
+    assert lea.cancel() is not None, "it is still being started"
