@@ -15,7 +15,7 @@ export REASON TO FROM
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
 DOCKERFILES := $(shell git ls-files '*Dockerfile')
-SHELL_SOURCES := $(shell git ls-files '*.sh' .ci/run 2>/dev/null)
+SHELL_SOURCES := $(shell git ls-files '*.sh' '*/keep' .ci/run 2>/dev/null)
 
 .PHONY: help
 help: ## List the targets.
@@ -91,11 +91,15 @@ venv: .venv/finished ## Make .venv with all development tools and the three pack
 	@touch $@
 
 .PHONY: test test-tools lint format bench notebooks chart
+# Hundreds of processes import the same modules: compiled once, whatever the caller's environment says of that.
+test bench: export PYTHONDONTWRITEBYTECODE :=
+
 test: venv ## Run every test for which this machine has the parts; lists what was skipped, and why.
 	@.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 test-tools: venv ## Build the parts that tests need and a distribution lacks, into a cache.
 	@tests/tools/build.sh
+	@deploy/host/run.sh settings reference > /dev/null
 	@.venv/bin/python -m tests.tools.images
 	@tests/tools/stack.sh
 
