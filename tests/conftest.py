@@ -35,6 +35,7 @@ ON_THE_ENGINE = ("engine", "deployed", "browser", "stack/test_mount.py")  # the 
 # Pages of a hub that pretends its sessions.
 BESIDE_THE_ENGINES_TOO = tuple(f"browser/test_{name}.py" for name in ("form_page", "gpus_page", "look", "queue_page"))
 
+MESSAGE = 300  # characters of what a test failed with, to be told at once
 BEHIND = 10  # the niceness of what does not go first
 
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -56,7 +57,7 @@ def stack_folder() -> Path:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the account."""
-    config.stash[_account] = Account()
+    config.stash[_account] = Account(config)
     config.pluginmanager.register(config.stash[_account])
 
 
@@ -104,13 +105,23 @@ def group(file: str) -> str:
 
 
 class Account:
-    """Counts why tests were skipped, from the reports, which come from wherever the tests ran."""
+    """Counts why tests were skipped, from the reports, which come from wherever the tests ran.
 
-    def __init__(self) -> None:
+    What fails is told at once, in a line, so that a run that is cut short says why.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
         self.skipped: dict[str, int] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a report."""
+        terminal = self.config.pluginmanager.getplugin("terminalreporter")  # not in a worker
+        if report.failed and terminal:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            message = " ".join((crash.message if crash else report.longreprtext).split())
+            terminal.ensure_newline()
+            terminal.write_line(f"{report.nodeid}, {report.when}: {message[:MESSAGE]}")
         if report.skipped and isinstance(report.longrepr, tuple):
             reason = report.longrepr[2].removeprefix("Skipped: ")
             self.skipped[reason] = self.skipped.get(reason, 0) + 1
