@@ -182,3 +182,12 @@ def test_a_start_is_cancelled(hub: LittleHub, window: Callable[..., Page]):
     assert page.locator("[data-step=gpu]").count() == 0
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("heading", name="Start a session").wait_for()
+
+
+def test_a_start_that_is_slow_to_end_is_waited_for(hub: LittleHub, window: Callable[..., Page]):
+    hub.show(replace(TWO_FREE, lets_go_s=3))
+    page = window()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("This takes longer than usual").wait_for()
+    page.get_by_role("heading", name="Start a session").wait_for()

@@ -400,6 +400,7 @@ def main(file: str, port: str, accounts: str) -> None:
     if settings.accounts.source == "oidc":
         c.SingleSignOn.oauth_callback_url = f"http://127.0.0.1:{port}/hub/oauth_callback"
     c.JupyterHub.hub_ip, c.JupyterHub.hub_connect_ip, c.JupyterHub.hub_port = "127.0.0.1", "127.0.0.1", int(port)
+    c.JupyterHub.tornado_settings["slow_stop_timeout"] = 2  # of JupyterHub's ten
     c.JupyterHub.template_vars["sciencebox_simulated"] = lambda _: desk.settings.gpus.simulate > 0
     c.JupyterHub.proxy_class, c.JupyterHub.spawner_class = NoProxy, PretendSpawner
     if accounts == "dummy":

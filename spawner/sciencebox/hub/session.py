@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
@@ -16,11 +17,15 @@ from sciencebox.hub.base import CallHandler
 from sciencebox.sessions.extensions import ExtensionError
 
 if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner
+    from jupyterhub.user import User
+
     from sciencebox.sessions.docker import GPUDockerSpawner
     from sciencebox.sessions.kube import GPUKubeSpawner
 
 
-LONGEST_CANCEL_S = 60
+# Starts that are being cancelled. A session has one at most, however often it is asked for.
+_cancelled: WeakKeyDictionary[Spawner, asyncio.Task[None]] = WeakKeyDictionary()
 
 
 class ServerHandler(UserServerAPIHandler):
@@ -28,20 +33,36 @@ class ServerHandler(UserServerAPIHandler):
 
     @needs_scope("delete:servers")
     async def delete(self, user_name: str, server_name: str = "") -> None:
-        """Stop it. A start that is cancelled lasts until the engine has let go of it; JupyterHub gives it a second."""
+        """Stop it. 202: that goes on; whoever asks again waits for the same end.
+
+        A start that is cancelled lasts until the engine has let go of it. JupyterHub gives it a second, and leaves a
+        session that neither runs nor can be started.
+        """
         user = self.find_user(user_name)
         spawner = user.spawners.get(server_name) if user else None
-        start = spawner._spawn_future if spawner else None
-        if spawner is None or start is None or start.done():
+        ending = _cancelled.get(spawner) if spawner else None
+        if spawner and (ending is None or ending.done()) and _starting(spawner):
+            ending = _cancelled[spawner] = asyncio.create_task(self._cancel(user, server_name, spawner))
+        if ending is None or ending.done():
             await super().delete(user_name, server_name)
             return
+        try:
+            await asyncio.wait_for(asyncio.shield(ending), self.slow_stop_timeout)
+            self.set_status(204)
+        except asyncio.TimeoutError:
+            self.set_status(202)
+
+    async def _cancel(self, user: User, server_name: str, spawner: Spawner) -> None:
+        """End its start, however long that takes and whoever still waits for it."""
         self.log.info("The start of %s is cancelled.", spawner._log_name)
+        start = spawner._spawn_future
         start.cancel()
-        await asyncio.wait([start], timeout=LONGEST_CANCEL_S)
-        if not start.done():
-            raise HTTPError(503, "The session is still being started, and is stopped as soon as that can be.")
-        await self.stop_single_user(user, server_name)
-        self.set_status(202 if spawner._stop_pending else 204)
+        await asyncio.wait([start])
+        await (await self.stop_single_user(user, server_name))
+
+
+def _starting(spawner: Spawner) -> bool:
+    return spawner._spawn_future is not None and not spawner._spawn_future.done()
 
 
 class SessionHandler(CallHandler):

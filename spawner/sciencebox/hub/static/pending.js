@@ -136,12 +136,23 @@ const call = (method, body) => fetch(page.dataset.server, {
   headers: { 'X-XSRFToken': window.jhdata.xsrf_token, 'Content-Type': 'application/json' },
 }).catch(() => null);
 
+/** Until it has ended. Each request waits for that, as long as the hub lets it. */
+async function cancelled() {
+  let response = await call('DELETE');
+  while (response?.status === 202) {
+    tell('This takes longer than usual; the page goes on as soon as it is done.');
+    await new Promise(resume => setTimeout(resume, ANSWER_EVERY_MS));
+    response = await call('DELETE');
+  }
+  return response;
+}
+
 /** End this start, then go on; say so where that is not possible. */
 async function end(button, says, goOn) {
   button.disabled = true;
   ending = true;
   tell(says);
-  const response = await call('DELETE');
+  const response = await cancelled();
   if (response?.ok) {
     await goOn();
     return;
