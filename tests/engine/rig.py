@@ -1,8 +1,9 @@
 """Container engines for the tests: one with CDI, as NVIDIA recommends it, and the one that Debian 12 ships.
 
-Both need root. Each has a socket, a bridge and a folder for its images of its own; the images stay between runs. Two
-engines in one network would overwrite each other's packet filter, so the rig never starts one beside another, unless it
-is in a network of its own: alone there (`isolated`), or with the tests that use it (`apart`).
+Both need root. Each has a socket, a bridge and a folder for its images of its own. The images stay between runs; what
+else a killed run left on an engine is removed when the next run starts it. Two engines in one network would overwrite
+each other's packet filter, so the rig never starts one beside another, unless it is in a network of its own: alone
+there (`isolated`), or with the tests that use it (`apart`).
 
     python -m tests.engine.rig start [debian]      start an engine and leave it running
     python -m tests.engine.rig stop [debian]
@@ -144,6 +145,7 @@ def apart(engine: Engine) -> Iterator[Engine]:
     """The engine in a network of its own, in which are, meanwhile, the caller and what it starts. Raises RigError."""
     if os.geteuid() != 0:
         raise RigError("a network of its own needs root")
+    stop(engine)  # one that a killed run left is in another network, where nobody reaches its containers
     with _network_of_its_own(), running(replace(engine, bridge=None)) as started:
         yield started
 
@@ -178,6 +180,8 @@ def running(engine: Engine) -> Iterator[Engine]:
     """The engine, started if it does not run; one that ran before is left running. Raises RigError."""
     started = start(engine)
     try:
+        if started:
+            _clear(engine)
         yield engine
     finally:
         if started:
@@ -229,6 +233,16 @@ def stop(engine: Engine) -> None:
     _terminate(engine, pid)
     if engine.bridge:
         subprocess.run(["ip", "link", "delete", engine.bridge[0]], check=False, capture_output=True)
+
+
+def _clear(engine: Engine) -> None:
+    """Remove all but its images."""
+    with contextlib.closing(engine.connect()) as client:
+        for container in client.containers(all=True):
+            client.remove_container(container["Id"], force=True, v=True)
+        for volume in client.volumes()["Volumes"] or ():
+            client.remove_volume(volume["Name"], force=True)
+        client.prune_networks()
 
 
 def restart(engine: Engine) -> None:
