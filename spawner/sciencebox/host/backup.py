@@ -36,6 +36,7 @@ COMPRESSION = {
 }
 # Of the state: figures that Prometheus collects anew, and what only means something while a command runs.
 LEFT_OUT = frozenset({"prometheus", "deploy.lock"})
+FOLDERS = ("homes", "data")
 TAR = ("tar", "--force-local")  # a colon in an archive's name is part of a time, and of no server's address
 TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that is up does that
 SHOW_EVERY = 2_000  # records of 10 KiB
@@ -66,6 +67,8 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
     compression = _compression(target)
     if not (root / "state").is_dir():
         raise StepError(f"{root} has no data of a deployment yet; see `data_root`.")
+    if is_unfinished(root):
+        raise StepError(f"A restore to {root} was interrupted; its data is not whole: run `make restore` again first.")
     if target.exists():
         raise StepError(f"{target} is there already; choose another name.")
     if target.resolve().is_relative_to(root.resolve()):
@@ -87,8 +90,10 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
                 on_failure=f"{target} could not be written.",
             )
         draft.rename(target)
-    except OSError as error:
-        raise StepError(f"{error.filename} could not be written: {error.strerror}.") from error
+    except OSError as error:  # a full disk has no file's name
+        raise StepError(f"{error.filename or target} could not be written: {error.strerror}.") from error
+    except sqlite3.Error as error:
+        raise StepError(f"The databases in {root}/state could not be copied: {error}.") from error
     finally:
         draft.unlink(missing_ok=True)
     what = f"{users} homes, datasets and state" if homes else "the state without homes and datasets"
@@ -119,18 +124,25 @@ def check_target(name: str, root: Path, note: Note) -> None:
             advice = f"restore that one, or remove {root} first"
             raise StepError(f"A restore of the backup of {begun} to {root} was interrupted: {advice}.")
         return
-    taken = [folder for folder in ("state", "homes") if any(_children(root / folder))]
+    written = ("state", *FOLDERS) if note.homes else ("state",)
+    taken = [folder for folder in written if any(_children(root / folder))]
     if taken:
-        raise StepError(f"{root} has data already ({', '.join(taken)}). Restore to another `data_root`.")
+        advice = "Move that away, or restore to another `data_root`."
+        raise StepError(f"{root} has data already ({', '.join(taken)}). {advice}")
 
 
 def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
     """Unpack the archive to `root`. Until that has ended well, no deployment takes the data for whole."""
     try:
-        root.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Not in the archive, and made by tar they would be nobody else's where root's umask is strict.
+        for folder in (root, *((root / name for name in FOLDERS) if note.homes else ())):
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                folder.chmod(0o755)
         (root / UNFINISHED).write_text(note.made, encoding="utf-8")
     except OSError as error:
-        raise StepError(f"{error.filename} could not be made: {error.strerror}; see `data_root`.") from error
+        what = error.filename or root
+        raise StepError(f"{what} could not be made: {error.strerror}; see `data_root`.") from error
     run(unpack_command(archive, root, _compression(archive)), screen, on_failure=f"{archive} could not be unpacked.")
     (root / NOTE).unlink(missing_ok=True)
     (root / UNFINISHED).unlink()
@@ -198,11 +210,16 @@ def _compression(archive: Path) -> Sequence[str]:
 
 def _members(root: Path, *, homes: bool) -> list[str]:
     """What goes into the archive from where it lies; databases do not, for they change while they are read."""
-    state = [name for name in _children(root / "state") if name not in LEFT_OUT and ".sqlite" not in name]
-    found = [f"state/{name}" for name in state if not name.startswith(f"{WORK}-")]
+    found = [f"state/{name}" for name in _children(root / "state") if not _is_passing(name)]
     if homes:
-        found += [f"{folder}/{name}" for folder in ("homes", "data") for name in _children(root / folder)]
+        found += [f"{folder}/{name}" for folder in FOLDERS for name in _children(root / folder)]
     return found
+
+
+def _is_passing(name: str) -> bool:
+    """Whether something in the state is copied in another way, or is gone soon: tar fails for what it does not find."""
+    of_a_moment = name.startswith(f"{WORK}-") or (name.startswith(".") and name.endswith(".new"))
+    return of_a_moment or name in LEFT_OUT or ".sqlite" in name
 
 
 def _stage(root: Path, work: Path, note: Note) -> None:

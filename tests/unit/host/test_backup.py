@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tarfile
@@ -9,6 +10,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -27,6 +29,7 @@ def data(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     for folder in ("state/secrets", "state/prometheus", "homes/ada", "homes/-rf", "data", "cvmfs/sciencebox.local"):
         (root / folder).mkdir(parents=True)
+    (root / "state/.queue.json.new").write_text("being written")
     (root / "homes/ada/résultat\n1.txt").write_text("0.94")
     (root / "homes/ada").chmod(0o700)
     if ROOT:
@@ -60,7 +63,13 @@ def test_everything_is_back_as_it_was(data: Path, tmp_path: Path, ending: str) -
     note = backup.look(archive)
     assert (note.name, note.users, note.homes) == ("box", 2, True)
     backup.check_target("box", target, note)
-    backup.restore(archive, note, target, SCREEN)
+    umask = os.umask(0o077)  # of a server that is kept strictly
+    try:
+        backup.restore(archive, note, target, SCREEN)
+    finally:
+        os.umask(umask)
+    for folder in (target, target / "homes", target / "data"):
+        assert folder.stat().st_mode & 0o777 == 0o755
 
     assert (target / "homes/ada/résultat\n1.txt").read_text() == "0.94"
     assert (target / "homes/-rf").is_dir()
@@ -72,7 +81,9 @@ def test_everything_is_back_as_it_was(data: Path, tmp_path: Path, ending: str) -
         assert database.execute("SELECT name FROM users").fetchall() == [("ada",)]
     assert sorted(path.name for path in target.iterdir()) == ["data", "homes", "state"]
     assert not (target / "state/prometheus").exists()
+    assert not (target / "state/.queue.json.new").exists(), "it may be gone before tar comes to it"
     assert sorted(path.name for path in (data / "state").iterdir() if "sqlite" not in path.name) == [
+        ".queue.json.new",
         "prometheus",
         "secrets",
     ]
@@ -91,6 +102,12 @@ def test_the_state_alone(data: Path, tmp_path: Path) -> None:
     assert backup.save("box", data, archive, SCREEN, homes=False).startswith("the state without homes and datasets")
     assert not [name for name in names(archive) if name.startswith(("homes", "data"))]
     assert "state/hub.sqlite" in names(archive)
+    target = tmp_path / "new"  # with homes that were never lost, on a disk of their own
+    (target / "homes/ada").mkdir(parents=True)
+    note = backup.look(archive)
+    backup.check_target("box", target, note)
+    backup.restore(archive, note, target, SCREEN)
+    assert (target / "state/hub.sqlite").exists()
 
 
 def test_one_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,6 +117,14 @@ def test_one_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: 
         backup.save("box", data, tmp_path / "full/box.tar", SCREEN)
     assert list((tmp_path / "full").iterdir()) == []
     assert not list((data / "state").glob("backup-*"))
+
+
+def test_a_full_disk_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # of a `write`, which knows no name
+    for error in (full, sqlite3.OperationalError("database or disk is full")):
+        monkeypatch.setattr(backup, "_stage", Mock(side_effect=error))
+        with pytest.raises(StepError, match=r"^(/.*box\.tar|The databases in .*) could not be .*: .*(full|space)"):
+            backup.save("box", data, tmp_path / "box.tar", SCREEN)
 
 
 def test_nobody_else_gets_the_archive_by_a_link_or_a_file_laid_out_for_it(data: Path, tmp_path: Path) -> None:
@@ -157,8 +182,11 @@ def test_a_backup_of_a_later_version_is_refused(data: Path, tmp_path: Path, monk
 def test_other_data_is_never_overwritten(data: Path, tmp_path: Path) -> None:
     backup.save("box", data, tmp_path / "box.tar", SCREEN)
     note = backup.look(tmp_path / "box.tar")
-    with pytest.raises(StepError, match=r"has data already \(state, homes\)"):
+    with pytest.raises(StepError, match=r"has data already \(state, homes, data\)"):
         backup.check_target("box", data, note)
+    (tmp_path / "new/data/glioma").mkdir(parents=True)
+    with pytest.raises(StepError, match=r"has data already \(data\)\. Move that away"):
+        backup.check_target("box", tmp_path / "new", note)
     with pytest.raises(StepError, match="is of the deployment other, the settings are for box"):
         backup.check_target("box", tmp_path / "new", replace(note, name="other"))
 
@@ -174,6 +202,10 @@ def test_half_a_restore_is_not_deployed_and_can_be_done_again(data: Path, tmp_pa
     deployment = Deployment(Settings.model_validate({"data_root": str(target)}), tmp_path, {})
     with pytest.raises(StepError, match="run `make restore` again"):
         deployment.check_host(SCREEN)
+
+    (target / "state").mkdir(exist_ok=True)
+    with pytest.raises(StepError, match=r"its data is not whole: run `make restore` again first"):
+        backup.save("box", target, tmp_path / "half.tar", SCREEN)
 
     with pytest.raises(StepError, match=f"restore of the backup of {note.made} .* was interrupted: restore that one"):
         backup.check_target("box", target, replace(note, made="2020-01-01 00:00:00 UTC"))
