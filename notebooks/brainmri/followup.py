@@ -32,6 +32,7 @@ SAMPLED = 0.2  # share of the voxels that a step of the registration looks at
 ALIKE = 0.3  # correlation below which two scans do not lie over each other
 GRID_MM = 2.0  # at which they are laid over each other
 METHODS = ("rigid", "affine", "none")
+NAMED = 2  # parts that are new, and as many that are gone, before the rest is counted
 RESPONSE = 25.0  # per cent of volume from which on a change is called one: a rule of thumb, no clinical criterion
 
 
@@ -120,15 +121,13 @@ class Change:
             said.append(f"Less than {RESPONSE:g} %: as a rule of thumb, two drawings of one tumour may differ as much.")
         if self.doubling_days:
             said.append(f"Growing on like this, it doubles in {self.doubling_days:.0f} days.")
-        said.append(f"New: {self.new_ml:.2f} ml; gone: {self.gone_ml:.2f} ml.")
-        said += [f"A part of {part.ml:.2f} ml is new." for part in self.new_parts]
-        said += [f"A part of {part.ml:.2f} ml has vanished." for part in self.vanished_parts]
-        if not self.registration.trusted:
+        if not self.registration.trusted:  # before what it is about: a reader may not get to the end
             said.append(
                 "The scans could not be laid over each other well: what is called new and gone here cannot be trusted, "
                 "the volumes can."
             )
-        return said
+        said.append(f"New: {self.new_ml:.2f} ml; gone: {self.gone_ml:.2f} ml.")
+        return [*said, *_told(self.new_parts, "is new"), *_told(self.vanished_parts, "has vanished")]
 
     def as_json(self) -> dict[str, Any]:
         """The figures for files and programs."""
@@ -261,6 +260,16 @@ def _correlation(fixed: Volume, moving: Volume, transform: Any) -> float:
     if there.sum() < 2 or fixed.values[there].std() == 0 or moved[there].std() == 0:
         return 0.0
     return float(np.corrcoef(fixed.values[there], moved[there])[0, 1])
+
+
+def _told(parts: Sequence[Part], what: str) -> list[str]:
+    """The largest parts one by one, the others counted."""
+    said = [f"A part of {part.ml:.2f} ml {what}." for part in parts[:NAMED]]
+    if rest := parts[NAMED:]:
+        said.append(
+            f"{len(rest)} more such part{'s' * (len(rest) > 1)}, {sum(part.ml for part in rest):.2f} ml together."
+        )
+    return said
 
 
 def _parts_apart(mask: Mask, other: Mask, grid: Volume, smallest_ml: float) -> tuple[Part, ...]:

@@ -83,7 +83,7 @@ def report(baseline: Scan, change: Change, source: Source, patient: str) -> Figu
     if change.days <= 0:
         plot.set_xticks([0, 1], ["baseline", "follow-up"])
         plot.set_xlabel("")
-    said = "\n".join(textwrap.fill(sentence, 46) for sentence in change.sentences()[:9])
+    said = "\n".join(textwrap.fill(sentence, 46) for sentence in change.sentences())
     figure.text(0.53, 0.41, said, fontsize=9.5, va="top", linespacing=1.45)
     how = change.registration
     details = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,10 @@ def follow_up_(options: argparse.Namespace) -> int:
     """
     from brainmri import followup, followup_view
 
+    if not 0 <= options.days < inf:
+        raise DataError(
+            f"{options.days:g} days cannot lie between a first scan and a later one. Name the first one first."
+        )
     if options.out and options.out.suffix.lower() != ".pdf":
         raise DataError(f"{options.out} is no PDF file. Give a name that ends in .pdf.")
     if options.out and options.out.exists() and not options.force:

@@ -92,6 +92,21 @@ def test_scans_that_do_not_lie_over_each_other_are_not_trusted() -> None:
         followup.register(Volume.of(np.ones((9, 9, 9))), Volume.of(np.ones((9, 9, 9))), method="elastic")
 
 
+def test_a_report_with_many_parts_still_says_that_they_cannot_be_trusted() -> None:
+    before, after = box(6), box(6)
+    for place in (2, 9, 16, 23, 30):
+        before[20:24, place : place + 4, 20:24] = after[30:34, place : place + 4, 20:24] = True
+    images = [Volume.of(np.random.default_rng(seed).random((40, 40, 40))) for seed in (0, 1)]
+    first, later = (followup.Scan(*one, 0.0) for one in zip(images, (before, after), strict=True))
+    change = followup.compare(first, later, method="none")
+    page = followup_view.report(first, change, phantom.SOURCE, "made-up")
+    told = " ".join(" ".join(text.get_text() for text in page.texts).split())
+    assert "is called new and gone here cannot be trusted" in told
+    assert told.count("A part of 0.06 ml is new.") == followup.NAMED
+    assert "3 more such parts, 0.19 ml together." in told
+    assert len(change.as_json()["new_parts_ml"]) == 5, "programs get all of them"
+
+
 @pytest.fixture
 def files(pair: tuple[followup.Scan, followup.Scan], tmp_path: Path) -> list[str]:
     """The command's arguments for the pair."""
@@ -118,6 +133,9 @@ def test_the_command_writes_one_page_and_does_not_write_over_it(
     assert "add --force to write over it" in capsys.readouterr().err
     assert out.read_bytes() == written
     assert cli.main([*files, "--out", str(tmp_path / "anna.txt")]) == 2
+    for days in ("-90", "nan"):
+        assert cli.main([*files, "--days", days]) == 2
+        assert f"{days} days cannot lie between" in capsys.readouterr().err
 
 
 def test_the_report_says_synthetic_of_made_up_heads(
