@@ -14,8 +14,8 @@ export SETTINGS
 export REASON TO FROM
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
-DOCKERFILES := $(shell git ls-files '*Dockerfile')
-SHELL_SOURCES := $(shell git ls-files '*.sh' '*/keep' .ci/run 2>/dev/null)
+DOCKERFILES = $(shell git ls-files '*Dockerfile')
+SHELL_SOURCES = $(shell git ls-files '*.sh' '*/keep' .ci/run 2>/dev/null)
 
 .PHONY: help
 help: ## List the targets.
@@ -37,10 +37,10 @@ destroy: ## Remove the service with everything in its data folder; asks first.
 	@deploy/host/run.sh destroy $(ARGS)
 
 backup: ## Write accounts, homes and datasets into an archive: TO=/mnt/backup/sciencebox.tar.gz.
-	@deploy/host/run.sh backup "$$TO" $(ARGS)
+	@deploy/host/run.sh backup $${TO:+"$$TO"} $(ARGS)
 
 restore: ## Unpack a backup on a server without data: FROM=/mnt/backup/sciencebox.tar.gz; then `make deploy`.
-	@deploy/host/run.sh restore "$$FROM" $(ARGS)
+	@deploy/host/run.sh restore $${FROM:+"$$FROM"} $(ARGS)
 
 status: ## What is running, and who holds which GPU.
 	@deploy/host/run.sh status $(ARGS)

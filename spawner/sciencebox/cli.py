@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -58,14 +59,14 @@ def deploy(settings: File = EXAMPLE, no_stack: NoStack = False, rebuild: Rebuild
     deployment = _deployment(settings)
     deployment.with_stack, deployment.rebuild = not no_stack, rebuild
     _do(deployment.steps())
-    show.summary(deployment, Console())
+    show.summary(deployment, _console())
 
 
 @commands.command()
 def demo(settings: File = DEMO, no_stack: NoStack = False, rebuild: Rebuild = False) -> None:
     """Bring up a demonstration with SIMULATED GPUs beside whatever else runs here."""
     deploy(settings, no_stack, rebuild)
-    Console().print(f"Stop it with `make down SETTINGS={settings}`.", highlight=False, soft_wrap=True)
+    _console().print(f"Stop it with `make down SETTINGS={settings}`.", highlight=False, soft_wrap=True)
 
 
 @commands.command()
@@ -118,7 +119,7 @@ def destroy(settings: File = EXAMPLE, yes: Yes = False) -> None:
     deployment = _deployment(settings)
     root, name = deployment.settings.data_root, deployment.settings.name
     if not yes:
-        Console().print(f"This removes {root}: users' homes, data, accounts and the software stack.", highlight=False)
+        _console().print(f"This removes {root}: users' homes, data, accounts and the software stack.", highlight=False)
         if typer.prompt(f"Type the deployment's name ({name}) to go on", default="", show_default=False) != name:
             raise StepError("Nothing was removed.")
     _do([Step("Services", deployment.take_down), Step("Data", deployment.erase)])
@@ -146,7 +147,7 @@ def restore(
     note = backups.look(archive)
     backups.check_target(wanted.name, wanted.data_root, note)
     _do([Step("Data", lambda screen: backups.restore(archive, note, wanted.data_root, screen))])
-    Console().print("Now `make deploy` brings the service up with it.", highlight=False)
+    _console().print("Now `make deploy` brings the service up with it.", highlight=False)
 
 
 Chosen = Annotated[Path, typer.Option("--values", metavar="FILE", help="Values of the chart.", show_default=True)]
@@ -163,10 +164,10 @@ def deploy_k8s(
         release = Release(CHECKOUT, values, Tools(namespace, os.environ), Path(work), charts=charts)
         if check:
             table = release.rows()
-            show.checks(table, Console())
+            show.checks(table, _console())
             raise typer.Exit(1 if checks.failures(table) else 0)
         _do(release.steps())
-        show.facts(release.summary(), Console())
+        show.facts(release.summary(), _console())
 
 
 @commands.command("k8s-images")
@@ -180,7 +181,7 @@ def k8s_images(values: Chosen = VALUES, charts: Charts = None) -> None:
 @commands.command()
 def status(settings: File = EXAMPLE) -> None:
     """Show the service, its sessions and its GPUs."""
-    if not show.status(_deployment(settings), Console()):
+    if not show.status(_deployment(settings), _console()):
         raise typer.Exit(1)
 
 
@@ -189,7 +190,7 @@ def doctor(settings: File = EXAMPLE) -> None:
     """Check this server, and say what to do about what is wrong."""
     loaded = load(settings)
     table = checks.rows(read_host(loaded, CHECKOUT, os.environ), loaded)
-    show.checks(table, Console())
+    show.checks(table, _console())
     if checks.failures(table):
         raise typer.Exit(1)
 
@@ -206,7 +207,7 @@ def gpus(settings: File = EXAMPLE, as_json: AsJson = False) -> None:
         facts = host_gpus.as_dictionary(inventory, found, fault)
         sys.stdout.write(json.dumps(facts, indent=2, default=lambda value: value.value) + "\n")
     else:
-        show.gpus(inventory, found, fault, Console())
+        show.gpus(inventory, found, fault, _console())
     if not inventory.readable:
         raise typer.Exit(1)
 
@@ -231,7 +232,7 @@ def usage(
     if as_json or as_csv:
         sys.stdout.write(usage_sums.as_json(uses) + "\n" if as_json else usage_sums.as_csv(uses))
     else:
-        host_usage.show(uses, by, start, end, Console())
+        host_usage.show(uses, by, start, end, _console())
 
 
 Gpu = Annotated[str, typer.Argument(metavar="GPU", help="Its number or UUID.")]
@@ -265,13 +266,13 @@ def release(gpu: Gpu, settings: File = EXAMPLE) -> None:
 def _mark(gpu: str, settings: Path, health: Health, reason: str, what: str) -> None:
     state, uuid = _state_and_uuid(gpu, settings)
     host_gpus.mark(state, uuid, health, reason)
-    Console().print(f"{uuid} {what} within seconds: {reason}", highlight=False, soft_wrap=True)
+    _console().print(f"{uuid} {what} within seconds: {reason}", highlight=False, soft_wrap=True)
 
 
 def _unmark(gpu: str, settings: Path, health: Health, done: str, nothing: str) -> None:
     state, uuid = _state_and_uuid(gpu, settings)
     was = host_gpus.unmark(state, uuid, health)
-    Console().print(f"{uuid} {f'{done} within seconds' if was else nothing}.", highlight=False, soft_wrap=True)
+    _console().print(f"{uuid} {f'{done} within seconds' if was else nothing}.", highlight=False, soft_wrap=True)
 
 
 def _state_and_uuid(gpu: str, settings: Path) -> tuple[Path, str]:
@@ -283,7 +284,7 @@ def _state_and_uuid(gpu: str, settings: Path) -> tuple[Path, str]:
 def check(file: Annotated[Path, typer.Argument(metavar="FILE")] = EXAMPLE) -> None:
     """Check a settings file."""
     load(file)
-    Console().print(f"{file} is right.", highlight=False, soft_wrap=True)
+    _console().print(f"{file} is right.", highlight=False, soft_wrap=True)
 
 
 @settings_commands.command()
@@ -310,11 +311,21 @@ def schema(
 def app() -> None:
     """Entry point: a failure is one sentence and a status, never a traceback."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # else `nohup` has seen to it that the command goes on
+        signal.signal(signal.SIGHUP, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file's name may have what the terminal's encoding has not
+            stream.reconfigure(errors="backslashreplace")
     try:
         commands()
     except (StepError, SettingsError, MarksError) as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        _console(stderr=True).print(str(error), style="red", highlight=False, soft_wrap=True)
         sys.exit(1)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A terminal that shows brackets as they are: names and reasons may have them, and rich takes them for styles."""
+    return Console(stderr=stderr, markup=False, emoji=False)
 
 
 def _deployment(settings: Path) -> Deployment:
@@ -324,7 +335,7 @@ def _deployment(settings: Path) -> Deployment:
 
 
 def _do(steps: list[Step]) -> None:
-    screen = Screen(Console())
+    screen = Screen(_console())
     try:
         done = run_steps(steps, screen)
     except KeyboardInterrupt:

@@ -33,7 +33,13 @@ def run(
     last: deque[str] = deque(maxlen=LINES_KEPT)
     try:
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="backslashreplace",
+            env=env,
         ) as process:
             for line in process.stdout or ():
                 if line.strip():
@@ -51,7 +57,14 @@ def ask(command: Sequence[str], timeout_s: float = 20, env: Mapping[str, str] | 
     """What a program prints, or None when it is missing, fails or does not come back."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False, env=env
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="backslashreplace",
+            timeout=timeout_s,
+            check=False,
+            env=env,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

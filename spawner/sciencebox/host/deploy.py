@@ -122,7 +122,7 @@ class Deployment:
                 screen.warn(f"{row.what}: {row.found}. {row.advice}")
         self._make_folders()
         self._lock_deployment()
-        screen.log_to((self.places.state / "deploy.log").open("a", encoding="utf-8"))
+        screen.log_to((self.places.state / "deploy.log").open("a", encoding="utf-8", errors="backslashreplace"))
         free = min(host.free.values()) / doctor.GIB
         return f"{host.system.name}, {free:.0f} GiB free"
 

@@ -92,6 +92,8 @@ def uuid_of(inventory: Inventory, name: str) -> str:
 
 def mark(state: Path, uuid: str, health: Health, reason: str) -> None:
     """Let nobody have a GPU. Raises StepError or MarksError."""
+    if not reason.strip():
+        raise StepError('Say why, for users read it: REASON="its fan is replaced".')
     if not state.is_dir():
         raise StepError(f"There is no {state}: this deployment has not run yet.")
     MarkFile(state).add(Mark(uuid, reason, _me(), time.time(), health))

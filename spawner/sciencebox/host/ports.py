@@ -35,7 +35,9 @@ def read_port(port: int, deployment: str, containers: Iterable[Mapping[str, Any]
 def container_holder(port: int, deployment: str, containers: Iterable[Mapping[str, Any]]) -> PortUse | None:
     """The container that publishes a port."""
     for container in containers:
-        if any(published.get("PublicPort") == port for published in container.get("Ports") or ()):
+        # One of UDP does not stand in the way; without a type it is of an engine that does not tell.
+        published = [at for at in container.get("Ports") or () if at.get("Type", "tcp") == "tcp"]
+        if any(at.get("PublicPort") == port for at in published):
             ours = (container.get("Labels") or {}).get(PROJECT_LABEL) == deployment
             return PortUse(port, f"the container {container['Names'][0].lstrip('/')}", ours)
     return None

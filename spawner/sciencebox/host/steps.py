@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
@@ -56,7 +56,7 @@ class Screen:
     def warn(self, text: str) -> None:
         """A line that stays and that should be read."""
         self.log(f"warning: {text}")
-        self.console.print(f"  [yellow]![/] {escape(text)}", highlight=False, soft_wrap=True)
+        self.console.print(f"  [yellow]![/] {escape(text)}", highlight=False, soft_wrap=True, markup=True)
 
     def now(self, text: str) -> None:
         """What is being done at this moment; the next such text takes its place."""
@@ -72,16 +72,25 @@ class Screen:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}"
         if self.log_file is None:
             self._early.append(line)
-            return
-        self.log_file.write(line + "\n")
-        self.log_file.flush()
+        else:
+            self._write(self.log_file, line + "\n")
 
     def log_to(self, file: TextIO) -> None:
         """Open the log."""
         self.log_file = file
-        file.write("".join(f"{line}\n" for line in self._early))
-        file.flush()
+        self._write(file, "".join(f"{line}\n" for line in self._early))
         self._early.clear()
+
+    def _write(self, file: TextIO, text: str) -> None:
+        """Where the log cannot be written, as on a full disk, what fails is told on the screen instead."""
+        try:
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            self.log_file = None
+            with suppress(OSError):
+                file.close()
+            self.warn(f"The log cannot be written: {error.strerror}.")
 
     @contextmanager
     def working(self, title: str) -> Iterator[None]:
@@ -105,7 +114,7 @@ class Screen:
         duration = f" ({took:.0f} s)" if took >= 1 else ""
         self.log(f"== {title}: {outcome}{duration}")
         mark = "[green]✓[/]" if self.console.is_terminal else "ok"
-        self.console.print(f"{mark} {escape(title)}: {escape(outcome)}{duration}", highlight=False, soft_wrap=True)
+        self._ended(f"{mark} {escape(title)}: {escape(outcome)}{duration}")
 
     def failed(self, title: str, error: StepError) -> None:
         """A step could not be done."""
@@ -113,7 +122,10 @@ class Screen:
         if self.log_file is None and error.details:
             self.console.print(error.details, highlight=False, soft_wrap=True, markup=False)
         mark = "✗" if self.console.is_terminal else "FAILED"
-        self.console.print(f"[red]{mark} {escape(title)}: {escape(str(error))}[/]", highlight=False, soft_wrap=True)
+        self._ended(f"[red]{mark} {escape(title)}: {escape(str(error))}[/]")
+
+    def _ended(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True, markup=True)
 
     def _heading(self) -> str:
         return f"[bold]{escape(self._title)}[/]"

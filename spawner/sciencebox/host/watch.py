@@ -47,8 +47,9 @@ class Service:
 
     @property
     def broken(self) -> bool:
-        """Whether waiting longer would not help."""
-        return self.state in {"exited", "dead"} or self.restarts >= MOST_RESTARTS or self.health == "unhealthy"
+        """Whether waiting longer would not help. Restarts are counted for as long as there is the container."""
+        ended = self.state in {"exited", "dead"} or self.health == "unhealthy"
+        return ended or (self.restarts >= MOST_RESTARTS and not self.well)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.health or self.state})"

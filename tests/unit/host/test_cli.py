@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 from sciencebox import cli
 from sciencebox.gpus.device import Inventory
+from sciencebox.host import backup
 from sciencebox.host.deploy import Deployment
 from sciencebox.settings import load
 from typer.testing import CliRunner
@@ -82,6 +84,36 @@ def test_gpus_for_programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     told = json.loads(capsys.readouterr().out)
     assert told["devices"][0]["simulated"] is True
     assert set(told) == {*Inventory.__dataclass_fields__, "holders_unknown"}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_or_whose_connection_is_lost_cleans_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, ending: signal.Signals
+) -> None:
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    monkeypatch.setattr(backup, "_members", lambda *_, **__: signal.raise_signal(ending))
+    (tmp_path / "box/state").mkdir(parents=True)
+    file = settings_file(tmp_path, f"data_root: {tmp_path}/box\n")
+    try:
+        assert run(monkeypatch, "backup", "--settings", file, str(tmp_path / "box.tar")) == 130
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    assert "Interrupted." in capsys.readouterr().out
+    assert list((tmp_path / "box/state").iterdir()) == []
+
+
+def test_brackets_in_a_reason_are_shown_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "box/state").mkdir(parents=True)
+    file = settings_file(tmp_path, f"data_root: {tmp_path}/box\ngpus: {{simulate: 1}}\n")
+    assert run(monkeypatch, "drain", "0", "--settings", file, "--reason", " ") == 1
+    assert "Say why" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "250")
+    assert run(monkeypatch, "drain", "0", "--settings", file, "--reason", "see [/var/log/x] [ticket]") == 0
+    assert run(monkeypatch, "gpus", "--settings", file) == 0
+    assert capsys.readouterr().out.count("see [/var/log/x] [ticket]") == 2
 
 
 @pytest.mark.parametrize(

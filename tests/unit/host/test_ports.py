@@ -17,7 +17,8 @@ TABLE = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when re
 def container(port: int, project: str | None) -> dict[str, Any]:
     """A container as the engine lists it."""
     labels = {"com.docker.compose.project": project} if project else None
-    return {"Names": ["/some_caddy_1"], "Labels": labels, "Ports": [{"PrivatePort": 1}, {"PublicPort": port}]}
+    ports = [{"PrivatePort": 1}, {"PublicPort": port, "Type": "tcp"}, {"PublicPort": 51820, "Type": "udp"}]
+    return {"Names": ["/some_caddy_1"], "Labels": labels, "Ports": ports}
 
 
 def test_a_port_that_a_program_has_is_told_with_its_name() -> None:
@@ -41,6 +42,7 @@ def test_a_free_port() -> None:
 def test_a_port_that_a_container_has(project: str | None, ours: bool) -> None:
     use = container_holder(9443, "box", [container(1, None), container(9443, project)])
     assert use == PortUse(9443, "the container some_caddy_1", ours)
+    assert container_holder(51820, "box", [container(9443, project)]) is None, "that is another protocol's"
 
 
 def test_the_listening_socket_is_found() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -83,6 +84,17 @@ def test_what_no_log_takes_is_shown() -> None:
     assert "tar: no space left on device" in shown.getvalue()
 
 
+def test_a_disk_without_room_for_the_log_hides_nothing() -> None:
+    def fails(_: Screen) -> str:
+        raise StepError("The disk is full.", "tar: no space left on device")
+
+    watched, shown, _ = screen()
+    watched.log_to(Path("/dev/full").open("w"))  # noqa: SIM115 - it is closed as soon as it is full
+    assert not run_steps([Step("Images", fails)], watched)
+    assert "! The log cannot be written: No space left on device." in shown.getvalue()
+    assert "tar: no space left on device\nFAILED [1/1] Images: The disk is full." in shown.getvalue()
+
+
 def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
     watched, shown, clock = screen()
 
@@ -121,6 +133,8 @@ def test_a_failing_program_is_told_with_its_last_line() -> None:
     with pytest.raises(StepError, match=r"Packages failed\. It said: no space left"):
         run(command, watched, on_failure="Packages failed.")
     assert "first" in log.getvalue()
+    run(["printf", "%b", r"caf\0351\n"], watched)  # not in UTF-8
+    assert r"caf\xe9" in log.getvalue()
 
 
 def test_a_missing_program_is_told() -> None:

@@ -56,6 +56,12 @@ def test_a_hub_that_keeps_ending_is_told_with_its_log(monkeypatch: pytest.Monkey
     assert "ModuleNotFoundError: no module" in shown
 
 
+def test_a_hub_that_ended_some_time_ago_and_works_is_waited_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = WELL | {"hub": Service("hub", "hub", "running", "healthy", restarts=4)}
+    starting = before | {"caddy": Service("caddy", "caddy", "running", "starting")}
+    assert wait(monkeypatch, starting, before)[0] == "all healthy, and the address answers"
+
+
 def test_a_missing_service_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, _ = wait(monkeypatch, {name: service for name, service in WELL.items() if name != "hub"})
     assert outcome.startswith("failed: hub (missing) was not ready within")
