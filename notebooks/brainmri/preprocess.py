@@ -115,13 +115,19 @@ def brain_mask(volume: Volume, *, method: str = "auto") -> Mask:
     brain hangs on nothing, and its piece nearest to the middle of the head grows back. Both want a T1 image whose
     brightness is even. Raises DataError where nothing like a brain is found.
     """
-    if method not in {"auto", "bet", "morphology"}:
-        raise ValueError(f"there is no method {method!r}; use auto, bet or morphology")
-    bet = method == "bet" or (method == "auto" and find_spec("brainextractor") is not None)
-    mask = _bet(volume) if bet else _morphology(volume)
+    mask = _bet(volume) if brain_method(method) == "bet" else _morphology(volume)
     if not mask.any():
         raise DataError("No brain was found in this volume. Is it the head, and does its affine say where up is?")
     return mask
+
+
+def brain_method(method: str = "auto") -> str:
+    """What `auto` stands for in this environment; others as they are. Raises ValueError for a name of none."""
+    if method not in {"auto", "bet", "morphology"}:
+        raise ValueError(f"there is no method {method!r}; use auto, bet or morphology")
+    if method != "auto":
+        return method
+    return "bet" if find_spec("brainextractor") else "morphology"
 
 
 def strip(volume: Volume, brain: Mask) -> Volume:

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from brainmri import __version__, preprocess, volume
@@ -50,9 +51,13 @@ class Step:
         wrong = sorted(set(self.options) - set(known))
         if wrong:
             raise ValueError(f"the step {self.name} has no option {', '.join(wrong)}; it has {_listed(known)}")
-        missing = [name for name, needed in known.items() if needed and name not in self.options]
+        missing = [name for name, one in known.items() if one.default is one.empty and name not in self.options]
         if missing:
             raise ValueError(f"the step {self.name} needs {', '.join(missing)}")
+        for name, value in self.options.items():
+            what, fits = KINDS[known[name].annotation]
+            if not fits(value):
+                raise ValueError(f"the option {name} of the step {self.name} is {value!r}; it has to be {what}")
 
     def run(self, state: State) -> State:
         """The volume after this step, and where the brain is, if that is known by then."""
@@ -88,7 +93,10 @@ class Recipe:
         """The recipe of a file. Raises DataError."""
         if not path.is_file():
             raise DataError(f"There is no recipe {path}. Give a JSON file, or `default`.")
-        return cls.from_json(path.read_text(encoding="utf-8"))
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is no text in UTF-8 ({error}). Save it again as JSON, in UTF-8.") from error
 
     def as_json(self) -> str:
         """Equal recipes as equal text."""
@@ -99,6 +107,14 @@ class Recipe:
     def digest(self) -> str:
         """Changes with any step, option, or the version of the code."""
         return hashlib.sha256((self.as_json() + __version__).encode()).hexdigest()[:16]
+
+    @property
+    def settled(self) -> Recipe:
+        """With the name of what finds the brain here instead of `auto`, so that what is stored tells what was done.
+
+        Raises ValueError for a name that there is none of.
+        """
+        return Recipe(tuple(_settled(step) for step in self.steps))
 
     def apply(self, scan: Volume, on_progress: Callable[[int, int], None] | None = None) -> Prepared:
         """All steps on one scan, each timed and measured. Raises DataError where one cannot be done."""
@@ -219,7 +235,7 @@ def apply_to_folder(
     prepared becomes a fault, and the others go on. Raises DataError where `target` was made by another recipe, which
     `force` overrules, or is inside `source`.
     """
-    files = volume.paths(source)
+    files, recipe = volume.paths(source), recipe.settled
     if target.resolve().is_relative_to(source.resolve()):
         raise DataError(f"{target} lies inside {source}: it would become part of what it is made from. Name another.")
     _refuse_same_names(files)
@@ -242,6 +258,12 @@ def apply_to_folder(
             if on_progress:
                 on_progress(done, len(jobs))
     return result
+
+
+def _settled(step: Step) -> Step:
+    if step.name != "brain":
+        return step
+    return Step("brain", {"method": preprocess.brain_method(step.options.get("method", "auto"))})
 
 
 def _refuse_same_names(files: Sequence[Path]) -> None:
@@ -337,11 +359,27 @@ def _brain(state: State, step: str) -> Mask:
     return state[1]
 
 
-def _options(step: str) -> dict[str, bool]:
-    """The options of a step, and whether each has to be given."""
+def _options(step: str) -> dict[str, inspect.Parameter]:
+    """The options of a step."""
     parameters = list(inspect.signature(STEPS[step]).parameters.values())[1:]
-    return {one.name: one.default is inspect.Parameter.empty for one in parameters}
+    return {one.name: one for one in parameters}
 
 
-def _listed(names: Mapping[str, bool]) -> str:
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+# What an option has to be, by how the step declares it: a recipe is text that somebody wrote.
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "int": ("a whole number", lambda value: _is_number(value) and isinstance(value, int)),
+    "float": ("a number", _is_number),
+    "float | None": ("a number", lambda value: value is None or _is_number(value)),
+    "str": ("a word", lambda value: isinstance(value, str)),
+    "Sequence[float]": (
+        "a list of numbers", lambda value: isinstance(value, (list, tuple)) and all(map(_is_number, value)),
+    ),
+}  # fmt: skip
+
+
+def _listed(names: Mapping[str, object]) -> str:
     return ", ".join(names) or "none"

@@ -156,8 +156,8 @@ def open_nifti(path: Path) -> Any:
         image = nibabel.load(path)
         image.get_fdata(dtype=np.float32)  # a file that was cut short is found here
     except (
-        nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, ValueError,
-        zlib.error,
+        nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError, OSError, EOFError, TypeError,
+        ValueError, zlib.error,
     ) as error:  # fmt: skip
         raise DataError(f"{path} is no readable NIfTI file ({error}). Copy it again, or leave it out.") from error
     if not np.isfinite(image.affine).all() or np.linalg.det(image.affine) == 0:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
 from brainmri import cli, phantom, volume
@@ -60,6 +61,15 @@ def test_a_recipe_comes_back_from_its_text() -> None:
         ('{"steps": [{"step": "denose"}]}', "there is no step 'denose'; use resample, denoise"),
         ('{"steps": [{"step": "denoise", "sgima": 3}]}', "has no option sgima; it has sigma, block_radius"),
         ('{"steps": [{"step": "resample"}]}', "the step resample needs spacing"),
+        (
+            '{"steps": [{"step": "resample", "spacing": 2}]}',
+            "spacing of the step resample is 2; it has to be a list of",
+        ),
+        ('{"steps": [{"step": "resample", "spacing": ["1", "1", "1"]}]}', "it has to be a list of numbers"),
+        ('{"steps": [{"step": "denoise", "sigma": "3"}]}', "sigma of the step denoise is '3'; it has to be a number"),
+        ('{"steps": [{"step": "bias", "rounds": 1.5}]}', "rounds of the step bias is 1.5; it has to be a whole number"),
+        ('{"steps": [{"step": "brain", "method": 1}]}', "method of the step brain is 1; it has to be a word"),
+        ('{"steps": [{"step": "percentiles", "low": NaN}]}', "low of the step percentiles is nan"),
     ],
 )
 def test_what_is_no_recipe_is_said(text: str, words: str) -> None:
@@ -112,16 +122,32 @@ def test_what_is_made_of_a_made_up_scan_says_so_and_of_another_does_not(made: ph
     assert not volume.read(scans / "out/bert/t1.nii.gz").synthetic
 
 
+def test_what_found_the_brain_is_stored_and_another_environment_does_not_go_on_with_another(
+    scans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scans / "open.json").write_text(Recipe((Step("resample", {"spacing": [8, 8, 8]}), Step("brain"))).as_json())
+    monkeypatch.setattr("brainmri.preprocess.find_spec", lambda _: None)
+    assert run(scans, recipe="open.json") == 0
+    assert Recipe.read(scans / "out/recipe.json").steps[1] == Step("brain", {"method": "morphology"})
+    monkeypatch.setattr("brainmri.preprocess.find_spec", lambda name: name)
+    assert run(scans, recipe="open.json") == 2
+    assert "was made by another recipe" in capsys.readouterr().err
+
+
 def test_one_bad_file_is_a_fault_and_the_others_go_on(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (scans / "in/bert/t1.nii.gz").write_bytes(b"\x1f\x8bno")
     (scans / "in/carl").mkdir()
     volume.write(volume.Volume.of(np.full((9, 9, 9), np.nan)), scans / "in/carl/t1.nii.gz")
+    colours = np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    (scans / "in/dora").mkdir()
+    nibabel.save(nibabel.Nifti1Image(colours, np.eye(4)), scans / "in/dora/t1.nii.gz")
     assert run(scans) == 1
     shown = capsys.readouterr().out
     assert "FAULT: " in shown
     assert "is no readable NIfTI file" in shown
     assert "carl/t1.nii.gz is no single volume of finite numbers" in shown
-    assert "1 scans prepared, 2 faults" in shown
+    assert "dora/t1.nii.gz is no readable NIfTI file" in shown
+    assert "1 scans prepared, 3 faults" in shown
 
 
 def test_a_folder_of_another_recipe_is_not_written_into(scans: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +161,9 @@ def test_a_folder_of_another_recipe_is_not_written_into(scans: Path, capsys: pyt
     assert run(scans, "--mask", "*") == 2
     assert run(scans, recipe="nowhere.json") == 2
     assert "There is no recipe" in capsys.readouterr().err
+    (scans / "utf-16.json").write_bytes(b"\xff\xfe{")
+    assert run(scans, recipe="utf-16.json") == 2
+    assert "utf-16.json is no text in UTF-8" in capsys.readouterr().err
     assert [path.name for path in (scans / "out").iterdir()] == ["precious.txt"]
 
 
