@@ -28,6 +28,7 @@ from sciencebox.host import usage as host_usage
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.driver import read_driver
 from sciencebox.host.engine import choose_socket, reach
+from sciencebox.host.erase import told_links
 from sciencebox.host.facts import read_host
 from sciencebox.host.kubectl import Tools
 from sciencebox.host.release import Release
@@ -119,7 +120,10 @@ def destroy(settings: File = EXAMPLE, yes: Yes = False) -> None:
     deployment = _deployment(settings)
     root, name = deployment.settings.data_root, deployment.settings.name
     if not yes:
-        _console().print(f"This removes {root}: users' homes, data, accounts and the software stack.", highlight=False)
+        told = f"This removes {root}: users' homes, data, accounts and the software stack."
+        if links := told_links(root):
+            told += f" But {links}."
+        _console().print(told, highlight=False, soft_wrap=True)
         if typer.prompt(f"Type the deployment's name ({name}) to go on", default="", show_default=False) != name:
             raise StepError("Nothing was removed.")
     _do([Step("Services", deployment.take_down), Step("Data", deployment.erase)])

@@ -32,6 +32,13 @@ def write_if_changed(path: Path, text: str, mode: int = 0o600) -> None:
         write_whole(path, text, mode)
 
 
+def let_everybody_read(path: Path) -> None:
+    """Of a file that is no secret, however strict the umask was under which it was made. Raises OSError."""
+    mode = path.stat().st_mode
+    if not mode & 0o004:
+        path.chmod(mode | 0o444)
+
+
 def write_folder(folder: Path, files: Mapping[str, str]) -> None:
     """Make a folder anew, of files by their path below it; without any it is removed."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import sqlite3
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounts_section import DIRECTORY_SECRET
-from sciencebox.files import write_folder, write_if_changed, write_whole
-from sciencebox.host import backup, build, doctor, engine, firewall, images, mounting, network, stack, watch
+from sciencebox.files import let_everybody_read, write_folder, write_if_changed, write_whole
+from sciencebox.host import backup, build, doctor, engine, erase, firewall, images, mounting, network, stack, watch
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
     ACME_ROOT,
@@ -40,13 +38,14 @@ from sciencebox.sessions.stack import folder_of, published
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import TextIO
 
     from sciencebox.host.firewall import Addresses
     from sciencebox.settings import Settings
 
-MOUNTINFO = Path("/proc/self/mountinfo")
 PROXY_USER = 999  # of images/proxy
+READ_IN_CONTAINERS = ("Caddyfile", "repository.Caddyfile", "prometheus.yml", "client/keep")
 PASSED_TO_STACK = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL")
 
 
@@ -131,6 +130,12 @@ class Deployment:
         state = engine.provide_engine(self.socket, screen)
         self.compose = engine.provide_compose(screen)
         self.client = engine.connect(self.socket)
+        other = watch.other_deployment(self.client, self.places.settings, self.settings.name)
+        if other:  # two hubs with one database, each of which knows nothing of the sessions of the other
+            raise StepError(
+                f"{self.settings.data_root} is the data of the deployment {other}, which is there. Set another "
+                f"`data_root`, or stop {other} first: `make down` with its settings."
+            )
         if self.host and not self.host.engine.answers:  # what was read without an engine is not the whole truth
             self.host = read_host(self.settings, self.checkout, self.environment)
         return f"Docker {state.version}, Compose {self.compose.version}"
@@ -247,7 +252,7 @@ class Deployment:
         if self.places.state.is_dir():
             self._lock_deployment()
         self.client = engine.reach(self.socket)
-        ended = self._end_sessions()
+        ended = self._end_sessions()  # while the hub sees it and writes down until when they had their GPUs
         for job in ("stack", "demo-data", "keys", "publish"):
             stack.remove(self.client, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
@@ -256,6 +261,7 @@ class Deployment:
             command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
+        ended += self._end_sessions()  # that somebody has started meanwhile
         network.remove(self.client, self.settings)
         left = watch.read_services(self.client, self.settings.name)
         if left:
@@ -269,24 +275,8 @@ class Deployment:
         return found
 
     def erase(self, screen: Screen) -> str:
-        """Remove all data of this deployment. Refuses where that would reach into another file system."""
-        link = self.settings.data_root
-        root = link.resolve()  # mounts are listed by where they really are
-        if not root.exists():
-            return "nothing there"
-        if not (self.places.state / "deploy.log").exists():
-            raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
-        mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
-        if mounts:
-            raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
-        screen.now(f"removing {root}")
-        screen.log_file = None
-        try:
-            shutil.rmtree(root)
-            link.unlink(missing_ok=True)  # what is left of it, if it was one
-        except OSError as error:
-            raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
-        return f"removed {root}"
+        """Remove all data of this deployment."""
+        return erase.erase(self.settings.data_root, screen)
 
     def _remove_outdated(self, compose: list[str], environment: Mapping[str, str]) -> None:
         """Compose 1 cannot replace a container under engines that no longer tell `ContainerConfig`; it can make one."""
@@ -355,6 +345,8 @@ class Deployment:
         rules = firewall.rules(self.settings, addresses)
         write_whole(self.places.firewall, rules)
         read = self.places.compose_folder.joinpath
+        for name in READ_IN_CONTAINERS:
+            let_everybody_read(read(name))
         values = env_file(
             self.settings,
             self.places,

@@ -51,10 +51,10 @@ class Addresses:
 
     @classmethod
     def of(cls, network: Mapping[str, Any]) -> tuple[Addresses, bool]:
-        """Those of a network, as the engine tells of it, and whether it gives addresses out in this way."""
-        config = network["IPAM"]["Config"][0]
+        """Those of a network, as the engine tells of it, and whether it gives out these addresses, and no others."""
+        config = next(config for config in network["IPAM"]["Config"] if ":" not in config["Subnet"])
         found = cls(IPv4Network(config["Subnet"]))
-        return found, config.get("IPRange") == str(found.sessions)
+        return found, config.get("IPRange") == str(found.sessions) and not network.get("EnableIPv6")
 
 
 def table(settings: Settings) -> str:

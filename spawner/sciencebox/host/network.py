@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from docker.types import IPAMConfig, IPAMPool
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     from sciencebox.host.watch import Service
     from sciencebox.settings import Settings
 
+# An engine may be told to give every network IPv6 addresses, too; the firewall's rules are about those of IPv4.
+ONLY_IPV4 = {"com.docker.network.enable_ipv6": "false"}
 ENDS_WITHIN = 20.0
 """Seconds that the firewall's program has to take its rules out."""
 
@@ -46,12 +47,12 @@ def provide(client: Any, settings: Settings, *, in_use: bool) -> Addresses:
             )
         _remove(there)
     name = f"{settings.name}-sessions"
-    chosen = client.networks.create(name, driver="bridge")
+    chosen = client.networks.create(name, driver="bridge", options=ONLY_IPV4)
     chosen.reload()
-    addresses = Addresses(IPv4Network(chosen.attrs["IPAM"]["Config"][0]["Subnet"]))
+    addresses, _ = Addresses.of(chosen.attrs)
     chosen.remove()
     ipam = IPAMConfig(pool_configs=[IPAMPool(**addresses.pool())])
-    client.networks.create(name, driver="bridge", ipam=ipam)
+    client.networks.create(name, driver="bridge", options=ONLY_IPV4, ipam=ipam)
     return addresses
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import docker
+import yaml
 
 from sciencebox.host.compose import PARTS, SERVICES, services
 from sciencebox.host.ports import PROJECT_LABEL
@@ -17,6 +18,7 @@ from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from sciencebox.host.steps import Screen
     from sciencebox.settings import Settings
@@ -67,6 +69,15 @@ def read_services(client: Any, deployment: str) -> dict[str, Service]:
         if name in {*SERVICES, *PARTS}:
             found[name] = parse_service(name, facts)
     return found
+
+
+def other_deployment(client: Any, deployed: Path, name: str) -> str:
+    """The deployment of another name that was deployed with the settings there and has services; else nothing."""
+    try:
+        there = str(yaml.safe_load(deployed.read_text(encoding="utf-8"))["name"])
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return ""
+    return there if there != name and read_services(client, there) else ""
 
 
 def outdated(client: Any, deployment: str, hashes: Mapping[str, str]) -> list[str]:

@@ -6,10 +6,12 @@ import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
-from sciencebox.host import deploy, mounting, stack
+from sciencebox.files import let_everybody_read
+from sciencebox.host import deploy, stack
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.ports import PortUse
 from sciencebox.host.steps import Screen, StepError
@@ -18,11 +20,6 @@ from sciencebox.settings import Settings
 from tests.unit.host.test_doctor import HEALTHY
 
 ROOT = Path(__file__).parents[3]
-MOUNTS = """22 1 8:1 / / rw - ext4 /dev/sda1 rw
-30 22 0:5 / /srv/box/data rw - nfs server:/data rw
-31 22 0:6 / /srv/boxes rw - ext4 /dev/sdb rw
-32 22 0:7 / /srv/box/homes/a\\040b rw - ext4 /dev/sdc rw
-"""
 
 
 def deployment(folder: Path, **values: Any) -> Deployment:
@@ -95,49 +92,40 @@ def test_the_stack_is_built_where_sessions_will_see_it() -> None:
     assert nobody_works["command"] == [*wanted["command"], "--prune"], "what earlier builds left is nobody's"
 
 
-def test_what_is_mounted_from_elsewhere_is_never_removed(
+def test_the_data_of_another_deployment_is_not_used_while_that_is_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:
-    made = deployment(tmp_path)
+    made = deployment(tmp_path, name="second")
     made.places.state.mkdir(parents=True)
-    (made.places.state / "deploy.log").touch()
-    with monkeypatch.context() as patch:
-        patch.setattr(mounting, "mounted_below", lambda *_: ["/srv/box/data"])
-        with pytest.raises(StepError, match="/srv/box/data is mounted from elsewhere"):
-            made.erase(screen)
-    assert made.places.state.exists()
-    made.erase(screen)
-    assert not (tmp_path / "box").exists()
+    made.places.settings.write_text("name: first\n")
+    there = {"first": {"hub": "running"}}
+    monkeypatch.setattr(deploy.engine, "provide_engine", lambda *_: HEALTHY.engine)
+    monkeypatch.setattr(deploy.engine, "provide_compose", lambda *_: HEALTHY.compose)
+    monkeypatch.setattr(deploy.engine, "connect", lambda *_: None)
+    monkeypatch.setattr(deploy.watch, "read_services", lambda _, name: there.get(name, {}))
+    with pytest.raises(StepError, match=r"is the data of the deployment first, which is there\. Set another"):
+        made.provide_engine(screen)
+    there.clear()
+    assert "Docker" in made.provide_engine(screen)
 
 
-def test_a_mount_is_found_where_a_link_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen) -> None:
-    (tmp_path / "disk/box/state").mkdir(parents=True)
-    (tmp_path / "disk/box/state/deploy.log").touch()
-    (tmp_path / "srv").symlink_to(tmp_path / "disk")
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(MOUNTS.replace("/srv/box", f"{tmp_path}/disk/box"))
-    monkeypatch.setattr(deploy, "MOUNTINFO", mounts)
-    made = deployment(tmp_path / "srv")
-    with pytest.raises(StepError, match=r"disk/box/data, .* is mounted from elsewhere"):
-        made.erase(screen)
-    mounts.write_text("")
-    assert made.erase(screen) == f"removed {tmp_path}/disk/box"
-    assert not (tmp_path / "disk/box").exists()
+def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    made, client = deployment(tmp_path), MagicMock()
+    client.api.containers.side_effect = [[{"Id": "ada"}], [{"Id": "late"}], []]
+    monkeypatch.setattr(deploy.engine, "reach", lambda _: client)
+    monkeypatch.setattr(deploy.engine, "find_compose", lambda: None)
+    monkeypatch.setattr(deploy.network, "remove", lambda *_: None)
+    assert made.take_down(screen) == "stopped, with 2 sessions"
 
 
-def test_data_behind_a_link_are_removed_with_it(tmp_path: Path, screen: Screen) -> None:
-    (tmp_path / "disk/state").mkdir(parents=True)
-    (tmp_path / "disk/state/deploy.log").touch()
-    (tmp_path / "box").symlink_to(tmp_path / "disk")
-    deployment(tmp_path).erase(screen)
-    assert [path.name for path in tmp_path.iterdir()] == []
-
-
-def test_a_folder_that_is_no_deployment_is_not_removed(tmp_path: Path, screen: Screen) -> None:
-    (tmp_path / "box").mkdir()
-    with pytest.raises(StepError, match="does not look like the data of a deployment"):
-        deployment(tmp_path).erase(screen)
-    assert (tmp_path / "box").exists()
+def test_what_containers_read_of_the_checkout_can_be_read_there(tmp_path: Path) -> None:
+    file = tmp_path / "Caddyfile"
+    file.touch(mode=0o600)
+    let_everybody_read(file)
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert all((ROOT / "deploy/compose" / name).is_file() for name in deploy.READ_IN_CONTAINERS)
 
 
 def test_a_certificate_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sciencebox.host import network
 from sciencebox.host.firewall import Addresses, rules, table
 from sciencebox.settings import Settings, SettingsError, parse
 
@@ -40,6 +42,19 @@ def test_services_are_never_taken_for_sessions(network: tuple[int, int]) -> None
 )
 def test_a_network_of_an_earlier_version_is_recognised(told: dict[str, str], shared_out: bool) -> None:
     assert Addresses.of({"IPAM": {"Config": [told]}}) == (BOX, shared_out)
+
+
+def test_sessions_have_no_addresses_that_the_rules_do_not_know() -> None:
+    told = {"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1", "IPRange": "172.20.128.0/17"}
+    with_ipv6 = {"EnableIPv6": True, "IPAM": {"Config": [{"Subnet": "fd00:20::/64"}, told]}}
+    assert Addresses.of(with_ipv6) == (BOX, False)
+
+    engine, made = MagicMock(), MagicMock(attrs=with_ipv6)
+    engine.networks.list.return_value = []
+    engine.networks.create.return_value = made
+    assert network.provide(engine, Settings(), in_use=False) == BOX
+    asked = [call.kwargs["options"] for call in engine.networks.create.call_args_list]
+    assert asked == [{"com.docker.network.enable_ipv6": "false"}] * 2
 
 
 def test_sessions_reach_each_other_neither_on_the_bridge_nor_by_a_route() -> None:
