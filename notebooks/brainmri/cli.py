@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DataError, ValueError, MemoryError) as error:
         print(f"brainmri: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"brainmri: {error.filename or 'file'}: {error.strerror}", file=sys.stderr)
+        print(f"brainmri: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nbrainmri: stopped. What was stored stays.", file=sys.stderr)
         return STOPPED
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     synthetic = commands.add_parser("synthetic", help="make a synthetic data set", description=_synthetic.__doc__)
     synthetic.add_argument("folder", type=Path, metavar="DIR", help="folder to make; it must not exist")
     synthetic.add_argument("--patients", type=int, default=60, help="made-up heads, half with a lesion (default 60)")
-    synthetic.add_argument("--slices", type=int, default=6, help="slices of each head (default 6)")
+    synthetic.add_argument("--slices", type=int, default=6, help="slices of each head, 20 at most (default 6)")
     synthetic.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same images (default 0)")
     synthetic.add_argument(

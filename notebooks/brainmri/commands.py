@@ -25,7 +25,7 @@ from brainmri.runs import Run, as_json, read_json, settings_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 TASKS = {
     "classification": "brainmri.classification.commands",
@@ -34,6 +34,7 @@ TASKS = {
     "vae": "brainmri.segmentation3d.commands",
     "gan": "brainmri.segmentation3d.commands",
 }
+PREDICTIONS = "predictions.csv"
 IN_NOTEBOOKS = {
     "classification in Keras": "brainmri.classification.keras_commands"
 }  # trained there alone, by no command
@@ -143,12 +144,12 @@ def compare_(options: argparse.Namespace) -> int:
 
     Run it again with the same arguments to go on where it was interrupted.
     """
-    return int(import_module("brainmri.segment_commands").compare_losses(options))
+    return int(_imported(TASKS["segmentation2d"]).compare_losses(options))
 
 
 def models_(options: argparse.Namespace) -> int:
     """List every network with its task, framework, and how many parameters it has and learns."""
-    listed = [model for module in dict.fromkeys(TASKS.values()) for model in import_module(module).models()]
+    listed = [model for module in dict.fromkeys(TASKS.values()) for model in _imported(module).models()]
     if options.json:
         print(json.dumps(listed, indent=2))
         return 0
@@ -184,23 +185,35 @@ def claim(folder: Path, settings: Mapping[str, Any], *, force: bool) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not force:
             raise data.DataError(f"{folder} holds another training. Name a new folder, or add --force to replace it.")
-        if not theirs.is_file():
+        if not _is_training(theirs):
             raise data.DataError(f"{folder} holds no training but other files. Name a new folder.")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     Run(folder).write_settings(settings)
 
 
-def claim_output(folder: Path, *, force: bool) -> None:
-    """Take a folder for what a network finds. Raises DataError for one that is there, unless `force`."""
+def claim_output(folder: Path, *, force: bool, masks: Sequence[str] = (), asked: Iterable[Path] = ()) -> None:
+    """Take a folder for what a network finds. Raises DataError for one that is there, unless `force`.
+
+    Even then it must not be that of the images that are `asked` about, nor may any of the `masks` to be written be
+    there, unless an earlier `predict` wrote them: what people drew has the same names.
+    """
     if folder.exists() and not force:
         raise data.DataError(f"{folder} exists. Name a new folder, or add --force to write into it.")
+    if folder.resolve() in {path.resolve().parent for path in asked}:
+        raise data.DataError(
+            f"{folder} holds the images that are asked about: masks would lie among them. Name another."
+        )
+    theirs = [] if (folder / PREDICTIONS).is_file() else [name for name in masks if (folder / name).exists()]
+    if theirs:
+        raise data.DataError(f"{folder} holds {theirs[0]}, which no `brainmri predict` wrote. Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / PREDICTIONS).touch()  # so that one that was interrupted can be told from what people drew
 
 
 def write_predictions(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], what: str) -> None:
     """Write predictions.csv, and say what there is now in a folder, and what it is not."""
-    with (folder / "predictions.csv").open("w", newline="", encoding="utf-8") as table:
+    with (folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows([columns, *rows])
     print(f"{folder}: {what}. For research: this is not a medical device.")
 
@@ -216,7 +229,26 @@ def images(folder: Path) -> list[data.Slice]:
 
 
 def _task(name: str) -> Any:
-    return import_module((TASKS | IN_NOTEBOOKS)[name])
+    return _imported((TASKS | IN_NOTEBOOKS)[name])
+
+
+def _imported(module: str) -> Any:
+    """A task's module. Raises DataError in an environment that lacks what networks need."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise data.DataError(
+            f"{error.name} is not in this environment: networks need it. Use the kernel PyTorch, which has it, or a "
+            "terminal after `source` of its environment's setup.sh."
+        ) from error
+
+
+def _is_training(settings: Path) -> bool:
+    """Whether a file is the settings of a training, and not those of something else that has such a file."""
+    try:
+        return settings.is_file() and bool(read_json(settings).get("task"))
+    except data.DataError:
+        return False
 
 
 def _lines(figures: Mapping[str, Any], of: str = "") -> Iterator[str]:

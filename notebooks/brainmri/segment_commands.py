@@ -84,14 +84,14 @@ def predict(options: argparse.Namespace) -> int:
     """Write a mask for each image, white on black, and a table of the highest probability and the area found."""
     trained = Trained.read(options.run_folder)
     found = images(options.input)
-    claim_output(options.out, force=options.force)
+    masks = [f"{item.image.stem}.png" for item in found]
+    claim_output(options.out, force=options.force, masks=masks, asked=[item.image for item in found])
     rows: list[tuple[str, str, int, str]] = []
     show = counter("marking")
-    for item in found:
+    for item, name in zip(found, masks, strict=True):
         image = segment.normalise(data.load([item], trained.pixels)[0])
         probability = segment.full_resolution(fit.predict(trained.model, image[None, None])[0, 0], item)
         mask: NDArray[np.bool_] = probability >= trained.threshold
-        name = f"{item.image.stem}.png"
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
         show(len(rows), len(found))

@@ -93,6 +93,9 @@ def test_every_new_image_gets_a_mask_of_its_own_size(run: Path, tmp_path: Path) 
     assert row.startswith("scan.png,")
     assert main(arguments) == 2  # nothing is overwritten
     assert main([*arguments, "--force"]) == 0
+    drawn = (tmp_path / "new/scan.png").read_bytes()
+    assert main([*arguments[:-1], str(tmp_path / "new"), "--force"]) == 2  # nor an image by what is found in it
+    assert (tmp_path / "new/scan.png").read_bytes() == drawn
 
 
 def test_an_exported_network_marks_the_same_pixels(run: Path, heads: Path, tmp_path: Path) -> None:

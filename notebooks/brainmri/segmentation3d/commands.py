@@ -87,13 +87,14 @@ def predict(options: argparse.Namespace) -> int:
     trained, cohort = Trained.read(options.run_folder), read_cohort(options.input)
     trained.refuse_other(cohort)
     regions = trained.target.regions
-    claim_output(options.out, force=options.force)
+    masks = [f"{case.name}_seg.nii.gz" for case in cohort]
+    asked = [path for case in cohort for path, _ in case.images.values()]
+    claim_output(options.out, force=options.force, masks=masks, asked=asked)
     show, rows = counter("marking"), []
-    for case in cohort:
+    for case, name in zip(cohort, masks, strict=True):
         (sample,) = trained.load(replace(cohort, cases=(case,)))
         answer = trained.answer(sample)
         labels = trained.labels(sample, answer)
-        name = f"{case.name}_seg.nii.gz"
         _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
         voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
         volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
