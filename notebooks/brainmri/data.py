@@ -129,7 +129,11 @@ class Dataset:
     def shows(self, label: str) -> NDArray[np.int8]:
         """1 where a slice carries `label`, else 0; shape (n,). Raises DataError where one of the two is missing."""
         truth = np.array([item.label == label for item in self.slices], dtype=np.int8)
-        if truth.all() or not truth.any():
+        if label not in self.labels:
+            raise DataError(
+                f"No slice of {self.root} shows {label!r}. Name one of its labels: {', '.join(sorted(self.labels))}."
+            )
+        if truth.all():
             raise DataError(
                 f"{self.root / 'labels.csv'} has only one class for the question '{label} or not': "
                 f"its labels are {', '.join(sorted(self.labels))}. Add slices of the other class."

@@ -118,6 +118,21 @@ def assert_no_leakage(parts: Mapping[Part, NDArray[np.intp]], groups: NDArray[np
         )
 
 
+def assert_both_kinds(parts: Mapping[Part, NDArray[np.intp]], truth: NDArray[np.int8], label: str) -> None:
+    """Raise DataError naming a part whose slices all show `label`, or none of which does; `truth` is 1 where one does.
+
+    Such a part can be neither learnt from nor asked about. To be called before a training, which takes hours.
+    """
+    for part, indices in parts.items():
+        shown = int(truth[indices].sum())
+        if shown in (0, len(indices)):
+            what = f"no slice with {label!r}" if not shown else f"only slices with {label!r}"
+            raise DataError(
+                f"The part of the split for {part} has {what}. Training, validation and test need slices with and "
+                "without it: change the split, or add data."
+            )
+
+
 def _given(dataset: Dataset) -> Split:
     """The division written in labels.csv."""
     unassigned = [item.image.name for item in dataset if item.part is None]

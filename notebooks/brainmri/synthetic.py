@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SIDE = 256  # pixels of an image's edge; 1 mm each
 WORTH_WORKERS = 40  # heads
+MOST_SLICES = 20  # of a head: more would lie above the brain
 SOLID = 0.35  # of the lesions are bright all through; the others have a dark core
 BRAIN = 0.5  # brightness of white matter; after contrast, scalp and enhancing tissue are brighter
 # Between which places in MNI space, in mm along the axis across the plane, a head's slices are taken.
@@ -86,8 +87,11 @@ def make(
     arguments give the same pixels. The folder appears only when it is complete. Raises ValueError for arguments out of
     range.
     """
-    if patients < 2 or slices < 1 or not 0 <= difficulty <= 1:
-        raise ValueError("patients must be at least 2, slices at least 1, and difficulty between 0 and 1")
+    if patients < 2 or not 1 <= slices <= MOST_SLICES or not 0 <= difficulty <= 1 or seed < 0:
+        raise ValueError(
+            f"patients must be at least 2, slices from 1 to {MOST_SLICES}, difficulty between 0 and 1, and the seed no "
+            "less than 0"
+        )
     if root.exists():
         return read_folder(root)
     source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)

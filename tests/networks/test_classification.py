@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,20 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(arguments) == 0  # complete: nothing is done again
     assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
     return folder
+
+
+def test_a_test_that_could_not_be_measured_is_refused_before_the_training(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(heads, tmp_path / "data")
+    header, *lines = (tmp_path / "data/labels.csv").read_text().splitlines()
+    parts = ["train", "train", "validation", "validation", "test", "train"]  # every other head has a lesion
+    rows = [f"{line},{parts[index // 2 % 6]}" for index, line in enumerate(lines)]
+    (tmp_path / "data/labels.csv").write_text("\n".join([f"{header},split", *rows]))
+    arguments = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--size", "smoke"]
+    assert main(["train", "classification", *arguments]) == 2
+    assert "for test has only slices with 'glioma'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,9 @@ class Study:
     @cached_property
     def split(self) -> splits.Split:
         """Which slices are learnt from, and which are kept apart. Raises DataError and LeakageError."""
-        return splits.split(self.dataset, self.label, seed=self.seed)
+        chosen = splits.split(self.dataset, self.label, seed=self.seed)
+        splits.assert_both_kinds(chosen.parts, self.dataset.shows(self.label), self.label)
+        return chosen
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

@@ -117,6 +117,8 @@ def test_one_class_is_no_question(make_folder: Callable[..., Path]) -> None:
     dataset = data.read_folder(make_folder([("1", "glioma", "a"), ("2", "glioma", "b")]))
     with pytest.raises(data.DataError, match="only one class for the question 'glioma or not'"):
         dataset.shows("glioma")
+    with pytest.raises(data.DataError, match=r"shows 'gliom'\. Name one of its labels: glioma\."):
+        dataset.shows("gliom")
 
 
 def test_stored_source_is_read_back_and_a_broken_one_refused(make_folder: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from brainmri.data import PARTS, DataError, Dataset, Slice, Source
-from brainmri.splits import LeakageError, assert_no_leakage, split
+from brainmri.splits import LeakageError, assert_both_kinds, assert_no_leakage, split
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +106,19 @@ def test_a_split_by_the_authors_is_kept() -> None:
     )
     assert [list(index) for index in chosen.parts.values()] == [[0], [1], [2]]
     assert "as given in labels.csv" in chosen.how
+
+
+def test_a_part_without_one_of_the_two_kinds_is_named() -> None:
+    rows = [(f"{kind}{part}", kind, part) for part in PARTS for kind in ("glioma", "none")]
+    whole = given_split(*rows)
+    assert_both_kinds(split(whole, "glioma").parts, whole.shows("glioma"), "glioma")
+    for lacking, words in (
+        ("gliomatest", "test has no slice with 'glioma'"),
+        ("nonetest", "test has only slices with"),
+    ):
+        dataset = given_split(*(row for row in rows if row[0] != lacking))
+        with pytest.raises(DataError, match=words):
+            assert_both_kinds(split(dataset, "glioma").parts, dataset.shows("glioma"), "glioma")
 
 
 def test_a_leak_in_a_given_split_is_refused() -> None:

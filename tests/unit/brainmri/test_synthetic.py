@@ -29,6 +29,12 @@ def test_the_same_seed_makes_the_same_pixels(made: data.Dataset, tmp_path: Path)
     assert not set(pixels(other)) & set(pixels(made))
 
 
+def test_the_most_slices_of_a_head_lie_in_the_brain_in_every_plane() -> None:
+    for plane in data.PLANES:
+        sick, _ = synthetic.heads(2, synthetic.MOST_SLICES, seed=0, planes=(plane,))
+        assert all(drawn.mask.any() for drawn in synthetic.draw(sick, difficulty=0.5))
+
+
 def test_half_the_patients_have_a_lesion_and_keep_their_slices_together(made: data.Dataset) -> None:
     assert made.labels == {"glioma": 9, "none": 9}
     assert made.grouping == "patient"
@@ -114,7 +120,7 @@ def test_an_interrupted_set_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("wrong", [{"patients": 1}, {"slices": 0}, {"difficulty": 1.5}])
+@pytest.mark.parametrize("wrong", [{"patients": 1}, {"slices": 0}, {"slices": 21}, {"difficulty": 1.5}, {"seed": -1}])
 def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="patients must be at least 2, slices at least 1, and difficulty between 0"):
+    with pytest.raises(ValueError, match="patients must be at least 2, slices from 1 to 20, difficulty between 0"):
         synthetic.make(tmp_path / "set", **wrong)  # type: ignore[arg-type]
