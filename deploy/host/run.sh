@@ -40,13 +40,25 @@ case $command in
 esac
 
 # Proxies and index of the settings are needed before anything can read the settings properly.
-setting() { # value of a key of the section `network`
-    [ ! -r "$settings" ] || sed -n "/^network:/,/^[^ #]/s/^  *$1: *[\"']\{0,1\}\([^\"' #]*\).*/\1/p" "$settings" | head -n 1
+setting() { # value of a key of the section `network`, be that in lines of its own or in braces
+    [ ! -r "$settings" ] || tr -d '\r' < "$settings" | sed -n "/^network *:/,/^[^ #]/ {
+        s/^network *: *{/{/
+        s/^  *{*/{/
+        t values
+        :values
+        s/.*[{,] *$1 *: *\"\([^\"]*\)\".*/\1/p; t
+        s/.*[{,] *$1 *: *'\([^']*\)'.*/\1/p; t
+        s/.*[{,] *$1 *: *\([^\"' #,}][^\"' }]*\).*/\1/p
+    }" | head -n 1
 }
 use() { # variable, key
     local value
     value=$(setting "$2")
-    [ -z "$value" ] || export "$1=$value"
+    value=${value%,}
+    case $value in
+        "" | "~" | null | Null | NULL) ;; # as left out
+        *) export "$1=$value" ;;
+    esac
 }
 use HTTP_PROXY http_proxy
 use HTTPS_PROXY https_proxy
@@ -63,7 +75,8 @@ if ! new_enough || ! has_venv; then
     { command -v apt-get && [ "$(id -u)" = 0 ]; } > /dev/null || fail "Install Python 3.10 or newer with its venv module, then run this again."
     echo "Installing Python ..."
     DEBIAN_FRONTEND=noninteractive apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends python3 python3-venv > /dev/null \
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends -oDPkg::Lock::Timeout=600 \
+        python3 python3-venv > /dev/null \
         || fail "Python could not be installed; check the package sources (apt-get update), then run this again."
     new_enough || fail "Python 3.10 or newer is needed; this system has $(python3 --version)."
 fi

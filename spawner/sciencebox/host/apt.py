@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from sciencebox.host.steps import Screen
 
+WAIT = "-oDPkg::Lock::Timeout=600"  # seconds; a server that was just started may be at its own upgrades
+
 
 def install(packages: Sequence[str], screen: Screen) -> None:
     """Install packages without what they merely recommend. Raises StepError where this system has no apt."""
@@ -24,7 +26,7 @@ def install(packages: Sequence[str], screen: Screen) -> None:
     screen.now(f"installing {names}")
     advice = f"{names} could not be installed; check the package sources (`apt-get update`), then run this again."
     run(["apt-get", "update"], screen, env=env, on_failure=advice)
-    run(["apt-get", "install", "-y", "--no-install-recommends", *packages], screen, env=env, on_failure=advice)
+    run(["apt-get", "install", "-y", "--no-install-recommends", WAIT, *packages], screen, env=env, on_failure=advice)
 
 
 def first_available(packages: Sequence[str]) -> str | None:

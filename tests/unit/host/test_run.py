@@ -32,6 +32,30 @@ def test_no_password_is_on_a_command_line_where_everybody_reads_it(programs: dic
     assert f"HTTPS_PROXY={PROXY}" in (tmp_path / "given").read_text()
 
 
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("network:\n  https_proxy: http://a:1  # ours\nserver:\n  http_proxy: http://x\n", ["HTTPS_PROXY=http://a:1"]),
+        ("network:\r\n  https_proxy: http://a:1\r\n", ["HTTPS_PROXY=http://a:1"]),
+        ("network:\n  https_proxy: null\n  http_proxy: ~\n  no_proxy:   # none\n", []),
+        ('network:\n  no_proxy: "a, b"\n  https_proxy: http://u:#@a\n', ["HTTPS_PROXY=http://u:#@a", "NO_PROXY=a, b"]),
+        ("network: {https_proxy: http://a:1, no_proxy: 'a,b'}\n", ["HTTPS_PROXY=http://a:1", "NO_PROXY=a,b"]),
+        ("network: {\n  https_proxy: http://a:1,\n  no_proxy: a}\n", ["HTTPS_PROXY=http://a:1", "NO_PROXY=a"]),
+        ("network:\n  # https_proxy: http://a:1\n  no_proxy: a,b\n", ["NO_PROXY=a,b"]),
+    ],
+)
+def test_a_proxy_of_the_settings_is_there_before_they_can_be_read(tmp_path: Path, text: str, given: list[str]) -> None:
+    (tmp_path / "site.yaml").write_text(text, newline="")
+    for name, does in {"id": "echo 1000", "python3": f"env > {tmp_path}/given; exit 1"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SETTINGS": f"{tmp_path}/site.yaml", "HOME": str(tmp_path)}
+    said = subprocess.run([RUN, "k8s-images"], env=env, capture_output=True, text=True, check=False)
+    assert said.stderr.startswith("Install Python 3.10 or newer")
+    told = (tmp_path / "given").read_bytes().decode().split("\n")
+    assert sorted(line for line in told if "PROXY" in line) == given
+
+
 def test_without_a_command_it_says_how_it_is_called() -> None:
     said = subprocess.run([RUN], capture_output=True, text=True, check=False)
     assert said.returncode == 1
