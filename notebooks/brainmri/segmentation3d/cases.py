@@ -162,7 +162,8 @@ def read_cohort(root: Path) -> Cohort:
     _refuse_twice(root, found)
     year = {(True,): "BraTS 2023 (enhancing = 3)", (False,): "BraTS 2018-2021 (enhancing = 4)"}
     layout = year.get(tuple(modern), "BraTS, names of several years")
-    return Cohort(root, tuple(found), f"{layout}: core = necrotic + enhancing, oedema = 2", stored_source(root))
+    said = f"{layout}: core = necrotic + enhancing, oedema = 2{_whose(found)}"
+    return Cohort(root, tuple(found), said, stored_source(root))
 
 
 def read_scan(case: Case) -> Scan:
@@ -210,6 +211,12 @@ def _case(folder: Path, name: str, kinds: dict[str, Path]) -> Case:
     return Case(name, match["patient"] if match else name, images, kinds.get("seg"))
 
 
+def _whose(found: Sequence[Case]) -> str:
+    """What a reader has to know of a split by patients, where no name says whose a case is."""
+    alone = all(case.patient == case.name for case in found)
+    return "; each case is taken for a patient of its own" if alone else ""
+
+
 def _refuse_twice(root: Path, found: Sequence[Case]) -> None:
     names = [case.name for case in found]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -240,7 +247,8 @@ def _decathlon(root: Path) -> Cohort:
         raise DataError(f"{root} has a dataset.json, but imagesTr holds no NIfTI file. Copy the images there.")
     _refuse_twice(root, found)
     said = ", ".join(f"{number} = {target.regions[region - 1]}" for number, region in labels.items() if region)
-    return Cohort(root, tuple(found), f"Medical Segmentation Decathlon: {said}", stored_source(root), target)
+    layout = f"Medical Segmentation Decathlon: {said}{_whose(found)}"
+    return Cohort(root, tuple(found), layout, stored_source(root), target)
 
 
 def _tumour(described: Any, channels: dict[int, str], named: dict[int, str]) -> Taken:

@@ -57,7 +57,9 @@ def test_brats_is_read_whatever_the_year(tmp_path: Path, endings: tuple[str, ...
 def test_two_scans_of_a_patient_are_one_patient(tmp_path: Path) -> None:
     for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000", "TCGA-DU-7294"):
         write_case(tmp_path, name)
-    assert read_cohort(tmp_path).patients.tolist() == ["BraTS-GLI-00001"] * 2 + ["BraTS-GLI-00002", "TCGA-DU-7294"]
+    cohort = read_cohort(tmp_path)
+    assert cohort.patients.tolist() == ["BraTS-GLI-00001"] * 2 + ["BraTS-GLI-00002", "TCGA-DU-7294"]
+    assert "a patient of its own" not in cohort.layout
 
 
 def decathlon(root: Path, mask: np.ndarray, modality: dict[str, str] | None = None) -> Path:
@@ -76,7 +78,9 @@ def decathlon(root: Path, mask: np.ndarray, modality: dict[str, str] | None = No
 
 def test_the_decathlon_says_itself_what_its_numbers_mean(tmp_path: Path) -> None:
     cohort = read_cohort(decathlon(tmp_path, labels(1, 2, 3)))
-    assert cohort.layout == "Medical Segmentation Decathlon: 1 = oedema, 2 = core, 3 = core"
+    assert cohort.layout == (
+        "Medical Segmentation Decathlon: 1 = oedema, 2 = core, 3 = core; each case is taken for a patient of its own"
+    )
     scan = read_scan(cohort.cases[0])
     assert [float(image.mean()) for image in scan.images] == [1, 2, 3, 4]
     assert scan.mask is not None
@@ -97,7 +101,7 @@ def test_another_task_of_the_decathlon_is_taken_as_it_describes_itself(tmp_path:
     values = np.arange(-1024, -1024 + np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     cohort = read_cohort(other_task(tmp_path / "a", values, labels(1, 2), outside=-1024, mirror=False))
     assert cohort.target == Target(("CT",), ("liver", "cancer"), mirror=False)
-    assert cohort.layout == "Medical Segmentation Decathlon: 1 = liver, 2 = cancer"
+    assert cohort.layout.startswith("Medical Segmentation Decathlon: 1 = liver, 2 = cancer; each case is taken")
     scan = read_scan(cohort.cases[0])
     assert np.array_equal(scan.images[0], values + 1024), "what is no patient is 0"
     assert scan.mask is not None
