@@ -79,7 +79,7 @@ class Ldap(Section):
     def _filter_can_be_filled_in(self) -> Ldap:
         try:
             self.group_filter.format(userdn="", uid="")
-        except (IndexError, KeyError, ValueError) as error:
+        except (AttributeError, IndexError, KeyError, ValueError) as error:
             raise ValueError("`group_filter` may have `{userdn}` and `{uid}`, and no other braces") from error
         return self
 

@@ -11,6 +11,7 @@ from annotated_types import GroupedMetadata
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -81,6 +82,7 @@ MailAddress = Annotated[str, matching(r"^[^\s{}@]+@[^\s{}@]+$", "a mail address"
 MemorySize = Annotated[ByteSize, SizeFrom(SMALLEST_MEMORY, "8 GiB")]
 Subnet = Annotated[
     IPv4Network,
+    BeforeValidator(str),  # else the number 10 is taken for 0.0.0.10
     WithJsonSchema({"type": "string", "accepts": "an IPv4 network such as 10.0.0.0/8, or an address"}),
 ]
 Folder = Annotated[

@@ -92,6 +92,14 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _groups_differ(self) -> Settings:
+        names = [group.name for group in self.groups]
+        for name in names:
+            if names.count(name) > 1:  # what one limits, the other would allow
+                raise ValueError(f"`groups` has {name!r} more than once; put its keys together")
+        return self
+
+    @model_validator(mode="after")
     def _ports_differ(self) -> Settings:
         ports = {"server.https_port": self.server.https_port, "server.http_port": self.server.http_port}
         if self.monitoring.enabled:
@@ -129,11 +137,17 @@ def parse(text: str, source: str) -> Settings:
 
 
 class _Loader(yaml.SafeLoader):
-    """Without dates: what looks like one is text, be it a day that exists or not."""
+    """Without what nobody means: dates, of days that exist or not, `1:30` for 90 and `0443` for 291 are text."""
 
 
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_ODD_NUMBER = r"[-+]?0[0-9_]|.*:"  # how one begins that is octal or to the base of 60
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [
+        (tag, re.compile(f"(?!{_ODD_NUMBER}){pattern.pattern}", re.VERBOSE) if tag in _NUMBERS else pattern)
+        for tag, pattern in resolvers
+        if tag != "tag:yaml.org,2002:timestamp"
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -85,6 +85,11 @@ def test_values_reach_the_model() -> None:
             "must be the repository's address",
         ),
         ("stack: {client: {origins: [{name: x.org, url: 'http://s/x', key: k}]}}", "`key` must be an absolute path"),
+        ("limits: {session_hours: 1:30}", "`limits.session_hours` must be a number from 0 to 8760; given: '1:30'"),
+        ("server: {https_port: 0443}", "`server.https_port` must be a whole number from 1 to 65535; given: '0443'"),
+        ("firewall: {refuse: [10]}", "`firewall.refuse.0` must be an IPv4 network such as 10.0.0.0/8, or an address"),
+        ("groups: [{name: a, gpus: 1}, {name: a, weight: 2}]", "`groups` has 'a' more than once"),
+        ("accounts: {ldap: {group_filter: '(m={uid.x})'}}", "`group_filter` may have `{userdn}` and `{uid}`, and no"),
         ("gpus: {attach: magic}", "`gpus.attach` must be `auto`, `cdi`, `nvidia` or `bind`; given: 'magic'"),
         ("gpus: {max_per_session: 0}", "`gpus.max_per_session` must be a whole number from 1 to 64; given: 0"),
         (

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sciencebox.host import mounting
+from sciencebox.host import backup, mounting
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 MOUNTINFO = Path("/proc/self/mountinfo")
 MARK = "deploy.log"  # in the state; by it the data of a deployment is known
 MAY_BE_LINKS = (".", "data", "cvmfs")  # folders in which an administrator puts links to other disks
+OURS = frozenset({"homes", "data", "cvmfs", "client", "repository", "state", backup.NOTE, backup.UNFINISHED})
 
 
 def erase(data_root: Path, screen: Screen) -> str:
-    """Remove it. Refuses where that would reach into another file system; what was interrupted can be done again."""
+    """Remove it, but nothing that others have put beside it, nor anything of another file system.
+
+    What was interrupted can be done again.
+    """
     root = data_root.resolve()  # mounts are listed by where they really are
     if not root.exists():
         return "nothing there"
@@ -28,20 +32,24 @@ def erase(data_root: Path, screen: Screen) -> str:
     mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
     if mounts:
         raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
-    kept = told_links(root)
+    kept, others = [told_links(root)], sorted(path.name for path in root.iterdir() if path.name not in OURS)
     screen.now(f"removing {root}")
     screen.log_file = None
     try:
-        for path in [path for path in root.iterdir() if path != state]:
+        for path in [path for path in root.iterdir() if path.name in OURS and path != state]:
             _remove(path)
         if not state.is_symlink():
             for path in [path for path in state.iterdir() if path.name != MARK]:
                 _remove(path)
-        shutil.rmtree(root)
-        data_root.unlink(missing_ok=True)  # what is left of it, if it was one
+        _remove(state)
+        if others:
+            kept.append(f"what is not of the deployment stays: {', '.join(others)}")
+        else:
+            root.rmdir()
+            data_root.unlink(missing_ok=True)  # what is left of it, if it was one
     except OSError as error:
         raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
-    return f"removed {root}{f'; {kept}' if kept else ''}"
+    return "; ".join([f"removed {'the data in ' if others else ''}{root}", *filter(None, kept)])
 
 
 def told_links(root: Path) -> str:

@@ -69,13 +69,21 @@ def test_what_links_lead_to_stays_and_is_told(tmp_path: Path, screen: Screen) ->
     assert (tmp_path / "nas/homes/ada").exists()
 
 
+def test_what_others_have_put_beside_it_stays(tmp_path: Path, screen: Screen) -> None:
+    root = data(tmp_path / "disk")
+    (root / "archive").mkdir()
+    stays = "what is not of the deployment stays: archive"
+    assert erase.erase(root, screen) == f"removed the data in {root}; {stays}"
+    assert [path.name for path in root.iterdir()] == ["archive"]
+
+
 def test_what_was_interrupted_can_be_done_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:
     root, remove = data(tmp_path / "box"), shutil.rmtree
 
     def interrupted(path: Path, **how: Any) -> None:
-        if path.name in ("homes", "box"):  # however far it came with the others
+        if path.name in ("homes", "state"):  # however far it came with the others
             raise KeyboardInterrupt
         remove(path, **how)
 
@@ -83,7 +91,7 @@ def test_what_was_interrupted_can_be_done_again(
         patch.setattr(shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
             erase.erase(root, screen)
-        patch.setattr(shutil, "rmtree", lambda path, **how: interrupted(path, **how) if path == root else remove(path))
+        patch.setattr(shutil, "rmtree", lambda path: interrupted(path) if path.name == "state" else remove(path))
         with pytest.raises(KeyboardInterrupt):
             erase.erase(root, screen)
     assert [str(path.relative_to(root)) for path in root.rglob("*")] == ["state", "state/deploy.log"]
