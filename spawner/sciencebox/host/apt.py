@@ -26,7 +26,8 @@ def install(packages: Sequence[str], screen: Screen) -> None:
     screen.now(f"installing {names}")
     advice = f"{names} could not be installed; check the package sources (`apt-get update`), then run this again."
     run(["apt-get", "update"], screen, env=env, on_failure=advice)
-    run(["apt-get", "install", "-y", "--no-install-recommends", WAIT, *packages], screen, env=env, on_failure=advice)
+    command = ["apt-get", "install", "-y", "--no-install-recommends", WAIT, *packages]
+    run(command, screen, env=env, on_failure=advice, may_be_ended=False)  # else packages are half installed
 
 
 def first_available(packages: Sequence[str]) -> str | None:

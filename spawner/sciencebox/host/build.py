@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -69,7 +70,8 @@ def build_images(
         _build(client, plan, images.build_arguments(network, base_image), screen, rebuild=rebuild)
     if wanted:
         # What earlier builds left behind; that of recent ones is what makes the next build quick.
-        client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL, "until": KEEP_FOR})
+        with contextlib.suppress(docker.errors.APIError):  # as when another deployment is at that
+            client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL, "until": KEEP_FOR})
     kept = len(plans) - len(wanted)
     built = f"built {', '.join(plan.name for plan in wanted)}" if wanted else "all up to date"
     return f"{built}; {kept} up to date" if wanted and kept else built

@@ -24,8 +24,9 @@ def run(
     env: Mapping[str, str] | None = None,
     accepted: Collection[int] = (0,),
     on_failure: str = "",
+    may_be_ended: bool = True,
 ) -> None:
-    """Run a program, showing its lines.
+    """Run a program, showing its lines. When this is interrupted, the program is ended, or waited for.
 
     Raises StepError with `on_failure` and the last lines of its output, unless it ends with an `accepted` status.
     """
@@ -41,10 +42,16 @@ def run(
             errors="backslashreplace",
             env=env,
         ) as process:
-            for line in process.stdout or ():
-                if line.strip():
-                    last.append(line.rstrip())
-                    screen.now(line.strip()[:100])
+            try:
+                for line in process.stdout or ():
+                    if line.strip():
+                        last.append(line.rstrip())
+                        screen.now(line.strip()[:100])
+            except KeyboardInterrupt:  # what goes on would write where the next command does
+                if may_be_ended:
+                    process.terminate()
+                process.communicate()
+                raise
     except OSError as error:
         raise StepError(f"`{command[0]}` cannot be run: {error.strerror}.") from error
     if process.returncode not in accepted:

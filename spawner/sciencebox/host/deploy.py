@@ -7,6 +7,7 @@ import fcntl
 import os
 import sqlite3
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounts_section import DIRECTORY_SECRET
@@ -83,9 +84,9 @@ class Deployment:
         """Proxies and indexes."""
         return network_environment(self.settings, self.environment)
 
-    @property
+    @cached_property
     def hostname(self) -> str:
-        """The name that users type."""
+        """The name that users type. Asked for once: without network that takes long, and the answers might differ."""
         return read_server_name() if self.settings.server.hostname == "auto" else self.settings.server.hostname
 
     @property

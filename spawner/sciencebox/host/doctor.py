@@ -167,7 +167,8 @@ def _stack(host: Host, settings: Settings) -> Iterator[Row]:
     days = (host.whitelist_expires - host.clock.now) / 86400
     if days < SOON_DAYS:
         found = f"its whitelist expires in {days:.0f} days" if days > 0 else "its whitelist has expired"
-        advice = "Run `make stack`, or `sciencebox-stack resign` where the master key is; else clients refuse it."
+        resign = "Run `make repository ARGS=resign`, or `sciencebox-stack resign` where the master key is"
+        advice = f"{resign}; else clients refuse it."
         yield Row("Repository", State.WARNING if days > 0 else State.FAILED, found, advice)
     else:
         yield Row("Repository", State.OK, f"whitelist valid for {days:.0f} days")

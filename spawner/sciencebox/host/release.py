@@ -169,6 +169,8 @@ class Release:
             text = self.file.read_text(encoding="utf-8")
         except OSError as error:
             raise StepError(f"{self.file}: cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise StepError(f"{self.file}: is not a text file in UTF-8.") from error
         defaults = yaml.safe_load((chart / "values.yaml").read_text(encoding="utf-8"))
         schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
         try:

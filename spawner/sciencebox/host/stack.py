@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http
 from typing import TYPE_CHECKING, Any
 
 import docker
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 ROLE_LABEL = "sciencebox.role"
+REMOVED_S = 60
 
 
 def arguments(
@@ -130,9 +132,15 @@ def follow(client: Any, wanted: Mapping[str, Any], show: Callable[[str], None]) 
 
 
 def remove(client: Any, name: str) -> None:
-    """Remove a container that may not be there."""
+    """Remove a container that may not be there, or that somebody else removes at this moment: then wait for that."""
     try:
-        client.containers.get(name).remove(force=True)
+        container = client.containers.get(name)
+        try:
+            container.remove(force=True)
+        except docker.errors.APIError as error:
+            if error.status_code != http.HTTPStatus.CONFLICT:
+                raise
+            container.wait(condition="removed", timeout=REMOVED_S)
     except docker.errors.NotFound:
         return
 

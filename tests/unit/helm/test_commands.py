@@ -99,6 +99,9 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     assert run(monkeypatch, "deploy-k8s", "--values", str(tmp_path / "none.yaml")) == 1
     assert "none.yaml: cannot be read: No such file or directory." in capsys.readouterr().out
+    (tmp_path / "packed.yaml").write_bytes(b"\x1f\x8b\xff")
+    assert run(monkeypatch, "deploy-k8s", "--values", str(tmp_path / "packed.yaml")) == 1
+    assert "packed.yaml: is not a text file in UTF-8." in capsys.readouterr().out
 
 
 def test_without_tools_it_says_which(

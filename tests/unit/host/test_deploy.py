@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from docker.errors import APIError, NotFound
 from rich.console import Console
 from sciencebox.files import let_everybody_read
 from sciencebox.host import deploy, stack
@@ -107,6 +108,19 @@ def test_the_data_of_another_deployment_is_not_used_while_that_is_there(
         made.provide_engine(screen)
     there.clear()
     assert "Docker" in made.provide_engine(screen)
+
+
+def test_a_container_that_somebody_else_removes_is_waited_for() -> None:
+    client = MagicMock()
+    container = client.containers.get.return_value
+    container.remove.side_effect = APIError("removal is already in progress", MagicMock(status_code=409))
+    stack.remove(client, "ada")
+    assert container.wait.call_args.kwargs["condition"] == "removed"
+    container.wait.side_effect = NotFound("gone")
+    stack.remove(client, "ada")
+    container.remove.side_effect = APIError("out of order", MagicMock(status_code=500))
+    with pytest.raises(APIError):
+        stack.remove(client, "ada")
 
 
 def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from_that(

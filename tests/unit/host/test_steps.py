@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -135,6 +136,20 @@ def test_a_failing_program_is_told_with_its_last_line() -> None:
     assert "first" in log.getvalue()
     run(["printf", "%b", r"caf\0351\n"], watched)  # not in UTF-8
     assert r"caf\xe9" in log.getvalue()
+
+
+@pytest.mark.parametrize("may_be_ended", [True, False])
+def test_nothing_goes_on_after_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, may_be_ended: bool
+) -> None:
+    """A tar that went on would write over what the next restore has written."""
+    watched, _, _ = screen()
+    monkeypatch.setattr(watched, "now", Mock(side_effect=KeyboardInterrupt))
+    goes_on = "while ! test -e let-go; do sleep 0.02; done; echo whole > came" if may_be_ended else "echo whole > came"
+    command = ["sh", "-c", f"cd {tmp_path}; trap 'echo half > came; exit' TERM; echo begun; {goes_on}"]
+    with pytest.raises(KeyboardInterrupt):
+        run(command, watched, may_be_ended=may_be_ended)
+    assert (tmp_path / "came").read_text() == ("half\n" if may_be_ended else "whole\n")
 
 
 def test_a_missing_program_is_told() -> None:
