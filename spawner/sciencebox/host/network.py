@@ -8,6 +8,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from sciencebox.host.compose import FIREWALL
 from sciencebox.host.firewall import Addresses
+from sciencebox.host.ports import PROJECT_LABEL
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 # An engine may be told to give every network IPv6 addresses, too; the firewall's rules are about those of IPv4.
 ONLY_IPV4 = {"com.docker.network.enable_ipv6": "false"}
-ENDS_WITHIN = 20.0
-"""Seconds that the firewall's program has to take its rules out."""
+ENDS_WITHIN = 20
+"""Seconds that a service has to end, and the firewall's program to take its rules out."""
 
 
 def find(client: Any, settings: Settings) -> Any | None:
@@ -45,7 +46,7 @@ def provide(client: Any, settings: Settings, *, in_use: bool) -> Addresses:
                 f"The network {there.name} was made by an earlier version, and sessions are in it. "
                 "End them with `make down`, then deploy again."
             )
-        _remove(there)
+        _remove(client, there, settings)
     name = f"{settings.name}-sessions"
     chosen = client.networks.create(name, driver="bridge", options=ONLY_IPV4)
     chosen.reload()
@@ -62,10 +63,15 @@ def remove(client: Any, settings: Settings) -> None:
         there.remove()
 
 
-def _remove(network: Any) -> None:
-    """Remove it from under services, which are made anew with fixed addresses."""
-    for container in network.attrs["Containers"]:
-        network.disconnect(container, force=True)
+def _remove(client: Any, network: Any, settings: Settings) -> None:
+    """Remove it with the services in it. Compose makes those anew, and would not bring one that stays into another."""
+    for one in network.attrs["Containers"]:
+        container = client.containers.get(one)
+        if container.labels.get(PROJECT_LABEL) == settings.name:
+            container.stop(timeout=ENDS_WITHIN)
+            container.remove(force=True)
+        else:
+            network.disconnect(container, force=True)
     network.remove()
 
 

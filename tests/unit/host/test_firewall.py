@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sciencebox.host import network
 from sciencebox.host.firewall import Addresses, rules, table
+from sciencebox.host.steps import StepError
 from sciencebox.settings import Settings, SettingsError, parse
 
+OWNERS = {"hub": "box", "of another": "other"}
 BOX = Addresses(IPv4Network("172.20.0.0/16"))
 
 
@@ -53,8 +55,21 @@ def test_sessions_have_no_addresses_that_the_rules_do_not_know() -> None:
     engine.networks.list.return_value = []
     engine.networks.create.return_value = made
     assert network.provide(engine, Settings(), in_use=False) == BOX
+    there = MagicMock(attrs={**with_ipv6, "Containers": {"hub": {}, "of another": {}}})
+    there.name = "box-sessions"
+    services = {name: MagicMock(labels={"com.docker.compose.project": project}) for name, project in OWNERS.items()}
+    engine.networks.list.return_value = [there]
+    engine.containers.get = services.get
+    box = Settings(name="box")
+    with pytest.raises(StepError, match="sessions are in it"):
+        network.provide(engine, box, in_use=True)
+    assert not there.remove.called
+    network.provide(engine, box, in_use=False)
+    assert there.remove.called
+    assert {name: one.remove.called for name, one in services.items()} == {"hub": True, "of another": False}
+
     asked = [call.kwargs["options"] for call in engine.networks.create.call_args_list]
-    assert asked == [{"com.docker.network.enable_ipv6": "false"}] * 2
+    assert asked == [{"com.docker.network.enable_ipv6": "false"}] * 4
 
 
 def test_sessions_reach_each_other_neither_on_the_bridge_nor_by_a_route() -> None:
