@@ -103,7 +103,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         ports=_ports(settings, state),
         clock=_clock(checkout),
         network=network,
-        certificates=tuple(sorted(path.name for path in images.HOST_CERTIFICATES.rglob("*.crt"))),
+        certificates=tuple(sorted(path.name for path in images.trusted())),
         engine=state,
         compose=engine.find_compose(),
         driver=driver,

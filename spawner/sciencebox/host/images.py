@@ -95,9 +95,14 @@ def context(checkout: Path, dockerfile: str) -> list[File]:
 
 def with_certificates(files: Sequence[File], folder: Path) -> list[File]:
     """The context of the base image with the certificate authorities that the host trusts beside its system's own."""
-    host = sorted(folder.rglob("*.crt")) if folder.is_dir() else []
+    host = trusted(folder)
     added = {f"{CERTIFICATES}/{path.name}": File(f"{CERTIFICATES}/{path.name}", path.read_bytes()) for path in host}
     return sorted([file for file in files if file.path not in added] + list(added.values()), key=lambda file: file.path)
+
+
+def trusted(folder: Path = HOST_CERTIFICATES) -> list[Path]:
+    """The certificates of authorities in a folder; not a link to one that is gone."""
+    return sorted(path for path in folder.rglob("*.crt") if path.is_file())
 
 
 def copied(dockerfile: str) -> list[str]:

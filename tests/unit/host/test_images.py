@@ -77,6 +77,7 @@ def test_certificates_of_the_host_go_into_the_base(checkout: Path, tmp_path: Pat
     folder.mkdir()
     without = hashes(checkout, certificates=folder)
     (folder / "site.crt").write_text("PEM")
+    (folder / "gone.crt").symlink_to(tmp_path / "removed-since.pem")
     base = images.plans(checkout, "debian", folder)[0]
     assert "images/base/certificates/site.crt" in [file.path for file in base.files]
     assert base.inputs != without["base"]
