@@ -389,6 +389,9 @@ def has_account(database: Path, name: str) -> bool:
         return False
     try:
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'users_info'").fetchone()
+            if not there:  # the site's directory knew everybody until now
+                return False
             return connection.execute("SELECT 1 FROM users_info WHERE username = ?", (name,)).fetchone() is not None
     except sqlite3.Error:
         return True

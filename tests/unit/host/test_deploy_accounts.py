@@ -32,6 +32,12 @@ def test_before_the_first_start_nobody_has_an_account(tmp_path: Path) -> None:
     assert not has_account(tmp_path / "hub.sqlite", "admin")
 
 
+def test_where_the_sites_directory_knew_everybody_the_first_of_ones_own_gets_a_password(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "hub.sqlite")) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    assert not has_account(tmp_path / "hub.sqlite", "admin")
+
+
 def test_a_database_that_cannot_be_read_gets_no_new_password(tmp_path: Path) -> None:
     (tmp_path / "hub.sqlite").write_text("not a database")
     assert has_account(tmp_path / "hub.sqlite", "admin")
