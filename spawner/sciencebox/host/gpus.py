@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -105,4 +106,5 @@ def unmark(state: Path, uuid: str, health: Health) -> bool:
 
 
 def _me() -> str:
-    return f"{getpass.getuser()} on the server"
+    """Who gives the command; not root, whom sudo made of them."""
+    return f"{os.environ.get('SUDO_USER') or getpass.getuser()} on the server"

@@ -111,9 +111,11 @@ def test_brackets_in_a_reason_are_shown_as_they_are(
     assert run(monkeypatch, "drain", "0", "--settings", file, "--reason", " ") == 1
     assert "Say why" in capsys.readouterr().err
     monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("SUDO_USER", "ada")
     assert run(monkeypatch, "drain", "0", "--settings", file, "--reason", "see [/var/log/x] [ticket]") == 0
     assert run(monkeypatch, "gpus", "--settings", file) == 0
     assert capsys.readouterr().out.count("see [/var/log/x] [ticket]") == 2
+    assert json.loads((tmp_path / "box/state/audit.jsonl").read_text())["who"] == "ada on the server"
 
 
 @pytest.mark.parametrize(
