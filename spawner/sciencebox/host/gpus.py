@@ -87,6 +87,8 @@ def uuid_of(inventory: Inventory, name: str) -> str:
     device = find(inventory, name)
     if device:
         return device.uuid
+    if not inventory.readable:
+        raise StepError(f"Whether this server has a GPU {name} cannot be told now: {inventory.reason}")
     known = ", ".join(f"{d.index} ({d.uuid})" for d in inventory.devices if not d.is_part)
     raise StepError(f"This server has no GPU {name}. It has: {known or 'none'}.")
 

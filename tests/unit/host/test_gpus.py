@@ -6,12 +6,14 @@ import io
 import json
 from datetime import datetime
 
+import pytest
 from rich.console import Console
 from sciencebox.gpus.device import Device, Inventory, Process
 from sciencebox.gpus.marks import Mark, marked
 from sciencebox.gpus.pool import Holding
 from sciencebox.host import show
-from sciencebox.host.gpus import as_dictionary, cards
+from sciencebox.host.gpus import as_dictionary, cards, uuid_of
+from sciencebox.host.steps import StepError
 
 HELD = Device(
     "GPU-a", 0, model="NVIDIA A100", memory_bytes=40 * 1024**3, pci_id="0000:01:00.0", processes=(Process(7),)
@@ -60,6 +62,13 @@ def test_an_engine_that_is_down_hides_holders_and_not_cards() -> None:
 
 def test_without_a_driver_there_is_one_sentence() -> None:
     assert _shown(Inventory(reason="No NVIDIA driver was found.")).strip() == "No NVIDIA driver was found."
+
+
+def test_a_gpu_that_is_asked_about_while_the_driver_is_silent_is_not_said_to_be_missing() -> None:
+    with pytest.raises(StepError, match=r"no GPU 2\. It has: 0 \(GPU-a\), 1 \(GPU-b\)"):
+        uuid_of(INVENTORY, "2")
+    with pytest.raises(StepError, match=r"cannot be told now: The driver did not answer\."):
+        uuid_of(Inventory(readable=False, reason="The driver did not answer."), "0")
 
 
 def test_programs_get_the_same_as_json() -> None:
