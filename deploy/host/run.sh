@@ -100,8 +100,9 @@ if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
 fi
 exec 9<&-
 
+# By the interpreter's path: the first line of a script cannot name one in a folder with a space.
+run() { exec "$venv/bin/python" "$venv/bin/sciencebox" "$@"; }
 case $command in
-    settings) exec "$venv/bin/sciencebox" settings "$@" ;;
-    deploy-k8s | k8s-images) exec "$venv/bin/sciencebox" "$command" "$@" ;;
+    settings | --help | deploy-k8s | k8s-images) run "$command" "$@" ;;
 esac
-exec "$venv/bin/sciencebox" "$command" --settings "$settings" "$@"
+run "$command" --settings "$settings" "$@"

@@ -56,6 +56,35 @@ def test_a_proxy_of_the_settings_is_there_before_they_can_be_read(tmp_path: Path
     assert sorted(line for line in told if "PROXY" in line) == given
 
 
+PYTHON = """#!/bin/sh
+case "$1 $2" in
+    "-m venv") mkdir -p "$3/bin" && ln -s "$0" "$3/bin/python" ;;
+    "-m pip") ;;
+    "-c "*) echo "$HOME" ;;
+    "--version ") echo "Python 3.11" ;;
+    *) printf "%s\\n" "$@" ;;
+esac
+"""
+
+
+def test_the_checkout_may_be_in_a_folder_with_a_space(tmp_path: Path) -> None:
+    box = tmp_path / "my box"
+    for name in ("requirements/host.txt", "spawner/pyproject.toml", "deploy/host/run.sh"):
+        (box / name).parent.mkdir(parents=True)
+        (box / name).touch()
+    (box / "deploy/host/run.sh").write_text(RUN.read_text())
+    for name, text in {"id": "#!/bin/sh\necho 0\n", "python3": PYTHON}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+    command = ["bash", str(box / "deploy/host/run.sh"), "settings", "check"]
+    for said in ("Preparing the command line", ""):  # the second time there is nothing to prepare
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        assert done.stderr.startswith(said)
+        assert done.stdout.splitlines()[-3:] == [f"{box}/.venv-host/bin/sciencebox", "settings", "check"]
+    assert done.stderr == ""
+
+
 def test_without_a_command_it_says_how_it_is_called() -> None:
     said = subprocess.run([RUN], capture_output=True, text=True, check=False)
     assert said.returncode == 1
