@@ -82,7 +82,7 @@ class Settings(Section):
             "stack.mount": self.stack.mount,
         }
         for key, path in paths.items():
-            if not path.is_absolute():
+            if not path.is_absolute() or path.root == "//":  # which stays as it is, and is no mount point's beginning
                 raise ValueError(f"`{key}` must be an absolute path; given: {str(path)!r}")
             # They are written into volume arguments, where a colon or a space would mean something else.
             if not _PLAIN_PATH.fullmatch(str(path)) or ".." in path.parts:

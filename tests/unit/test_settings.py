@@ -120,6 +120,7 @@ def test_values_reach_the_model() -> None:
         ("server: {acme_root: /ca.pem}", "`acme_root` is of no use without `acme_directory`"),
         ("server: {hostname: 'https://x'}", "`server.hostname` must be a host name or an IPv4 address"),
         ("data_root: here", "`data_root` must be an absolute path; given: 'here'"),
+        ("data_root: //srv/box", "`data_root` must be an absolute path; given: '//srv/box'"),
         ("data_root: /", "`data_root` must be a folder of its own"),
         ("data_root: '/srv/a b'", "`data_root` may have letters, digits"),
         ("data_root: /srv/../etc", "`data_root` may have letters, digits and `/._-` only, and no `..`"),
