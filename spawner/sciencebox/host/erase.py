@@ -29,7 +29,7 @@ def erase(data_root: Path, screen: Screen) -> str:
     state = root / "state"
     if not (state / MARK).exists():
         raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
-    mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8"))
+    mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
     if mounts:
         raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
     kept, others = [told_links(root)], sorted(path.name for path in root.iterdir() if path.name not in OURS)

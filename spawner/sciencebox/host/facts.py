@@ -211,4 +211,4 @@ def _toolkit() -> str | None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""

@@ -47,7 +47,7 @@ def test_what_is_mounted_from_elsewhere_is_never_removed(
     with pytest.raises(StepError, match=r"disk/box/data, .* is mounted from elsewhere"):
         erase.erase(tmp_path / "srv/box", screen)
     assert (tmp_path / "disk/box/homes/ada").exists()
-    mounts.write_text("")
+    mounts.write_bytes(b"32 22 0:7 / /media/caf\xe9 rw - vfat /dev/sdd rw\n")  # a stick of somebody's, not in UTF-8
     assert erase.erase(tmp_path / "srv/box", screen) == f"removed {tmp_path}/disk/box"
     assert not (tmp_path / "disk/box").exists()
 
