@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from math import cos, pi
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from brainmri import preflight
+from brainmri import gpu, preflight
 from brainmri.augment import augment
 from brainmri.losses import loss as loss_named
 from brainmri.overlap import dice
@@ -190,6 +191,7 @@ def store(run: Run, state: dict[str, Any], history: list[dict[str, float]]) -> N
     """Replace a run's checkpoint. The history is written last and says which checkpoint counts."""
     before, after = run.state(len(run.read_history())), run.state(len(history))
     save(state, after)
+    run.trained_on(hardware())
     run.write_history(history)
     if before != after:
         before.unlink(missing_ok=True)
@@ -221,6 +223,13 @@ def describe(name: str, task: str, model: nn.Module) -> dict[str, Any]:
 def best_device() -> torch.device:
     """A GPU where the session has one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def hardware() -> str:
+    """What a training of this process runs on."""
+    if best_device().type == "cuda":
+        return torch.cuda.get_device_name()
+    return gpu.processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"), torch.get_num_threads())
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ClassificationResult:
     """What a classifier reached on `groups` patients or blocks that it never saw, and under which circumstances.
 
-    `epochs` and `seconds` are those trained by this kernel; 0 where the training was found complete.
+    `epochs` and `seconds` are those trained by this kernel, of `total`; 0 where the training was found complete.
     """
 
     auc: Interval
@@ -34,6 +34,7 @@ class ClassificationResult:
     hardware: str
     epochs: int
     seconds: float
+    total: int = 0
 
     @property
     def n(self) -> int:
@@ -43,6 +44,8 @@ class ClassificationResult:
     def sentences(self) -> list[str]:
         """The result in words, the caveats after it."""
         epochs = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        if 0 < self.epochs < self.total:
+            epochs = f"{self.total} epochs, the last {self.epochs} of them"
         trained = f"{epochs} in {spoken(self.seconds)}" if self.epochs else "trained before"
         said = [
             f"{self.source.credit}.",

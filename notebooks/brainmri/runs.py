@@ -13,7 +13,7 @@ from brainmri import tracking
 from brainmri.data import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from brainmri.data import Dataset
 
@@ -62,6 +62,17 @@ class Run:
         write_whole(self.folder / "history.json", json.dumps(history, indent=1))
         tracking.log_epochs(self.folder, history)
 
+    @property
+    def hardware(self) -> list[str]:
+        """What its epochs were trained on: several where a training went on elsewhere, none before the first."""
+        path = self.folder / "hardware.json"
+        return list(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else []
+
+    def trained_on(self, hardware: str) -> None:
+        """Remember what an epoch was trained on: whoever finds the training complete may have something else."""
+        if hardware not in self.hardware:
+            write_whole(self.folder / "hardware.json", json.dumps([*self.hardware, hardware]))
+
     def end(self) -> None:
         """Say that no more epochs will come."""
         tracking.log_epochs(self.folder, self.read_history(), complete=True)
@@ -76,6 +87,11 @@ class Run:
         write_whole(path, as_json(result) + "\n")
         tracking.log_result(self.folder, result)
         return path
+
+
+def hardware_of(runs: Iterable[Run], here: str) -> str:
+    """What trainings ran on, in words; `here` where they do not tell."""
+    return " and ".join(dict.fromkeys(name for run in runs for name in run.hardware)) or here
 
 
 def open_run(notebook: str, settings: Mapping[str, Any], root: Path | None = None) -> Run:

@@ -19,11 +19,11 @@ from matplotlib.ticker import MaxNLocator
 
 from brainmri import __version__, fit, segment, view
 from brainmri.data import DataError
+from brainmri.fit import hardware
 from brainmri.losses import LOSSES
 from brainmri.progress import spoken
 from brainmri.results import caveats
-from brainmri.runs import Run, fingerprint, named_size, open_run
-from brainmri.study import hardware
+from brainmri.runs import Run, fingerprint, hardware_of, named_size, open_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -139,7 +139,7 @@ class Comparison:
             "data": self.dataset.source.credit,
             "size": self.size_name,
             "epochs": self.size.then,
-            "hardware": hardware(),
+            "hardware": hardware_of([Run(self._folder(name)) for name in self.losses], hardware()),
             "seed": self.seed,
         }
         result["seconds"] = sum(one["seconds"] for one in result["losses"].values())
@@ -167,9 +167,12 @@ class Comparison:
             *caveats(self.dataset.grouping, self.dataset.source, self.size_name),
         ]
 
+    def _folder(self, name: str) -> Path:
+        return self.folder / name.replace(" ", "-").replace("-+-", "-")
+
     def _train(self, name: str, fold: Fold, samples: Samples) -> Outcome:
         """The recipe's seed decides weights, batches and what augmentation makes of them: the same for each loss."""
-        folder = self.folder / name.replace(" ", "-").replace("-+-", "-")
+        folder = self._folder(name)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(self.seed)
         recipe = segment.recipe(self.size, "alone", name, self.seed)

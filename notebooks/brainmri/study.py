@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from brainmri import __version__, data, fit, gpu, overlap, segment, stored, synthetic, watch
+from brainmri import __version__, data, fit, overlap, segment, stored, synthetic, watch
+from brainmri.fit import hardware
 from brainmri.results import SegmentationResult
-from brainmri.runs import HOME, Run, fingerprint, named_size, open_run
+from brainmri.runs import HOME, Run, fingerprint, hardware_of, named_size, open_run
 from brainmri.segment import SIZES, Fold, Samples, Size
 
 if TYPE_CHECKING:
@@ -104,8 +105,12 @@ class Study:
     @property
     def seconds(self) -> float:
         """How long the networks of the cross-validation were trained, in all kernels together."""
-        parts = [self.folder / "pretraining", *self.folder.glob("fold-*")]
-        return sum(epoch["seconds"] for part in parts for epoch in Run(part).read_history())
+        return sum(epoch["seconds"] for part in self._measured for epoch in part.read_history())
+
+    @property
+    def _measured(self) -> list[Run]:
+        """The trainings of the cross-validation, as far as there are some."""
+        return [Run(self.folder / "pretraining"), *map(Run, sorted(self.folder.glob("fold-*")))]
 
     def samples(self) -> Samples:
         """The slices with a mask."""
@@ -160,7 +165,7 @@ class Study:
             pretrained=self.pretrain,
             source=self.dataset.source,
             size=self.size_name,
-            hardware=hardware(),
+            hardware=hardware_of(self._measured, hardware()),
             seconds=self.seconds,
             seed=self.seed,
         )
@@ -176,7 +181,7 @@ class Study:
             "licence": self.dataset.source.licence,
             "threshold": segment.best_threshold(validation.probability, samples.masks),
             "slices": sorted(stored.digests(samples.images)),
-            "hardware": hardware(),
+            "hardware": hardware_of([*self._measured, Run(self.folder / "final")], hardware()),
             "made": time.strftime("%Y-%m-%d"),
         }
         stored.write(self.folder, training.model, card)
@@ -238,10 +243,3 @@ class Trained:
         stored.refuse_known(asked, self.card["slices"], "The figures of its cross-validation are in result.json.")
         probability = fit.predict(self.model, samples.images)
         return samples, segment.held_against_truth(probability, samples.slices, self.threshold)
-
-
-def hardware() -> str:
-    """What a training of this process runs on."""
-    if fit.best_device().type == "cuda":
-        return torch.cuda.get_device_name()
-    return gpu.processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"), torch.get_num_threads())

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from brainmri import synthetic
+from brainmri import fit, synthetic
 from brainmri.classification.network import Classifier, ClassifierTraining, Size, probabilities
 from brainmri.cli import main
 from brainmri.runs import Run
@@ -37,7 +37,9 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments = ["train", "classification", "--data", str(heads), "--out", str(folder), "--size", "smoke"]
     arguments += ["--plateau", "1"]
     assert main(arguments) == 0
-    assert main(arguments) == 0  # complete: nothing is done again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.gpu, "processor", lambda *_: "another machine")  # which trains nothing
+        assert main(arguments) == 0  # complete: nothing is done again
     assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
     return folder
 
@@ -59,6 +61,7 @@ def test_a_test_that_could_not_be_measured_is_refused_before_the_training(
 def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
+    assert figures["hardware"] == json.loads((run / "model.json").read_text())["hardware"] == fit.hardware()
     assert figures["auc_low"] <= figures["auc"] <= figures["auc_high"]
     assert figures["split"].startswith("patient split, fold 1 of")
     assert "SYNTHETIC" in figures["data"]

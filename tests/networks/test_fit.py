@@ -64,7 +64,11 @@ def test_it_goes_on_where_it_was_interrupted_as_if_nothing_had_happened(
     assert len(again.history) == 2
     resumed = again.fit(images, masks, checked)
     assert [{**epoch, "seconds": 0} for epoch in resumed] == [{**epoch, "seconds": 0} for epoch in whole.history]
-    assert [path.name for path in sorted((tmp_path / "parts").iterdir())] == ["epoch-0004.pt", "history.json"]
+    assert [path.name for path in sorted((tmp_path / "parts").iterdir())] == [
+        "epoch-0004.pt",
+        "hardware.json",
+        "history.json",
+    ]
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
     if watched:  # it stopped, and is what it was after its best epoch

@@ -36,6 +36,7 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         arguments = ["train", "segmentation2d", "--data", str(heads), "--out", str(home / "run"), "--size", "smoke"]
         assert main(arguments) == 0
         before = json.loads((home / "run/result.json").read_text())
+        patch.setattr(fit.gpu, "processor", lambda *_: "another machine")  # which trained nothing of it
         assert main(arguments) == 0  # complete: nothing is done again
         assert json.loads((home / "run/result.json").read_text()) == before
         assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place

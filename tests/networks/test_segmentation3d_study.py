@@ -76,7 +76,11 @@ def test_a_training_that_is_killed_again_and_again_ends_with_the_same_weights(
             train(tmp_path / "parts", loaded, family, die, plan)
     parts = train(tmp_path / "parts", loaded, family, plan=plan)
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["epoch-0003.pt", "history.json"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "epoch-0003.pt",
+        "hardware.json",
+        "history.json",
+    ]
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_training_goes_on_from_it(
@@ -94,7 +98,11 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_training_goes_on_fro
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(fit.torch, "save", full)
         train(tmp_path / "parts", loaded, "segmentation3d")
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["epoch-0001.pt", "history.json"]
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "epoch-0001.pt",
+        "hardware.json",
+        "history.json",
+    ]
     parts = train(tmp_path / "parts", loaded, "segmentation3d")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
@@ -112,7 +120,9 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "run"
     arguments = ["train", "gan", "--data", str(data), "--out", str(folder), "--size", "smoke", "--patience", "1"]
     assert main(arguments) == 0
-    assert main(arguments) == 0  # complete: nothing is done again
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit.gpu, "processor", lambda *_: "another machine")  # which trains nothing
+        assert main(arguments) == 0  # complete: nothing is done again
     assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
     return folder
 
@@ -123,6 +133,7 @@ def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFix
     assert (figures["task"], figures["n"], figures["patients"]) == ("gan", 1, 1)
     assert "SYNTHETIC" in figures["data"]
     assert figures["steps"] == SMOKE.epochs * SMOKE.steps
+    assert figures["hardware"] == json.loads((run / "model.json").read_text())["hardware"] == fit.hardware()
     for region in ("core", "oedema", "whole"):
         assert 0 <= figures["regions"][region]["dice"] <= 1
     assert main(["evaluate", str(run)]) == 0

@@ -107,7 +107,7 @@ def test_two_processes_go_on_with_a_training_and_have_the_slopes_of_one_with_the
     assert "Warning" not in complaints
     assert said.count("2 processes share each batch, on the cores of this session.") == 1
     assert said.count("Stored in") == 1
-    names = ["epoch-0002.pt", "history.json", "model.json", "model.pt", "result.json", "settings.json"]
+    names = ["epoch-0002.pt", "hardware.json", "history.json", "model.json", "model.pt", "result.json", "settings.json"]
     assert sorted({path.name for path in run.iterdir()} - {tracking.MARK}) == names
     assert Run(run).read_history()[:1] == first
     assert json.loads((run / "result.json").read_text())["steps"] == 4

@@ -54,5 +54,5 @@ def test_a_mask_is_checked_mended_and_stored_beside_its_slice(done: Executed) ->
 def test_the_scan_of_the_site_is_prepared_too(done: Executed) -> None:
     assert done.figures == 10
     assert "preparing anna_t1.nii.gz · done" in done.shown
-    assert "Task01/1.nii.gz is no single volume of finite numbers" in done.shown
-    assert "._1.nii.gz" not in done.shown
+    assert "Task01/1.nii.gz is no single volume of finite numbers" in done.text
+    assert "._1.nii.gz" not in done.text

@@ -12,9 +12,9 @@ import torch
 
 from brainmri import __version__, data, fit, metrics, segment, splits, stored, watch
 from brainmri.classification.network import SIZES, ClassifierTraining, Size, network, probabilities
+from brainmri.fit import hardware
 from brainmri.results import ClassificationResult
-from brainmri.runs import Run, fingerprint, named_size
-from brainmri.study import hardware
+from brainmri.runs import Run, fingerprint, hardware_of, named_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,8 +104,9 @@ class Study:
             split=self.split,
             source=self.dataset.source,
             size=self.size_name,
-            hardware=hardware(),
+            hardware=hardware_of([Run(self.folder)], hardware()),
             epochs=len(new),
+            total=len(training.history),
             seconds=sum(epoch["seconds"] for epoch in new),
         )
         self._store(model, threshold, images, result, sum(epoch["seconds"] for epoch in training.history))

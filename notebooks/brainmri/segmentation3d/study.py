@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmri import __version__, data, stored, watch
-from brainmri.runs import HOME, Run, open_run
+from brainmri.fit import hardware
+from brainmri.runs import HOME, Run, hardware_of, open_run
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
 from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
@@ -26,7 +27,6 @@ from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Change, Patches
 from brainmri.segmentation3d.report import Result
 from brainmri.splits import Split, split_patients
-from brainmri.study import hardware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -216,7 +216,7 @@ class Study:
             "licence": self.cohort.source.licence,
             "smallest_ml": smallest,
             "cases": sorted(learnt_from),
-            "hardware": hardware(),
+            "hardware": hardware_of([Run(self.folder)], hardware()),
             "made": time.strftime("%Y-%m-%d"),
         }
         stored.write(self.folder, network, card)
@@ -263,7 +263,7 @@ class Study:
             split=division.how,
             source=self.cohort.source,
             size=self.size_name,
-            hardware=hardware(),
+            hardware=hardware_of([Run(self.folder)], hardware()),
             steps=len(history) * self.numbers.steps,
             seconds=sum(epoch["seconds"] for epoch in history),
             weights=sum(weight.numel() for name, weight in network.network.named_parameters() if "vae_" not in name),

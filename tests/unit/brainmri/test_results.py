@@ -48,6 +48,7 @@ def test_data_size_hardware_split_interval_and_time_are_named() -> None:
         (replace(RESULT, source=Source("made-up heads", "CC0", synthetic=True)), "this says nothing about patients"),
         (replace(RESULT, size="smoke"), "do not quote this figure"),
         (replace(RESULT, epochs=0), "(trained before)"),
+        (replace(RESULT, total=45), "(45 epochs, the last 30 of them in 2 min 10 s)"),
     ],
 )
 def test_caveats_are_said_where_they_apply(changed: ClassificationResult, words: str) -> None:
