@@ -131,12 +131,8 @@ class Deployment:
         state = engine.provide_engine(self.socket, screen)
         self.compose = engine.provide_compose(screen)
         self.client = engine.connect(self.socket)
-        other = watch.other_deployment(self.client, self.places.settings, self.settings.name)
-        if other:  # two hubs with one database, each of which knows nothing of the sessions of the other
-            raise StepError(
-                f"{self.settings.data_root} is the data of the deployment {other}, which is there. Set another "
-                f"`data_root`, or stop {other} first: `make down` with its settings."
-            )
+        if conflict := watch.conflict(self.client, self.settings.name, self.places):
+            raise StepError(conflict)
         if self.host and not self.host.engine.answers:  # what was read without an engine is not the whole truth
             self.host = read_host(self.settings, self.checkout, self.environment)
         return f"Docker {state.version}, Compose {self.compose.version}"
@@ -257,16 +253,15 @@ class Deployment:
         for job in ("stack", "demo-data", "keys", "publish"):
             stack.remove(self.client, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
+        network.lift_rules(self.client, watch.read_services(self.client, self.settings.name))
         if self.places.env_file.exists() and compose:
-            network.lift_rules(self.client, watch.read_services(self.client, self.settings.name))
             command = [*self._compose(with_overlay=self.places.overlay.exists()), "down", "--remove-orphans"]
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
+        for service in watch.read_services(self.client, self.settings.name).values():
+            self._remove(service.id)  # of what Compose has lost the values, with the data or by another `data_root`
         ended += self._end_sessions()  # that somebody has started meanwhile
         network.remove(self.client, self.settings)
-        left = watch.read_services(self.client, self.settings.name)
-        if left:
-            raise StepError(f"{', '.join(left)} of {self.settings.name} could not be stopped; see `docker ps`.")
         return f"stopped, with {ended} sessions" if ended else "stopped"
 
     def sessions(self) -> list[Mapping[str, Any]]:
@@ -285,8 +280,11 @@ class Deployment:
         if told is None:
             raise StepError("Compose cannot read its configuration; see `compose.env` in the state folder.")
         for container in watch.outdated(self.client, self.settings.name, parse_hashes(told)):
-            self.client.api.stop(container)
-            stack.remove(self.client, container)
+            self._remove(container)
+
+    def _remove(self, container: str) -> None:
+        self.client.api.stop(container)
+        stack.remove(self.client, container)
 
     def _end_sessions(self) -> int:
         found = self.sessions()

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
@@ -18,8 +19,8 @@ from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from sciencebox.host.compose import Places
     from sciencebox.host.steps import Screen
     from sciencebox.settings import Settings
 
@@ -71,13 +72,34 @@ def read_services(client: Any, deployment: str) -> dict[str, Service]:
     return found
 
 
-def other_deployment(client: Any, deployed: Path, name: str) -> str:
-    """The deployment of another name that was deployed with the settings there and has services; else nothing."""
+def conflict(client: Any, name: str, places: Places) -> str:
+    """Why a deployment must not be brought up, in a sentence: its data or its name is that of one that is there."""
     try:
-        there = str(yaml.safe_load(deployed.read_text(encoding="utf-8"))["name"])
+        there = str(yaml.safe_load(places.settings.read_text(encoding="utf-8"))["name"])
     except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return ""
-    return there if there != name and read_services(client, there) else ""
+        there = name
+    if there != name and read_services(client, there):
+        mend = f"Set another `data_root`, or stop {there} first: `make down` with its settings."
+        return f"{places.data_root} is the data of the deployment {there}, which is there. {mend}"
+    state = read_state(client, name)
+    if state and state.resolve() != places.state.resolve():
+        mend = "Set another `name`; or stop it by `make down`, and move its data yourself."
+        return f"A deployment {name} is there already, with its data in {state.parent}. {mend}"
+    return ""
+
+
+def read_state(client: Any, deployment: str) -> Path | None:
+    """The state that the hub of a deployment works with, if there is a hub."""
+    labels = [f"{PROJECT_LABEL}={deployment}", f"{SERVICE_LABEL}=hub"]
+    for listed in client.api.containers(all=True, filters={"label": labels}):
+        try:
+            variables = client.api.inspect_container(listed["Id"])["Config"]["Env"] or ()
+        except docker.errors.NotFound:  # replaced at this moment
+            continue
+        found = dict(variable.partition("=")[::2] for variable in variables)
+        if "SCIENCEBOX_STATE" in found:
+            return Path(found["SCIENCEBOX_STATE"])
+    return None
 
 
 def outdated(client: Any, deployment: str, hashes: Mapping[str, str]) -> list[str]:

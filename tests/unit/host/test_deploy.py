@@ -16,6 +16,7 @@ from sciencebox.host import deploy, stack
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.ports import PortUse
 from sciencebox.host.steps import Screen, StepError
+from sciencebox.host.watch import Service
 from sciencebox.settings import Settings
 
 from tests.unit.host.test_doctor import HEALTHY
@@ -93,23 +94,6 @@ def test_the_stack_is_built_where_sessions_will_see_it() -> None:
     assert nobody_works["command"] == [*wanted["command"], "--prune"], "what earlier builds left is nobody's"
 
 
-def test_the_data_of_another_deployment_is_not_used_while_that_is_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
-) -> None:
-    made = deployment(tmp_path, name="second")
-    made.places.state.mkdir(parents=True)
-    made.places.settings.write_text("name: first\n")
-    there = {"first": {"hub": "running"}}
-    monkeypatch.setattr(deploy.engine, "provide_engine", lambda *_: HEALTHY.engine)
-    monkeypatch.setattr(deploy.engine, "provide_compose", lambda *_: HEALTHY.compose)
-    monkeypatch.setattr(deploy.engine, "connect", lambda *_: None)
-    monkeypatch.setattr(deploy.watch, "read_services", lambda _, name: there.get(name, {}))
-    with pytest.raises(StepError, match=r"is the data of the deployment first, which is there\. Set another"):
-        made.provide_engine(screen)
-    there.clear()
-    assert "Docker" in made.provide_engine(screen)
-
-
 def test_a_container_that_somebody_else_removes_is_waited_for() -> None:
     client = MagicMock()
     container = client.containers.get.return_value
@@ -127,11 +111,16 @@ def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:
     made, client = deployment(tmp_path), MagicMock()
-    client.api.containers.side_effect = [[{"Id": "ada"}], [{"Id": "late"}], []]
+    client.api.containers.side_effect = [[{"Id": "ada"}], [{"Id": "late"}]]
+    services = {"hub": Service("hub", "the-hub", "running")}  # whose data were lost, and Compose's values with them
+    monkeypatch.setattr(deploy.watch, "read_services", lambda *_: services)
     monkeypatch.setattr(deploy.engine, "reach", lambda _: client)
     monkeypatch.setattr(deploy.engine, "find_compose", lambda: None)
     monkeypatch.setattr(deploy.network, "remove", lambda *_: None)
     assert made.take_down(screen) == "stopped, with 2 sessions"
+    client.api.stop.assert_called_once_with("the-hub")
+    assert [call.args[0] for call in client.containers.get.call_args_list if "-" not in call.args[0]] == ["ada", "late"]
+    client.containers.get.assert_any_call("the-hub")
 
 
 def test_what_containers_read_of_the_checkout_can_be_read_there(tmp_path: Path) -> None:

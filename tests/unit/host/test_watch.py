@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
 from sciencebox.host import watch
+from sciencebox.host.compose import Places
 from sciencebox.host.steps import Screen, StepError
 from sciencebox.host.watch import Service, parse_service, waiting_for
 from sciencebox.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WELL = {name: Service(name, name, "running", "healthy") for name in ("caddy", "proxy", "hub", "firewall")}
 
@@ -70,6 +75,28 @@ def test_a_missing_service_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPat
 def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, _ = wait(monkeypatch, WELL, fault="Connection refused")
     assert outcome.startswith("failed: the address (Connection refused) was not ready")
+
+
+def test_neither_the_data_nor_the_name_of_a_deployment_that_is_there_is_taken(tmp_path: Path) -> None:
+    first, second = (Places(tmp_path / name, tmp_path) for name in ("first", "second"))
+    for places in (first, second):
+        places.state.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("first")
+    first.settings.write_text("name: first\n")
+    hub = {"Id": "1", "Labels": {"com.docker.compose.service": "hub"}}
+    client = MagicMock()
+    client.api.containers.side_effect = lambda filters, **_: [hub] if "first" in str(filters) else []
+    environment = {"Env": [f"SCIENCEBOX_STATE={first.state}"]}
+    client.api.inspect_container.return_value = {"Id": "1", "State": {"Status": "running"}, "Config": environment}
+    assert watch.conflict(client, "first", first) == ""
+    assert watch.conflict(client, "first", Places(tmp_path / "link", tmp_path)) == ""
+    assert watch.conflict(client, "second", second) == ""
+    assert f"{tmp_path}/first is the data of the deployment first" in watch.conflict(client, "second", first)
+    assert f"A deployment first is there already, with its data in {tmp_path}/first" in watch.conflict(
+        client, "first", second
+    )
+    client.api.containers.side_effect = lambda **_: []
+    assert watch.conflict(client, "second", first) == "", "it was stopped and has another name now"
 
 
 def test_nobody_at_the_port_is_a_fault() -> None:
