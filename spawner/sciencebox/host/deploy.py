@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import docker
+
 from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.files import let_everybody_read, write_folder, write_if_changed, write_whole
 from sciencebox.host import backup, build, doctor, engine, erase, firewall, images, mounting, network, stack, watch
@@ -283,7 +285,8 @@ class Deployment:
             self._remove(container)
 
     def _remove(self, container: str) -> None:
-        self.client.api.stop(container)
+        with contextlib.suppress(docker.errors.NotFound):
+            self.client.api.stop(container)
         stack.remove(self.client, container)
 
     def _end_sessions(self) -> int:

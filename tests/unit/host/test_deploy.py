@@ -117,6 +117,7 @@ def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from
     monkeypatch.setattr(deploy.engine, "reach", lambda _: client)
     monkeypatch.setattr(deploy.engine, "find_compose", lambda: None)
     monkeypatch.setattr(deploy.network, "remove", lambda *_: None)
+    client.api.stop.side_effect = NotFound("it has ended by itself")
     assert made.take_down(screen) == "stopped, with 2 sessions"
     client.api.stop.assert_called_once_with("the-hub")
     assert [call.args[0] for call in client.containers.get.call_args_list if "-" not in call.args[0]] == ["ada", "late"]
