@@ -109,6 +109,8 @@ class Accounts(Section):
     @model_validator(mode="after")
     def _is_complete(self) -> Accounts:
         if self.source == "local":
+            if self.administrator in self.demo_users:
+                raise ValueError(f"`demo_users` must not have the administrator, {self.administrator}")
             return self
         oidc, ldap = self.oidc, self.ldap
         needed: dict[str, dict[str, object]] = {

@@ -127,6 +127,7 @@ def test_values_reach_the_model() -> None:
         ("engine: {socket: '/run/a:b'}", "`engine.socket` may have letters, digits"),
         ("network: {http_proxy: proxy:3128}", "`network.http_proxy` must be an address that begins with http://"),
         ("accounts: {administrator: Root}", "`accounts.administrator` must be a login name"),
+        ("accounts: {demo_users: [admin]}", "`demo_users` must not have the administrator, admin"),
         ("gpus: {shares: [{model: NVIDIA L4}]}", "`gpus.shares.0.parts`"),
         ("gpus: {shares: [{model: NVIDIA L4, parts: 1}]}", "`gpus.shares.0.parts` must be a whole number from 2 to 48"),
         (

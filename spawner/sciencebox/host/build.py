@@ -70,7 +70,7 @@ def build_images(
         _build(client, plan, images.build_arguments(network, base_image), screen, rebuild=rebuild)
     if wanted:
         # What earlier builds left behind; that of recent ones is what makes the next build quick.
-        with contextlib.suppress(docker.errors.APIError):  # as when another deployment is at that
+        with contextlib.suppress(*_ENGINE_FAULTS):  # as when another deployment is at that, or a disk is slow
             client.images.prune(filters={"dangling": True, "label": images.INPUTS_LABEL, "until": KEEP_FOR})
     kept = len(plans) - len(wanted)
     built = f"built {', '.join(plan.name for plan in wanted)}" if wanted else "all up to date"

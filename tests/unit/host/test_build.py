@@ -26,7 +26,10 @@ class Engine:
         self.pulled: list[str] = []
         self.registry = registry
         self.api = SimpleNamespace(build=self._build, pull=self._pull, import_image_from_data=self._import)
-        self.images = SimpleNamespace(get=self._get, prune=lambda **_: None)
+        self.images = SimpleNamespace(get=self._get, prune=self._prune)
+
+    def _prune(self, **_: Any) -> None:
+        raise docker.errors.APIError("a prune operation is already running")
 
     def _get(self, tag: str) -> Any:
         if tag not in self.tags:
