@@ -76,10 +76,14 @@ def _remove(client: Any, network: Any, settings: Settings) -> None:
 
 
 def lift_rules(client: Any, services: Mapping[str, Service]) -> None:
-    """Take the firewall's rules out of the kernel. Its program, which would set them again, ends with them."""
+    """Take the firewall's rules out of the kernel. Its program, which would set them again, ends with them.
+
+    Its container goes, too: one that stayed would not be started with the server any more, should this be cut off here.
+    """
     firewall = services.get(FIREWALL)
     if firewall and firewall.state == "running":
         container = client.containers.get(firewall.id)
         container.update(restart_policy={"Name": "no"})
         container.kill(signal="SIGUSR1")
         container.wait(timeout=ENDS_WITHIN)
+        container.remove(force=True)

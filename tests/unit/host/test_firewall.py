@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 from unittest.mock import MagicMock
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sciencebox.host import network
 from sciencebox.host.firewall import Addresses, rules, table
 from sciencebox.host.steps import StepError
+from sciencebox.host.watch import Service
 from sciencebox.settings import Settings, SettingsError, parse
 
 OWNERS = {"hub": "box", "of another": "other"}
@@ -70,6 +72,17 @@ def test_sessions_have_no_addresses_that_the_rules_do_not_know() -> None:
 
     asked = [call.kwargs["options"] for call in engine.networks.create.call_args_list]
     assert asked == [{"com.docker.network.enable_ipv6": "false"}] * 4
+
+
+def test_a_firewall_that_was_taken_out_leaves_no_container_that_is_not_started_with_the_server() -> None:
+    engine, service = MagicMock(), Service("firewall", "1", "running", "healthy")
+    container = engine.containers.get.return_value
+    network.lift_rules(engine, {"firewall": service})
+    called = [call[0] for call in container.method_calls]
+    assert called == ["update", "kill", "wait", "remove"]
+    container.reset_mock()
+    network.lift_rules(engine, {"firewall": replace(service, state="exited")})
+    assert container.method_calls == []
 
 
 def test_sessions_reach_each_other_neither_on_the_bridge_nor_by_a_route() -> None:
