@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import socket as sockets
 import time
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 FUSE = Path("/dev/fuse")
+HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
 NO_ENGINE = ModeChoice(None, "The container engine does not answer.")
 APT_FAMILY = frozenset({"debian", "ubuntu"})
 
@@ -125,8 +127,11 @@ def parse_os_release(text: str, machine: str) -> System:
 
 
 def server_name(fqdn: str, hostname: str, address: str) -> str:
-    """The name by which this server is best reached: its full name, else its address, else its own name."""
-    if "." in fqdn and not fqdn.startswith("localhost"):
+    """The name by which this server is best reached: its full name, else its address, else its own name.
+
+    A full name with other characters, such as `_`, is none that `server.hostname` may have, which the hub checks.
+    """
+    if "." in fqdn and not fqdn.startswith("localhost") and HOST_NAME.fullmatch(fqdn):
         return fqdn
     return address or hostname
 

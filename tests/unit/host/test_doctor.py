@@ -217,6 +217,7 @@ def test_the_system_is_recognised(text: str, expected: System) -> None:
         ("localhost", "192.0.2.7", "192.0.2.7"),
         ("localhost.localdomain", "192.0.2.7", "192.0.2.7"),
         ("gpu1", "192.0.2.7", "192.0.2.7"),
+        ("gpu_1.example.org", "192.0.2.7", "192.0.2.7"),
         ("gpu1", "", "gpu1"),
     ],
 )
