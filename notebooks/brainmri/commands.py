@@ -106,6 +106,10 @@ def train_(options: argparse.Namespace) -> int:
     """
     if options.devices != 1 and TASKS[options.task] != TASKS["segmentation3d"]:
         raise ValueError(f"--devices is for the networks in 3D: {options.task} is trained on one")
+    if options.task == "classification" and (options.loss or options.no_pretraining):
+        raise ValueError(
+            "--loss and --no-pretraining are for segmentation: classification has one loss and no heads first"
+        )
     if min(options.patience, options.plateau) < 0:
         raise ValueError("--patience and --plateau are numbers of epochs, or 0 for never")
     return int(_task(options.task).train(options))
@@ -220,6 +224,8 @@ def write_predictions(folder: Path, columns: Sequence[str], rows: Sequence[Seque
 
 def images(folder: Path) -> list[data.Slice]:
     """The images of a folder, or of its `slices/`. Raises DataError for none."""
+    if not folder.is_dir():
+        raise data.DataError(f"There is no folder {folder}. Check the path.")
     place = folder / "slices" if (folder / "slices").is_dir() else folder
     paths = data.image_paths(place)
     if not paths:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from brainmri import data, export, fit, segment
 from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
+from brainmri.losses import loss
 from brainmri.overlap import mean_by_group
 from brainmri.progress import Progress, counter
 from brainmri.results import overlap_figures
@@ -34,6 +35,7 @@ def train(options: argparse.Namespace) -> int:
             "segmentation2d learns from all masks but those it is tested on: with --no-pretraining it has none to "
             "watch for --patience or --plateau"
         )
+    loss(options.loss or LOSS)  # before anything is drawn or stored for one that there is none of
     study = Study(
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
         pretrain=not options.no_pretraining, patience=options.patience, plateau=options.plateau, bars=Progress,

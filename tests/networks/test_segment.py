@@ -40,6 +40,8 @@ def run(heads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(arguments) == 0  # complete: nothing is done again
         assert json.loads((home / "run/result.json").read_text()) == before
         assert main([*arguments, "--seed", "1"]) == 2  # another training does not take its place
+        assert main([*arguments[:5], str(home / "new"), "--size", "smoke", "--loss", "foo"]) == 2
+        assert not (home / "new").exists()
     return home / "run"
 
 

@@ -58,6 +58,17 @@ def test_without_pytorch_it_is_said_where_there_is_one(
     assert "torch is not in this environment: networks need it. Use the kernel PyTorch" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--loss=dice", "--no-pretraining"])
+def test_what_a_task_would_not_heed_is_refused(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    assert main(["train", "classification", "--data", ".", "--out", "run", option]) == 2
+    assert "are for segmentation" in capsys.readouterr().err
+
+
+def test_images_of_a_folder_that_is_not_there_are_not_called_missing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no folder .*nowhere\. Check the path"):
+        commands.images(tmp_path / "nowhere")
+
+
 def test_an_error_without_a_file_is_said_in_its_own_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
