@@ -86,12 +86,16 @@ def as_deployed(settings: Settings, hostname: str, network: Mapping[str, str], v
 
 
 def network_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Proxies and indexes: from the settings, else from the environment in either spelling."""
+    """Proxies and indexes: from the settings, else from the environment in either spelling.
+
+    There, a proxy may be written without `http://`.
+    """
     chosen = {variable: getattr(settings.network, key) for variable, key in NETWORK_VARIABLES.items()}
     found = {
         name: value or environment.get(name) or environment.get(name.lower()) or "" for name, value in chosen.items()
     }
-    return {name: value for name, value in found.items() if value}
+    plain = {name for name, value in found.items() if name in ("HTTP_PROXY", "HTTPS_PROXY") and "://" not in value}
+    return {name: f"http://{value}" if name in plain else value for name, value in found.items() if value}
 
 
 def env_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from sciencebox.gpus.shares import divide
 from sciencebox.host.engine import numbers
 from sciencebox.sessions.attach import engine_facts
 from sciencebox.sessions.stack import too_new
+from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +26,7 @@ LEAST_FREE = 3 * GIB  # below, a deployment stops halfway
 SOON_DAYS = 7  # before a whitelist expires
 COMFORTABLE_FREE = 20 * GIB  # images, one release of the stack, some homes
 TOOLKIT_WITH_CDI = (1, 14)
+WEB = re.compile(r"https?://\S+")
 LOOPBACK = ("localhost", "127.", "[::1]")
 
 
@@ -127,6 +130,10 @@ def _clock(host: Host) -> Row:
 def _proxies(host: Host) -> Row:
     told = {name: value for name, value in host.network.items() if name.endswith("_PROXY")}
     shown = ", ".join(f"{name}={without_password(value)}" for name, value in told.items())
+    for name, value in host.network.items():
+        if name != "NO_PROXY" and not WEB.fullmatch(value):  # of the environment; the hub would refuse its settings
+            advice = f"It must begin with http:// or https://; correct it, or set `network.{NETWORK_VARIABLES[name]}`."
+            return Row("Proxies", State.FAILED, f"{name}={without_password(value)}", advice)
     local = [name for name, value in told.items() if name != "NO_PROXY" and _is_loopback(value)]
     if local:
         advice = f"Containers cannot reach {local[0]} at a loopback address; give this server's address in `network`."

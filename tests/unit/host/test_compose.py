@@ -162,6 +162,13 @@ def test_settings_come_before_the_environment() -> None:
     assert network_environment(given, environment) == expected
 
 
+def test_a_proxy_as_environments_have_it_is_one_that_the_hub_accepts() -> None:
+    found = network_environment(settings(), {"HTTPS_PROXY": "ada:secret@proxy:3128", "NO_PROXY": "localhost, .example"})
+    read = settings_file.parse(as_deployed(settings(), "box.example", found, "cpu"), "deployed")
+    assert read.network.https_proxy == "http://ada:secret@proxy:3128"
+    assert read.network.no_proxy == "localhost, .example"
+
+
 def test_the_command_line() -> None:
     line = command_line(Compose(("docker", "compose"), "2.40"), "box", PLACES, with_overlay=True)
     assert line[:6] == ["docker", "compose", "-p", "box", "--env-file", "/srv/box/state/compose.env"]

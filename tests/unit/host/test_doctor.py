@@ -93,6 +93,8 @@ def test_a_good_server_has_nothing_to_do() -> None:
             "Start it",
         ),
         ({"engine": replace(ENGINE, version="19.03.1")}, "Engine", "Docker 19.03.1", "Upgrade to Docker 20.10"),
+        ({"network": {"HTTPS_PROXY": "socks5://a:pw@proxy"}}, "Proxies", "=socks5://proxy", "`network.https_proxy`"),
+        ({"network": {"PIP_INDEX_URL": "file:///srv"}}, "Proxies", "PIP_INDEX_URL", "or set `network.python_index`"),
         ({"compose": None}, "Compose", "none, or older than 1.29", "`make deploy` installs it"),
         ({"driver": WITHOUT_NODES}, "Driver", "no device nodes in /dev", "nvidia-modprobe"),
         (
