@@ -73,9 +73,9 @@ def mended(mask: Mask, inside: Mask) -> Mask:
 def store(slice_file: Path, mask: Mask, said: str = "") -> Path:
     """Write a mask, white on black, as DIR/masks/N.png for DIR/slices/N.png; returns its file.
 
-    A mask that is there stays: the new one is called N-2.png, N-3.png and so on, and `read_folder` goes on to take
-    N.png. `said` is kept in the file. Raises DataError where the mask does not fit the slice, or that lies in no folder
-    `slices`, and OSError.
+    A mask that is there stays: the new one is called N-2.png, N-3.png and so on, but for names of other slices, and
+    `read_folder` goes on to take N.png. `said` is kept in the file. Raises DataError where the mask does not fit the
+    slice, or that lies in no folder `slices`, and OSError.
     """
     slice_file = slice_file.absolute()
     if slice_file.parent.name != "slices":
@@ -91,9 +91,11 @@ def store(slice_file: Path, mask: Mask, said: str = "") -> Path:
     about, content = PngInfo(), io.BytesIO()
     about.add_text("Comment", said or "drawn by hand with brainmri")
     Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(content, "png", pnginfo=about)
-    first = [] if any(folder.glob(f"{slice_file.stem}.*")) else [f"{slice_file.stem}.png"]  # whatever its ending is
-    for name in chain(first, (f"{slice_file.stem}-{number}.png" for number in count(2))):
-        path = folder / name
+    drawn, slices = ({path.stem for path in place.iterdir()} for place in (folder, slice_file.parent))
+    first = [] if slice_file.stem in drawn else [slice_file.stem]  # whatever its ending is
+    others = (f"{slice_file.stem}-{number}" for number in count(2))
+    for stem in chain(first, (name for name in others if name not in slices)):
+        path = folder / f"{stem}.png"
         try:
             file = path.open("xb")
         except FileExistsError:

@@ -78,6 +78,17 @@ def test_a_mask_is_read_with_its_slice_and_a_correction_lies_beside_it(make_fold
     assert (np.asarray(data.open_mask(again)) == np.where(mask, 255, 0)).all()
 
 
+def test_a_correction_does_not_become_the_mask_of_another_slice(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("scan[1]", "glioma", "anna"), ("scan[1]-2", "glioma", "anna")])
+    one, other = data.read_folder(folder).slices
+    mask = np.eye(12, dtype=bool)
+    (folder / "masks").mkdir()
+    Image.fromarray(mask).save(folder / "masks/scan[1].tif")
+    assert masks.store(one.image, mask).name == "scan[1]-3.png"
+    assert data.read_folder(folder).slices[1].mask is None
+    assert masks.store(other.image, mask).name == "scan[1]-2.png"
+
+
 def test_a_mask_that_does_not_fit_its_slice_is_not_stored(make_folder: Callable[..., Path]) -> None:
     folder = make_folder([("1", "glioma", "anna")])
     (item,) = data.read_folder(folder).slices
