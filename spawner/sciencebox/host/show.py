@@ -85,7 +85,7 @@ def status(deployment: Deployment, console: Console) -> bool:
     for name in wanted:
         service = found.get(name)
         if service:
-            table.add_row(name, service.state, service.health, service.since[:19].replace("T", " "))
+            table.add_row(name, service.state, service.health, _here(service.since))
         else:
             table.add_row(name, "missing")
     console.print(table)
@@ -105,9 +105,17 @@ def sessions(deployment: Deployment, console: Console) -> None:
     table = Table("user", "state", "GPUs", "since", box=None)
     for container in found:
         labels = container["Labels"]
-        gpus = labels.get(GPUS_LABEL, "")
-        table.add_row(labels.get(USER_LABEL, "?"), container["State"], gpus or "none", labels.get(SINCE_LABEL, ""))
+        gpus, since = labels.get(GPUS_LABEL, ""), _here(labels.get(SINCE_LABEL, ""))
+        table.add_row(labels.get(USER_LABEL, "?"), container["State"], gpus or "none", since)
     console.print(table)
+
+
+def _here(told: str) -> str:
+    """A moment that the engine or a label tells in UTC, in this server's time zone."""
+    try:
+        return f"{datetime.fromisoformat(f'{told[:19]}+00:00').astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError):  # of a container that was not started yet, or a label of somebody else's
+        return ""
 
 
 def checks(rows: Iterable[doctor.Row], console: Console) -> None:
