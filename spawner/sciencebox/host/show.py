@@ -113,9 +113,10 @@ def sessions(deployment: Deployment, console: Console) -> None:
 def _here(told: str) -> str:
     """A moment that the engine or a label tells in UTC, in this server's time zone."""
     try:
-        return f"{datetime.fromisoformat(f'{told[:19]}+00:00').astimezone():%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError):  # of a container that was not started yet, or a label of somebody else's
+        moment = datetime.fromisoformat(f"{told[:19]}+00:00")
+    except ValueError:  # somebody else's label
         return ""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment.year > 1 else ""  # 1: it was never started
 
 
 def checks(rows: Iterable[doctor.Row], console: Console) -> None:
