@@ -107,6 +107,21 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_the_training_goes_on_fro
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_a_mask_that_was_corrected_is_another_cohort_though_its_file_is_as_large(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    packed = tmp_path / "data/SYNTHETIC-001/SYNTHETIC-001_seg.nii.gz"
+    mask = nibabel.load(packed)
+    values, told = np.asarray(mask.dataobj).copy(), []
+    packed.unlink()
+    for label in (0, 2):
+        values[8, 8, 8] = label
+        nibabel.save(nibabel.Nifti1Image(values, mask.affine), packed.with_suffix(""))
+        told.append((packed.with_suffix("").stat().st_size, study.fingerprint(read_cohort(tmp_path / "data"))))
+    (size, before), (same_size, after) = told
+    assert size == same_size
+    assert before != after
+
+
 def test_a_training_that_diverges_is_stopped(tmp_path: Path, loaded: list[samples.Sample]) -> None:
     trained = Training(sizes.learner("segmentation3d", SMALL, "dice", seed=0), PLAN, Run(tmp_path))
     with torch.no_grad():

@@ -19,7 +19,7 @@ import numpy as np
 
 from brainmri import __version__, data, stored, watch
 from brainmri.fit import hardware
-from brainmri.runs import HOME, Run, hardware_of, open_run
+from brainmri.runs import HOME, Run, hardware_of, open_run, trace
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
 from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
@@ -320,9 +320,10 @@ def _of_site(site: Path) -> Cohort | None:
 
 
 def fingerprint(cohort: Cohort) -> str:
-    """Changes when a case is added, removed, or replaced by files of another size."""
+    """Changes when a case is added, removed, or one of its files is replaced (see `runs.trace`)."""
     digest = hashlib.sha256()
     for case in cohort:
-        paths = sorted({path for path, _ in case.images.values()} | ({case.mask} if case.mask else set()))
-        digest.update(repr((case.name, case.patient, [(path.name, path.stat().st_size) for path in paths])).encode())
+        files = [(path.name, trace(path)) for path in sorted({path for path, _ in case.images.values()})]
+        mask = trace(case.mask, whole=True) if case.mask else None
+        digest.update(repr((case.name, case.patient, files, mask)).encode())
     return digest.hexdigest()[:16]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from brainmri import data, runs
 from brainmri.cli import main
 from brainmri.progress import Progress, remaining, spoken
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +79,20 @@ def test_fingerprint_changes_with_the_data(make_folder: Callable[..., Path]) -> 
     table = folder / "labels.csv"
     table.write_text(table.read_text().replace("bert", "carl"))
     assert runs.fingerprint(data.read_folder(folder)) != before
+
+
+def test_a_mask_that_was_corrected_is_other_data_though_its_file_is_as_large(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna"), ("2", "none", "bert")])
+    (folder / "masks").mkdir()
+    found = []
+    for row in (2, 3, 3):
+        mask = np.zeros((12, 12), dtype=np.uint8)
+        mask[row] = 255
+        Image.fromarray(mask).save(folder / "masks/1.tif")  # which is not compressed
+        found.append(((folder / "masks/1.tif").stat().st_size, runs.fingerprint(data.read_folder(folder))))
+    (size, first), (same_size, corrected), again = found
+    assert (size, corrected) == (same_size, again[1])
+    assert first != corrected
 
 
 @pytest.mark.parametrize(
