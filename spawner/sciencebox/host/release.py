@@ -29,6 +29,7 @@ CHART = Path("deploy/helm/sciencebox")
 DEPLOYMENTS = ("hub", "proxy")
 READY_S = 600
 LOOK_S = 10
+PAUSE_S = 1
 WITHOUT_CLUSTER = ("--kube-version", "1.34.0", "--api-versions", "monitoring.coreos.com/v1,kueue.x-k8s.io/v1beta2")
 # The hub reads its settings when it starts: what changes its pod's annotation starts another one.
 ANNOTATION = "jupyterhub.hub.annotations.sciencebox/settings"
@@ -126,6 +127,7 @@ class Release:
                 if time.monotonic() > until:
                     raise self._gave_up(name, reasons)
                 screen.now(f"waiting for {name}. {' '.join(reasons[:1])}")
+                time.sleep(PAUSE_S)  # an API server that is away refuses at once
         return "hub and proxy run"
 
     def _rollout(self, name: str) -> Said:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
-from sciencebox.host import values
+from rich.console import Console
+from sciencebox.host import release, values
 from sciencebox.host.doctor import Row, State, failures
 from sciencebox.host.kubernetes import Cluster, address, rows, troubles
+from sciencebox.host.release import Release
+from sciencebox.host.steps import Screen, StepError
 
 from tests.unit.helm.chart import CHART, ROOT
 
@@ -212,3 +216,15 @@ def test_why_pods_do_not_run_is_told_in_sentences() -> None:
 def test_the_address_is_told(text: str, given: list[dict[str, str]], expected: str) -> None:
     service = {"status": {"loadBalancer": {"ingress": given}}}
     assert expected in address(read(text), service, "sciencebox")
+
+
+def test_an_api_server_that_is_away_is_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(release.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(release.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    tools = MagicMock()
+    tools.kubectl.side_effect = [MagicMock(returncode=1)] * 20
+    tools.items.return_value = ()
+    waiting = Release(ROOT, ROOT / "none.yaml", tools, ROOT / "none", ready_s=8)
+    with pytest.raises(StepError, match="hub does not come up"):
+        waiting.wait(Screen(Console(quiet=True)))
