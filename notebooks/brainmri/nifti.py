@@ -18,7 +18,7 @@ from PIL import Image
 
 from brainmri.data import DataError, Dataset, Source, read_folder, write_source
 from brainmri.store import new_folder, write_labels
-from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, says_synthetic, stem
+from brainmri.volume import SAME_GRID_MM, apart_mm, below, open_nifti, says_synthetic, stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +49,7 @@ def scans(folder: Path, image: str, mask: str) -> list[Scan]:
     """
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path.")
-    files = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS))
+    files = below(folder)
     masks = [path for path in files if fnmatch.fnmatch(path.name, mask)]
     if not masks:
         raise DataError(f"{folder} has no file {mask}. Give the pattern of your masks' names with --mask.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
     Spacing = tuple[float, float, float]
 
-ENDINGS = (".nii", ".nii.gz")
+ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 NEEDS = {  # what for, of the libraries that not every environment of a release has
     "SimpleITK": "work on volumes (resampling, registration, bias fields)",
     "dipy": "the removal of noise",
@@ -96,15 +97,24 @@ def paths(folder: Path) -> list[Path]:
     """The NIfTI files below a folder in order of their names. Raises DataError for none."""
     if not folder.is_dir():
         raise DataError(f"There is no folder {folder}. Check the path.")
-    found = sorted(path for path in folder.rglob("*") if path.name.lower().endswith(ENDINGS))
+    found = below(folder)
     if not found:
         raise DataError(f"{folder} holds no NIfTI file (.nii or .nii.gz). `brainmri convert dicom` makes one of DICOM.")
     return found
 
 
+def below(folder: Path) -> list[Path]:
+    """The NIfTI files below a folder in order of their names.
+
+    None that is hidden: archives of a Mac bring such along, and what was interrupted leaves them.
+    """
+    found = (path for path in folder.rglob("*") if ENDING.search(path.name))
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
 def stem(path: Path) -> str:
     """A file's name without .nii.gz or .nii."""
-    return path.name.removesuffix(".gz").removesuffix(".nii")
+    return ENDING.sub("", path.name)
 
 
 def read(path: Path) -> Volume:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from brainmri.data import DataError, Source, stored_source
-from brainmri.volume import ENDINGS, SAME_GRID_MM, apart_mm, open_nifti, stem
+from brainmri.volume import SAME_GRID_MM, apart_mm, below, open_nifti, stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -147,8 +147,8 @@ def read_cohort(root: Path) -> Cohort:
         return _decathlon(root)
     files: dict[tuple[Path, str], dict[str, Path]] = {}
     modern = set()
-    for path in sorted(root.rglob("*")):
-        match = ENDING.match(stem(path)) if path.name.lower().endswith(ENDINGS) else None
+    for path in below(root):
+        match = ENDING.match(stem(path))
         if match:
             kind = match["kind"].lower()
             files.setdefault((path.parent, match["case"]), {})[NAMES[kind]] = path

@@ -43,7 +43,10 @@ def write_case(root: Path, name: str, endings: tuple[str, ...] = OF_2018, mask: 
     ("endings", "enhancing", "said"), [(OF_2018, 4, "BraTS 2018-2021"), (OF_2023, 3, "BraTS 2023")]
 )
 def test_brats_is_read_whatever_the_year(tmp_path: Path, endings: tuple[str, ...], enhancing: int, said: str) -> None:
-    write_case(tmp_path, "BraTS-GLI-00001-000", endings, labels(1, 2, enhancing))
+    folder = write_case(tmp_path, "BraTS-GLI-00001-000", endings, labels(1, 2, enhancing))
+    for path in list(folder.iterdir()):
+        (folder / f"._{path.name}").write_bytes(b"Mac OS X")  # as archives of a Mac have it
+    (folder / f"BraTS-GLI-00001-000{endings[0]}.nii.gz").rename(folder / f"BraTS-GLI-00001-000{endings[0]}.NII.GZ")
     cohort = read_cohort(tmp_path)
     (case,) = cohort.cases
     assert cohort.layout.startswith(said)

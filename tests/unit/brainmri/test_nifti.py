@@ -95,6 +95,9 @@ def test_each_scan_is_paired_with_the_mask_of_its_name(tmp_path: Path) -> None:
     for when in ("pre", "post"):
         store(tmp_path / "in/anna", f"{when}_scan_t1", image)
         store(tmp_path / "in/anna", f"{when}_mask", mask)
+    for hidden in ("anna/._pre_mask.nii.gz", ".unfinished/bert/pre_mask.nii.gz"):
+        (tmp_path / "in" / hidden).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / hidden).write_bytes(b"Mac OS X")
     found = nifti.scans(tmp_path / "in", "*t1*", "*mask*")
     assert [(scan.name, scan.image.name) for scan in found] == [
         ("anna-post_mask", "post_scan_t1.nii.gz"),

@@ -37,6 +37,7 @@ def scans(made: phantom.Phantom, tmp_path: Path) -> Path:
         (tmp_path / "in" / name).mkdir(parents=True)
         volume.write(made.raw, tmp_path / "in" / name / "t1.nii.gz")
     volume.write(made.raw.holding(made.tumour), tmp_path / "in/anna/t1-mask.nii.gz")
+    (tmp_path / "in/anna/._t1.nii.gz").write_bytes(b"Mac OS X")  # as archives of a Mac have it
     (tmp_path / "quick.json").write_text(Recipe(QUICK).as_json())
     return tmp_path
 
