@@ -11,7 +11,7 @@ NAMESPACE ?= sciencebox
 CHARTS ?=
 export SETTINGS
 # What people write reaches a command by its environment: no shell reads it.
-export REASON TO FROM
+export REASON TO FROM GPU VALUES NAMESPACE CHARTS
 
 PYTHON_SOURCES := spawner cvmfs notebooks/brainmri images/session/sciencebox_session tests
 DOCKERFILES = $(shell git ls-files '*Dockerfile')
@@ -52,16 +52,16 @@ usage: ## Who used the GPUs how much; ARGS="--by group --from 2026-11-01 --csv".
 	@deploy/host/run.sh usage $(ARGS)
 
 drain: ## Take a GPU out of service: GPU=0 REASON="fan is replaced".
-	@deploy/host/run.sh drain $(GPU) --reason "$$REASON"
+	@deploy/host/run.sh drain $${GPU:+"$$GPU"} --reason "$$REASON"
 
 undrain: ## Put a GPU back into service: GPU=0.
-	@deploy/host/run.sh undrain $(GPU)
+	@deploy/host/run.sh undrain $${GPU:+"$$GPU"}
 
 quarantine: ## Put a GPU that does not work well into quarantine: GPU=0 REASON="wrong results".
-	@deploy/host/run.sh quarantine $(GPU) --reason "$$REASON"
+	@deploy/host/run.sh quarantine $${GPU:+"$$GPU"} --reason "$$REASON"
 
 release: ## Release a GPU from quarantine: GPU=0.
-	@deploy/host/run.sh release $(GPU)
+	@deploy/host/run.sh release $${GPU:+"$$GPU"}
 
 stack: ## Build and publish the software stack that sessions see under /cvmfs.
 	@deploy/host/run.sh stack $(ARGS)
@@ -73,13 +73,13 @@ repository: ## Look after the published stack: ARGS="tags", "rollback TAG", "gc"
 
 .PHONY: deploy-k8s k8s-images images
 deploy-k8s: ## Set up the service on a Kubernetes cluster: VALUES=FILE; ARGS=--check only looks at it.
-	@deploy/host/run.sh deploy-k8s --values $(VALUES) --namespace $(NAMESPACE) $(if $(CHARTS),--charts $(CHARTS)) $(ARGS)
+	@deploy/host/run.sh deploy-k8s --values "$$VALUES" --namespace "$$NAMESPACE" $${CHARTS:+--charts "$$CHARTS"} $(ARGS)
 
 images: ## Build the images alone, with this machine's container engine, to push them to a registry.
 	@deploy/host/run.sh images $(ARGS)
 
 k8s-images: ## List the images that a cluster needs: VALUES=FILE.
-	@deploy/host/run.sh k8s-images --values $(VALUES) $(if $(CHARTS),--charts $(CHARTS))
+	@deploy/host/run.sh k8s-images --values "$$VALUES" $${CHARTS:+--charts "$$CHARTS"}
 
 ##### Development
 

@@ -85,6 +85,32 @@ def test_the_checkout_may_be_in_a_folder_with_a_space(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("given", "called"),
+    [
+        (["backup", "TO=/mnt/my disk/$$(id).tar"], ["backup", "/mnt/my disk/$(id).tar"]),
+        (["restore"], ["restore"]),
+        (["drain", "GPU=0", "REASON=its fan; `id`"], ["drain", "0", "--reason", "its fan; `id`"]),
+        (["release", "GPU=GPU 1"], ["release", "GPU 1"]),
+        (
+            ["deploy-k8s", "VALUES=my site.yaml", "CHARTS=my charts", "ARGS=--check"],
+            ["deploy-k8s", "--values", "my site.yaml", "--namespace", "sciencebox", "--charts", "my charts", "--check"],
+        ),
+        (["k8s-images"], ["k8s-images", "--values", "deploy/helm/examples/one-node.yaml"]),
+    ],
+)
+def test_what_is_written_after_make_reaches_the_command_as_it_is(
+    tmp_path: Path, given: list[str], called: list[str]
+) -> None:
+    (tmp_path / "deploy/host").mkdir(parents=True)
+    (tmp_path / "deploy/host/run.sh").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "deploy/host/run.sh").chmod(0o755)
+    command = ["make", "--file", str(RUN.parents[2] / "Makefile"), *given]
+    env = {"PATH": os.environ["PATH"]}
+    said = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert (said.stdout.splitlines(), said.stderr) == (called, "")
+
+
 def test_without_a_command_it_says_how_it_is_called() -> None:
     said = subprocess.run([RUN], capture_output=True, text=True, check=False)
     assert said.returncode == 1
