@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from brainmri.data import DataError, Dataset, open_image, open_mask
+from brainmri.data import DataError, Dataset, image_paths, open_image, open_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SMALL = (32, 32)  # pixels at which slices are compared
 NEARLY = 0.98  # correlation from which on two slices are looked at as perhaps one
+CORRECTION = re.compile(r"-\d+$")  # as `masks.store` names a second mask of a slice
 CHUNK = 512  # slices that are held against all others at once
 
 
@@ -71,6 +73,8 @@ def examine(dataset: Dataset, on_progress: Callable[[int, int], None] | None = N
     copies = [indices for indices in same_pixels.values() if len(indices) > 1]
     _judge_copies(findings, copies)
     _judge_look_alikes(findings, small, {pair for indices in copies for pair in combinations(indices, 2)})
+    _judge_stray(findings, "masks")
+    _judge_stray(findings, "slices")
     _judge_sides(findings)
     _judge_sizes(findings)
     if dataset.grouping == "block":
@@ -91,6 +95,21 @@ def _judge_mask(findings: Findings, item: Slice) -> None:
     else:
         findings.masks += 1
         findings.empty_masks += mask.getextrema() == (0, 0)
+
+
+def _judge_stray(findings: Findings, folder: str) -> None:
+    """Files that belong to no line of labels.csv: nobody would notice that nothing is learnt from them."""
+    place = findings.dataset.root / folder
+    known = {item.image.stem for item in findings.dataset}
+    stray = [one for one in (image_paths(place) if place.is_dir() else []) if one.stem not in known]
+    if folder == "masks":  # a second mask of a slice may lie beside the first
+        stray = [one for one in stray if CORRECTION.sub("", one.stem) not in known]
+    if stray:
+        more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
+        named = ", ".join(one.name for one in stray[:3])
+        findings.remarks.append(
+            f"No line of labels.csv is about {named}{more} of {folder}: nothing is learnt from what has no line."
+        )
 
 
 def _judge_copies(findings: Findings, copies: list[list[int]]) -> None:

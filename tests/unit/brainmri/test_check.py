@@ -98,12 +98,13 @@ def test_masks_are_counted_and_one_that_does_not_fit_is_a_fault(
 ) -> None:
     folder = make_folder(ROWS)
     (folder / "masks").mkdir()
-    for name, edge, grey in (("1", 12, 255), ("2", 12, 0), ("3", 9, 255)):
+    for name, edge, grey in (("1", 12, 255), ("1-2", 12, 255), ("2", 12, 0), ("3", 9, 255), ("mask_4", 12, 255)):
         Image.new("L", (edge, edge), grey).save(folder / "masks" / f"{name}.png")
     assert cli.main(["check", str(folder)]) == 1
     shown = capsys.readouterr().out
     assert "masks: 2, 1 of them empty" in shown
     assert "3.png is 9 x 9 pixels, but its image 3.png is 12 x 12" in shown
+    assert "note: No line of labels.csv is about mask_4.png of masks: nothing is learnt" in shown
 
 
 def blob(middle: int) -> Image.Image:
