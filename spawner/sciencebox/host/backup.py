@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -39,6 +40,12 @@ LEFT_OUT = frozenset({"prometheus", "deploy.lock"})
 FOLDERS = ("homes", "data")
 TAR = ("tar", "--force-local")  # a colon in an archive's name is part of a time, and of no server's address
 TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that is up does that
+TAR_FAILED = 2  # also where a home or a dataset was removed before tar came to it, which may be after hours
+GONE = re.compile(r"^tar: (.*): Cannot stat: No such file or directory$")
+WITHOUT_LOSS = re.compile(
+    r"written$|: (File|file) (removed|changed|shrank) |: socket ignored$"
+    r"|^tar: Exiting with failure status due to previous errors$"
+)
 SHOW_EVERY = 2_000  # records of 10 KiB
 
 
@@ -83,12 +90,9 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
             _stage(root, Path(work), Note(name, sciencebox.__version__, made, users, homes))
             draft.unlink(missing_ok=True)  # left by one who was cut off, or laid out for us in a folder of everybody's
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            run(
-                archive_command(root, Path(work), draft, compression),
-                screen,
-                accepted=(0, TAR_SAW_CHANGES),
-                on_failure=f"{target} could not be written.",
-            )
+            if gone := _write(archive_command(root, Path(work), draft, compression), target, screen):
+                _see_that_disks_are_there(root, members)
+                screen.warn(f"Removed before it was read: {', '.join(gone)}.")
         draft.rename(target)
     except OSError as error:  # a full disk has no file's name
         raise StepError(f"{error.filename or target} could not be written: {error.strerror}.") from error
@@ -206,6 +210,31 @@ def _compression(archive: Path) -> Sequence[str]:
     if shutil.which(program) is None:
         raise StepError(f"{ending} needs the program {program}: apt-get install {program}.")
     return told
+
+
+def _write(command: Sequence[str], target: Path, screen: Screen) -> list[str]:
+    """Run tar; what was gone when it came there. Raises StepError with the first of anything else that it says."""
+    gone, bad = list[str](), list[str]()
+
+    def judge(line: str) -> None:
+        if found := GONE.match(line):
+            gone.append(found[1])
+        elif not WITHOUT_LOSS.search(line):
+            bad.append(line)
+
+    accepted = (0, TAR_SAW_CHANGES, TAR_FAILED)
+    failure = f"{target} could not be written."
+    status = run(command, screen, env={**os.environ, "LC_ALL": "C"}, accepted=accepted, on_failure=failure, each=judge)
+    if status == TAR_FAILED and bad:
+        raise StepError(f"{failure} It said: {bad[0]}", "\n".join(bad))
+    return gone
+
+
+def _see_that_disks_are_there(root: Path, members: Sequence[str]) -> None:
+    """Nobody removes all homes, or all datasets, while they are backed up; a disk may be unmounted."""
+    for folder in FOLDERS:
+        if any(member.startswith(f"{folder}/") for member in members) and not _children(root / folder):
+            raise StepError(f"{root / folder} is empty now; was its disk unmounted?")
 
 
 def _members(root: Path, *, homes: bool) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sciencebox.host.steps import Screen
 
@@ -25,8 +25,11 @@ def run(
     accepted: Collection[int] = (0,),
     on_failure: str = "",
     may_be_ended: bool = True,
-) -> None:
-    """Run a program, showing its lines. When this is interrupted, the program is ended, or waited for.
+    each: Callable[[str], object] = str,
+) -> int:
+    """Run a program, showing its lines, which `each` gets, too; its status.
+
+    When this is interrupted, the program is ended, or waited for.
 
     Raises StepError with `on_failure` and the last lines of its output, unless it ends with an `accepted` status.
     """
@@ -46,6 +49,7 @@ def run(
                 for line in process.stdout or ():
                     if line.strip():
                         last.append(line.rstrip())
+                        each(last[-1])
                         screen.now(line.strip()[:100])
             except KeyboardInterrupt:  # what goes on would write where the next command does
                 if may_be_ended:
@@ -58,6 +62,7 @@ def run(
         said = f" It said: {last[-1]}" if last else ""
         message = on_failure or f"`{shlex.join(command[:3])}` failed (status {process.returncode})."
         raise StepError(message + said, "\n".join(last))
+    return process.returncode
 
 
 def ask(command: Sequence[str], timeout_s: float = 20, env: Mapping[str, str] | None = None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -117,6 +118,35 @@ def test_one_that_fails_leaves_nothing(data: Path, tmp_path: Path, monkeypatch: 
         backup.save("box", data, tmp_path / "full/box.tar", SCREEN)
     assert list((tmp_path / "full").iterdir()) == []
     assert not list((data / "state").glob("backup-*"))
+
+
+def test_what_is_removed_meanwhile_does_not_fail_it_and_what_cannot_be_read_does(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = backup._stage
+
+    def late(root: Path, work: Path, note: backup.Note) -> None:
+        stage(root, work, note)
+        shutil.rmtree(root / "homes/-rf")
+
+    def unmounted(root: Path, work: Path, note: backup.Note) -> None:
+        stage(root, work, note)
+        shutil.rmtree(root / "homes/ada")
+
+    monkeypatch.setattr(backup, "_stage", late)
+    backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    assert "homes/ada" in names(tmp_path / "box.tar")
+    assert "homes/-rf" not in names(tmp_path / "box.tar")
+    monkeypatch.setattr(backup, "_stage", unmounted)
+    with pytest.raises(StepError, match=r"/homes is empty now; was its disk unmounted\?"):
+        backup.save("box", data, tmp_path / "other.tar", SCREEN)
+    assert not list(tmp_path.glob("*other.tar*"))
+
+    bad = "tar: homes/ada: Cannot stat: No such file or directory\ntar: homes/bob/x: Cannot open: Input/output error\n"
+    monkeypatch.setattr(backup, "_stage", stage)
+    monkeypatch.setattr(backup, "archive_command", lambda *_: ["sh", "-c", f"printf '{bad}'; exit 2"])
+    with pytest.raises(StepError, match=r"could not be written\. It said: tar: homes/bob/x: .* Input/output error"):
+        backup.save("box", data, tmp_path / "next.tar", SCREEN)
 
 
 def test_a_full_disk_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
