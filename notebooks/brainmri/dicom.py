@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,6 @@ PLACED = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing
 UNEVEN = 0.02  # of the distance of two slices: how much it may vary
 TURNED = 1e-3  # how much the directions of two slices may differ
 ABOUT = (
-    "Modality",
     "MagneticFieldStrength",
     "EchoTime",
     "RepetitionTime",
@@ -128,10 +128,14 @@ def convert(folder: Path, target: Path, on_progress: Callable[[int, int], None] 
 
 
 def _about(one: Series, scan: Volume) -> dict[str, Any]:
-    header = opened(one.files[0])
-    told = {name: header.get(name) for name in ABOUT if header.get(name) not in (None, "")}
-    numbers = {name: value if isinstance(value, str) else float(value) for name, value in told.items()}
-    return {"series_number": one.number, "voxels": scan.values.shape, "spacing_mm": scan.spacing, **numbers}
+    """How it was scanned, as far as its header can be read: no volume depends on it."""
+    header, told = opened(one.files[0]), {}
+    for name in ABOUT:
+        with suppress(DataError):
+            if values := _numbers(header, name, one.files[0]):
+                told[name] = values[0] if len(values) == 1 else values
+    facts = {"series_number": one.number, "voxels": scan.values.shape, "spacing_mm": scan.spacing}
+    return {**facts, "Modality": str(header.get("Modality") or ""), **told}
 
 
 def synthetic(header: Any) -> bool:

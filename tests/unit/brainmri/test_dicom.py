@@ -136,7 +136,8 @@ def test_what_is_no_whole_stack_is_refused_and_nothing_is_left(
 
 
 def test_the_command_converts_what_it_can_and_names_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(tmp_path / "in/a", scan())
+    odd = [spelt(item, "FlipAngle", b"steep ") for item in scan(EchoTime=["10", "80"], RepetitionTime="2000")]
+    store(tmp_path / "in/a", odd)
     store(tmp_path / "in/b", scan(SeriesInstanceUID=generate_uid(), SeriesNumber=9)[:1])
     (tmp_path / "in/readme.txt").write_text("no DICOM")
     assert cli.main(["convert", "dicom", "--from", str(tmp_path / "in"), "--to", str(tmp_path / "out")]) == 1
@@ -145,7 +146,10 @@ def test_the_command_converts_what_it_can_and_names_nobody(tmp_path: Path, capsy
     assert "FAULT: " in shown
     assert volume.read(tmp_path / "out/series-001.nii.gz").spacing == (1.5, 2.0, 3.0)
     told = (tmp_path / "out/series-001.json").read_text()
-    assert json.loads(told)["spacing_mm"] == [1.5, 2.0, 3.0]
+    about = json.loads(told)
+    assert about["spacing_mm"] == [1.5, 2.0, 3.0]
+    assert (about["Modality"], about["EchoTime"], about["RepetitionTime"]) == ("MR", [10, 80], 2000)
+    assert "FlipAngle" not in about
     assert not any(word in told for word in ("Muster", "H12345", "2024", "Mary"))
 
 
