@@ -21,7 +21,7 @@ from sciencebox.host.engine import numbers
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sciencebox.host.steps import Screen
 
@@ -43,7 +43,7 @@ TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that i
 TAR_FAILED = 2  # also where a home or a dataset was removed before tar came to it, which may be after hours
 GONE = re.compile(r"^tar: (.*): Cannot stat: No such file or directory$")
 WITHOUT_LOSS = re.compile(
-    r"written$|: (File|file) (removed|changed|shrank) |: socket ignored$"
+    r"(written|read)$|: (File|file) (removed|changed|shrank) |: socket ignored$"
     r"|^tar: Exiting with failure status due to previous errors$"
 )
 SHOW_EVERY = 2_000  # records of 10 KiB
@@ -90,7 +90,8 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
             _stage(root, Path(work), Note(name, sciencebox.__version__, made, users, homes))
             draft.unlink(missing_ok=True)  # left by one who was cut off, or laid out for us in a folder of everybody's
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            if gone := _write(archive_command(root, Path(work), draft, compression), target, screen):
+            command, failure = archive_command(root, Path(work), draft, compression), f"{target} could not be written."
+            if gone := _tar(command, failure, screen, accepted=(0, TAR_SAW_CHANGES, TAR_FAILED)):
                 _see_that_disks_are_there(root, members)
                 screen.warn(f"Removed before it was read: {', '.join(gone)}.")
         draft.rename(target)
@@ -147,7 +148,7 @@ def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
     except OSError as error:
         what = error.filename or root
         raise StepError(f"{what} could not be made: {error.strerror}; see `data_root`.") from error
-    run(unpack_command(archive, root, _compression(archive)), screen, on_failure=f"{archive} could not be unpacked.")
+    _tar(unpack_command(archive, root, _compression(archive)), f"{archive} could not be unpacked.", screen)
     (root / NOTE).unlink(missing_ok=True)
     (root / UNFINISHED).unlink()
     return f"{note.users} homes as of {note.made}" if note.homes else f"the state as of {note.made}, without homes"
@@ -212,7 +213,7 @@ def _compression(archive: Path) -> Sequence[str]:
     return told
 
 
-def _write(command: Sequence[str], target: Path, screen: Screen) -> list[str]:
+def _tar(command: Sequence[str], failure: str, screen: Screen, accepted: Collection[int] = (0,)) -> list[str]:
     """Run tar; what was gone when it came there. Raises StepError with the first of anything else that it says."""
     gone, bad = list[str](), list[str]()
 
@@ -222,11 +223,10 @@ def _write(command: Sequence[str], target: Path, screen: Screen) -> list[str]:
         elif not WITHOUT_LOSS.search(line):
             bad.append(line)
 
-    accepted = (0, TAR_SAW_CHANGES, TAR_FAILED)
-    failure = f"{target} could not be written."
-    status = run(command, screen, env={**os.environ, "LC_ALL": "C"}, accepted=accepted, on_failure=failure, each=judge)
-    if status == TAR_FAILED and bad:
-        raise StepError(f"{failure} It said: {bad[0]}", "\n".join(bad))
+    status = run(command, screen, env={**os.environ, "LC_ALL": "C"}, accepted=None, each=judge)
+    if status not in accepted or (status == TAR_FAILED and bad):
+        said = f" It said: {bad[0]}" if bad else ""
+        raise StepError(f"{failure}{said}", "\n".join(bad[:15]))
     return gone
 
 

@@ -22,16 +22,15 @@ def run(
     screen: Screen,
     *,
     env: Mapping[str, str] | None = None,
-    accepted: Collection[int] = (0,),
+    accepted: Collection[int] | None = (0,),
     on_failure: str = "",
     may_be_ended: bool = True,
     each: Callable[[str], object] = str,
 ) -> int:
     """Run a program, showing its lines, which `each` gets, too; its status.
 
-    When this is interrupted, the program is ended, or waited for.
-
-    Raises StepError with `on_failure` and the last lines of its output, unless it ends with an `accepted` status.
+    When this is interrupted, the program is ended, or waited for. Raises StepError with `on_failure` and the last lines
+    of its output, unless it ends with an `accepted` status; None: any is.
     """
     screen.log(f"$ {shlex.join(command)}")
     last: deque[str] = deque(maxlen=LINES_KEPT)
@@ -58,7 +57,7 @@ def run(
                 raise
     except OSError as error:
         raise StepError(f"`{command[0]}` cannot be run: {error.strerror}.") from error
-    if process.returncode not in accepted:
+    if accepted is not None and process.returncode not in accepted:
         said = f" It said: {last[-1]}" if last else ""
         message = on_failure or f"`{shlex.join(command[:3])}` failed (status {process.returncode})."
         raise StepError(message + said, "\n".join(last))
