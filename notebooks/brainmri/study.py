@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     Bars = Callable[[str], Callable[..., None]]
 
 DIFFICULTY = 0.4  # of the synthetic heads
+APART = (
+    1_000_000  # from the seeds of heads that are asked about: of one seed, they would be those that were learnt from
+)
 SYNTHETIC_VALIDATION = 0.1  # of them are kept for the learning curve
 
 
@@ -122,10 +125,10 @@ class Study:
 
     def pretraining(self) -> list[dict[str, float]]:
         """Learn from synthetic heads, which are drawn if they are not there. Returns the history."""
-        size = self.size
-        heads = Path.home() / HOME / "data" / f"synthetic-{size.heads}-heads-three-planes-seed-{self.seed}"
+        size, seed = self.size, self.seed + (APART if self.dataset.source.synthetic else 0)
+        heads = Path.home() / HOME / "data" / f"synthetic-{size.heads}-heads-three-planes-seed-{seed}"
         made = synthetic.make(
-            heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=data.PLANES, seed=self.seed,
+            heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=data.PLANES, seed=seed,
             on_progress=self.bars("drawing synthetic heads"),
         )  # fmt: skip
         drawn = segment.samples(made, size.pixels, self.bars("reading synthetic heads"))

@@ -14,7 +14,7 @@ import torch
 from brainmri import export, fit, segment, synthetic
 from brainmri.cli import main
 from brainmri.commands import images
-from brainmri.data import FIGSHARE, DataError, Slice, load, read_folder
+from brainmri.data import FIGSHARE, DataError, Slice, load, read_folder, stored_source
 from brainmri.segment_losses import Comparison
 from brainmri.study import Study, Trained
 from PIL import Image
@@ -54,6 +54,9 @@ def test_learning_from_synthetic_heads_stops_when_it_gets_no_better(
     monkeypatch.setattr(fit.Training, "_check", lambda self, *_: {"val_dice": -len(self.history)})
     study = Study(read_folder(heads), "smoke", tmp_path / "run", patience=2)
     assert len(study.pretraining()) == 3
+    (made,) = (tmp_path / "sciencebox-runs/data").iterdir()
+    assert stored_source(made).synthetic
+    assert stored_source(made).name.split(", ")[-1] != stored_source(heads).name.split(", ")[-1], "the same heads"
     assert len(study.fold(1, *_first(study))[1]) == 1, "drawn masks are learnt from to the end"
 
 
