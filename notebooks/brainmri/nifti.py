@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,9 @@ def scans(folder: Path, image: str, mask: str) -> list[Scan]:
         if len(parts) < 2:
             raise DataError(f"{path} lies in no patient's folder. Put each patient's files into a folder of its own.")
         found.append(Scan("-".join((*parts[:-1], stem(path))), parts[0], drawn_on, path))
+    twice = [name for name, count in Counter(scan.name for scan in found).items() if count > 1]
+    if twice:
+        raise DataError(f"Two masks below {folder} would both be called {twice[0]}. Rename one, or take it out.")
     return found
 
 

@@ -115,6 +115,7 @@ def test_each_scan_is_paired_with_the_mask_of_its_name(tmp_path: Path) -> None:
         (lambda folder: store(folder / "anna", "mask", np.zeros(SHAPE)), "nothing to learn from"),
         (lambda folder: (folder / "anna/scan_t1.nii.gz").write_bytes(b"\x1f\x8b"), "is no readable NIfTI"),
         (lambda folder: store(folder, "mask", volumes()[1]), "Which image was"),
+        (lambda folder: (folder / "anna/mask.nii").write_bytes(b"another"), "would both be called anna-mask"),
         (lambda folder: spoilt_stream(folder / "anna/scan_t1.nii.gz"), "is no readable NIfTI"),
         (lambda folder: flat(folder / "anna/scan_t1.nii.gz"), "does not say where its voxels lie"),
     ],
