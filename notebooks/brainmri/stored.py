@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 
-from brainmri import fit
+from brainmri import __version__, fit
 from brainmri.data import DataError
 from brainmri.runs import CARD, Run, read_json
 from brainmri.splits import LeakageError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import nn
+
+S = TypeVar("S")
 
 WEIGHTS = "model.pt"
 NAMED = 5  # of what was learnt from, before the rest is counted
@@ -34,9 +36,23 @@ def write(folder: Path, network: nn.Module, card: Mapping[str, Any]) -> None:
 def read_card(folder: Path) -> dict[str, Any]:
     """The card of a study's network. Raises DataError where there is none."""
     path = folder / CARD
+    if not path.is_file() and (folder / "settings.json").is_file():
+        raise DataError(f"{folder} has no {CARD}: its training is not complete. Run it again to go on with it.")
     if not path.is_file():
         raise DataError(f"{folder} has no {CARD}. Give the folder that `brainmri train` wrote.")
     return read_json(path)
+
+
+def size_of(kind: type[S], card: Mapping[str, Any], folder: Path) -> S:
+    """The numbers that a card gives for its network. Raises DataError for a card of a version that had others."""
+    try:
+        return kind(**card["size"])
+    except (KeyError, TypeError) as error:
+        version = card.get("version", "unknown")
+        raise DataError(
+            f"{folder / CARD} is no card of brainmri {__version__}, but of version {version}: train anew, or use the "
+            "release that wrote it."
+        ) from error
 
 
 def load(network: nn.Module, folder: Path) -> None:

@@ -222,7 +222,7 @@ class Trained:
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
         card = stored.read_card(folder)
-        model = segment.network(Size(**card["size"]))
+        model = segment.network(stored.size_of(Size, card, folder))
         stored.load(model, folder)
         return cls(model.to(fit.best_device()).eval(), card)
 

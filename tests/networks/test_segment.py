@@ -129,6 +129,20 @@ def test_a_network_that_was_not_copied_whole_is_named(
         assert "model.pt is no whole network" in capsys.readouterr().err
 
 
+def test_a_card_of_another_version_or_of_no_complete_training_is_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    card = json.loads((run / "model.json").read_text())
+    (tmp_path / "copy/model.json").write_text(json.dumps({**card, "version": "9.9", "size": {"edge": 3}}))
+    command = ["predict", str(tmp_path / "copy"), "--input", str(tmp_path), "--out", str(tmp_path / "found")]
+    assert main(command) == 2
+    assert "but of version 9.9: train anew" in capsys.readouterr().err
+    (tmp_path / "copy/model.json").unlink()
+    assert main(command) == 2
+    assert "its training is not complete. Run it again" in capsys.readouterr().err
+
+
 def test_a_loss_comes_to_the_same_whatever_it_is_compared_with(heads: Path, tmp_path: Path) -> None:
     both, alone = (
         Comparison(read_folder(heads), "smoke", tmp_path / str(len(losses)), losses=losses).run()

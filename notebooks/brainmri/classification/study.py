@@ -150,7 +150,7 @@ class Trained:
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
         card = stored.read_card(folder)
-        model = network(Size(**card["size"]), len(card["classes"]))
+        model = network(stored.size_of(Size, card, folder), len(card["classes"]))
         stored.load(model, folder)
         return cls(model.to(fit.best_device()).eval(), card)
 

@@ -63,7 +63,7 @@ class Trained:
     def read(cls, folder: Path) -> Trained:
         """From a study's folder. Raises DataError where there is none."""
         card = stored.read_card(folder)
-        network = sizes.segmenter(card["task"], sizes.Size(**card["size"]))
+        network = sizes.segmenter(card["task"], stored.size_of(sizes.Size, card, folder))
         stored.load(network, folder)
         return cls(network, card)
 
