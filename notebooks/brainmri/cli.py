@@ -37,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"brainmri: {error}", file=sys.stderr)
     except OSError as error:
         print(f"brainmri: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not loaded here
+            raise
+        said = (str(error).splitlines() or [""])[0]
+        print(
+            f"brainmri: the GPU's memory is full ({said}) Stop other kernels, or use a smaller size.", file=sys.stderr
+        )
     except KeyboardInterrupt:
         print("\nbrainmri: stopped. What was stored stays.", file=sys.stderr)
         return STOPPED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from brainmri import commands
@@ -72,9 +73,17 @@ def test_images_of_a_folder_that_is_not_there_are_not_called_missing(tmp_path: P
 def test_an_error_without_a_file_is_said_in_its_own_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("the disk went away")
+    class OutOfMemoryError(RuntimeError):
+        """As PyTorch has it."""
 
-    monkeypatch.setattr("brainmri.synthetic.make", fail)
-    assert main(["synthetic", str(tmp_path / "new")]) == 2
-    assert capsys.readouterr().err == "brainmri: the disk went away\n"
+    said = {
+        OSError("the disk went away"): "brainmri: the disk went away\n",
+        OutOfMemoryError("CUDA out of memory.\nTried"): "brainmri: the GPU's memory is full (CUDA out of memory.) Stop",
+    }
+    for error, words in said.items():
+        monkeypatch.setattr("brainmri.synthetic.make", Mock(side_effect=error))
+        assert main(["synthetic", str(tmp_path / "new")]) == 2
+        assert capsys.readouterr().err.startswith(words)
+    monkeypatch.setattr("brainmri.synthetic.make", Mock(side_effect=RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="of ours"):
+        main(["synthetic", str(tmp_path / "new")])
