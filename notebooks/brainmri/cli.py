@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         said = (str(error).splitlines() or [""])[0]
         print(
-            f"brainmri: the GPU's memory is full ({said}) Stop other kernels, or use a smaller size.", file=sys.stderr
+            f"brainmri: the GPU's memory is full ({said}) Stop other kernels, or take a smaller size.", file=sys.stderr
         )
     except KeyboardInterrupt:
         print("\nbrainmri: stopped. What was stored stays.", file=sys.stderr)
