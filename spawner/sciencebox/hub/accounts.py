@@ -48,7 +48,8 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
     def make_first_accounts(self) -> None:
         """Make the accounts that the deployment asks for and that are not there yet."""
         first = self._first_password()
-        if first:
+        if first and not self.user_exists(self.administrator):
+            self._take_back(first)
             self._add(self.administrator, _hash(first), approved=True)
         if self.demo_passwords_file and Path(self.demo_passwords_file).exists():
             passwords = json.loads(Path(self.demo_passwords_file).read_text(encoding="utf-8"))
@@ -147,6 +148,14 @@ class ScienceBoxAuthenticator(NativeAuthenticator):
         with suppress(OSError):  # a secret that a cluster mounts stays; it opens nothing any more
             if self.first_password_file:
                 Path(self.first_password_file).unlink(missing_ok=True)
+
+    def _take_back(self, first: str) -> None:
+        """The account of an administrator who never signed in, and whom the settings call otherwise now."""
+        for info in self.db.query(UserInfo).all():
+            if _matches(first, info.password):
+                if user := orm.User.find(self.db, info.username):
+                    user.admin = False
+                self.db.delete(info)
 
     def _add(self, name: str, digest: bytes, *, approved: bool) -> None:
         if self.user_exists(name):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 import requests
+from jupyterhub import orm
 from sciencebox.hub.accounts import ScienceBoxAuthenticator
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
@@ -335,6 +336,24 @@ def test_nobody_becomes_administrator_by_asking_first(accounts: ScienceBoxAuthen
     for name in ("boss", "BOSS"):
         assert "in use already" in accounts.fault_of_name(name)
     assert accounts.fault_of_name("ada") == ""
+
+
+async def test_an_administrator_who_is_renamed_before_signing_in_leaves_no_account(
+    accounts: ScienceBoxAuthenticator, tmp_path: Path
+):
+    orm.Base.metadata.create_all(accounts.db.get_bind())
+    (tmp_path / "first_password").write_text(ONE_TIME)
+    accounts.first_password_file = str(tmp_path / "first_password")
+    await accounts.ask("ada", PASSWORD)
+    accounts.make_first_accounts()
+    accounts.db.add(orm.User(name="boss", admin=True))  # as JupyterHub does for each administrator
+
+    accounts.administrator, accounts.admin_users = "chief", {"chief"}
+    accounts.make_first_accounts()
+    assert accounts.get_user("boss") is None
+    assert not orm.User.find(accounts.db, "boss").admin
+    assert accounts.must_change_password("chief")
+    assert accounts.get_user("ada")
 
 
 async def test_nobody_fills_the_administrator_s_page(
