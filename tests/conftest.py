@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 STACK_TOOL = ROOT / "tests/tools/stack.sh"
 # Tests that need the most come last, so that a mistake in a unit is told first.
-BESIDE_THE_ENGINES = ("unit", "stack", "notebooks", "networks", "kube", "gpu")
+BESIDE_THE_ENGINES = ("unit", "gpu", "stack", "kube", "notebooks", "networks")
 # There are two engines, and one deployment at a time on each: what needs one of them is one group, which one worker
 # does while others do the rest file by file. Debian's engine has its tests for itself (tests/debian.py).
 ON_DEBIANS_ENGINE = ("images", "deploy", "distribution", "chaos")
@@ -62,10 +62,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order by folder. Where there are several workers the engines' tests come first: the others fit beside them."""
+    """Order by folder. Several workers begin with what takes longest: the others fit beside it, to the end."""
     order = BESIDE_THE_ENGINES + ON_DEBIANS_ENGINE + ON_THE_ENGINE
     if hasattr(config, "workerinput"):
-        order = ON_THE_ENGINE + ON_DEBIANS_ENGINE + BESIDE_THE_ENGINES
+        order = ON_THE_ENGINE + ON_DEBIANS_ENGINE + BESIDE_THE_ENGINES[::-1]
     places = {name: place for place, name in enumerate(order)}
 
     def place(item: pytest.Item) -> int:
