@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from brainmri.data import Source
+
 S = TypeVar("S")
 
+DRAWN = re.compile(r"(made-up [^,]+), difficulty [^,]+, seed (\d+)")  # how the sources of made-up data are named
 WEIGHTS = "model.pt"
 NAMED = 5  # of what was learnt from, before the rest is counted
 
@@ -68,6 +72,20 @@ def load(network: nn.Module, folder: Path) -> None:
 def digests(images: Iterable[NDArray[np.float32]]) -> list[str]:
     """Tells by its pixels whether a slice was seen before, whatever its name."""
     return [hashlib.sha256(np.round(image, 2).tobytes()).hexdigest()[:16] for image in images]
+
+
+def refuse_drawn_before(asked: Source, learnt_from: Iterable[str]) -> None:
+    """Raise LeakageError for made-up patients of a seed that was learnt from: drawn otherwise, they are the same ones.
+
+    `learnt_from` has the credits of what the network learnt from, as cards have them.
+    """
+    drawn = DRAWN.search(asked.name)
+    before = [found.groups() for credit in learnt_from if (found := DRAWN.search(credit))]
+    if drawn and drawn.groups() in before:
+        raise LeakageError(
+            f"The network learnt from {drawn[1]} of seed {drawn[2]}, and these are the same ones, drawn otherwise: a "
+            "figure from them would be too good. Draw others with another --seed."
+        )
 
 
 def refuse_known(asked: Iterable[tuple[str, str]], known: Collection[str], instead: str) -> None:

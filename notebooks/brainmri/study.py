@@ -125,7 +125,7 @@ class Study:
 
     def pretraining(self) -> list[dict[str, float]]:
         """Learn from synthetic heads, which are drawn if they are not there. Returns the history."""
-        size, seed = self.size, self.seed + (APART if self.dataset.source.synthetic else 0)
+        size, seed = self.size, seed_of_heads(self.seed, self.dataset.source.credit)
         heads = Path.home() / HOME / "data" / f"synthetic-{size.heads}-heads-three-planes-seed-{seed}"
         made = synthetic.make(
             heads, patients=size.heads, slices=size.slices, difficulty=DIFFICULTY, planes=data.PLANES, seed=seed,
@@ -244,5 +244,15 @@ class Trained:
         names = [item.image.name for item in samples.slices]
         asked = zip(names, stored.digests(samples.images), strict=True)
         stored.refuse_known(asked, self.card["slices"], "The figures of its cross-validation are in result.json.")
+        learnt_from = [self.card["data_name"]]
+        if self.card["pretrained"]:
+            seed = seed_of_heads(self.card["seed"], self.card["data_name"])
+            learnt_from.append(synthetic.source(DIFFICULTY, seed).credit)
+        stored.refuse_drawn_before(dataset.source, learnt_from)
         probability = fit.predict(self.model, samples.images)
         return samples, segment.held_against_truth(probability, samples.slices, self.threshold)
+
+
+def seed_of_heads(seed: int, credit: str) -> int:
+    """The seed of the synthetic heads that are learnt from first, before data of this credit."""
+    return seed + (APART if credit.startswith(data.STAMP) else 0)

@@ -94,10 +94,14 @@ def make(
         )
     if root.exists():
         return read_folder(root)
-    source = Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
     with new_folder(root) as unfinished:
-        _write(unfinished, heads(patients, slices, seed, planes), difficulty, source, on_progress)
+        _write(unfinished, heads(patients, slices, seed, planes), difficulty, source(difficulty, seed), on_progress)
     return read_folder(root)
+
+
+def source(difficulty: float, seed: int) -> Source:
+    """Where the images of `make` are from."""
+    return Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
 
 
 def draw(head: Head, difficulty: float) -> list[Drawn]:

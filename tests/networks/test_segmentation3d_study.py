@@ -160,6 +160,9 @@ def test_cases_that_were_learnt_from_are_no_test_and_others_are(
 ) -> None:
     assert main(["evaluate", str(run), "--data", str(data)]) == 2
     assert "learnt from SYNTHETIC-00" in capsys.readouterr().err
+    assert main(["synthetic3d", str(tmp_path / "again"), "--cases", "1", "--spacing", "7"]) == 0
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "again")]) == 2
+    assert "made-up brains in 3D of seed 0, and these are the same ones" in capsys.readouterr().err
     assert main(["synthetic3d", str(tmp_path / "others"), "--cases", "1", "--spacing", "8", "--seed", "5"]) == 0
     assert "core = necrotic + enhancing" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--data", str(tmp_path / "others"), "--json"]) == 0

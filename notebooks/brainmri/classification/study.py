@@ -180,6 +180,7 @@ class Trained:
         asked = zip((item.image.name for item in dataset), stored.digests(images), strict=True)
         instead = "Those of the slices that its training kept apart are in result.json."
         stored.refuse_known(asked, self.card["slices"], instead)
+        stored.refuse_drawn_before(dataset.source, [self.card["data_name"]])
         score = probabilities(self.model, images)[:, self.classes.index(self.label)]
         auc = metrics.bootstrap_auc(truth, score, dataset.groups)
         counts = metrics.confusion(truth, score, self.threshold)

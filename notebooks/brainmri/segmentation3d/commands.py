@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from brainmri import export, fit
+from brainmri import export, fit, stored
 from brainmri.commands import claim, claim_output, stored_figures, write_predictions
 from brainmri.data import DataError
 from brainmri.progress import Progress, counter
@@ -61,6 +61,7 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
     trained, cohort = Trained.read(run), read_cohort(folder).masked
     loaded = trained.load(cohort, counter("reading"))
     trained.refuse_known(loaded)
+    stored.refuse_drawn_before(cohort.source, [trained.card["data_name"]])
     show, found = counter("asking"), {}
     for sample in loaded:
         found[sample.case.name] = trained.measure(sample, trained.answer(sample))
