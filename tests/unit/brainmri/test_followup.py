@@ -92,6 +92,18 @@ def test_scans_that_do_not_lie_over_each_other_are_not_trusted() -> None:
         followup.register(Volume.of(np.ones((9, 9, 9))), Volume.of(np.ones((9, 9, 9))), method="elastic")
 
 
+@pytest.mark.data
+@pytest.mark.parametrize(("later", "doubtful"), [("01", False), ("07", True)])
+def test_scans_that_may_be_of_two_patients_are_told(real_data: Path, later: str, doubtful: bool) -> None:
+    first, second = (
+        followup.read(folder / f"{when}_scan_t1.nii.gz", folder / f"{when}_mask.nii.gz", spacing=(0.9, 0.9, 6.0))
+        for folder, when in ((real_data / "progression/01", "pre"), (real_data / "progression" / later, "post"))
+    )
+    change = followup.compare(first, second)
+    assert change.registration.doubtful is doubtful
+    assert ("make sure whose they are" in " ".join(change.sentences())) is doubtful
+
+
 def test_a_report_with_many_parts_still_says_that_they_cannot_be_trusted() -> None:
     before, after = box(6), box(6)
     for place in (2, 9, 16, 23, 30):
