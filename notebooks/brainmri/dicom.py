@@ -234,11 +234,14 @@ def _directions(item: Any) -> tuple[Any, Any]:
 
 
 def _pixels(item: Any, path: Path) -> Any:
-    """Grey values (column, row) as the scanner meant them."""
+    """Grey values (column, row) as the scanner meant them, the brighter the greater (DICOM PS3.3, C.7.6.3.1.2)."""
     try:
         stored = item.pixel_array.astype(np.float32)
     except (*_unreadable(), RuntimeError) as error:
         raise DataError(f"The pixels of {path} cannot be read ({error}). Export the series uncompressed.") from error
+    if item.get("PhotometricInterpretation") == "MONOCHROME1":  # the smallest that the bits can hold is white
+        signed, full = item.get("PixelRepresentation") == 1, 2 ** int(item.BitsStored)
+        stored = (-1 if signed else full - 1) - stored
     scale = {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
     slope, intercept = ((_numbers(item, name, path) or [usual])[0] for name, usual in scale.items())
     return (stored * slope + intercept).T

@@ -71,6 +71,16 @@ def test_a_series_is_sorted_by_place_with_spacing_and_orientation_of_its_headers
     assert np.allclose(found.affine @ [1, 1, 1, 1], [8.5, 18, 33, 1])
 
 
+@pytest.mark.parametrize(("signed", "white"), [(0, 65535), (1, -1)])
+def test_the_brighter_is_the_greater_where_a_file_says_that_zero_is_white(
+    tmp_path: Path, signed: int, white: int
+) -> None:
+    inverted = {"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": signed}
+    (only,) = dicom.series(store(tmp_path / "in", scan(RescaleSlope=None, RescaleIntercept=None, **inverted)))
+    found = dicom.read(only).values
+    assert (found[0, 0, 0], found[1, 0, 0]) == (white, white - 1)
+
+
 def test_the_same_place_is_found_whatever_the_plane(tmp_path: Path) -> None:
     (only,) = dicom.series(store(tmp_path / "in", scan(orientation=SAGITTAL)))
     found = dicom.read(only)
