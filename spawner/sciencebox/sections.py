@@ -69,7 +69,9 @@ UserName = Annotated[
         "a login name: up to 32 lower-case letters, digits, `_`, `.` and `-`, a letter or `_` first",
     ),
 ]
-HostName = Annotated[str, matching(r"^[A-Za-z0-9.-]+$", "a host name or an IPv4 address, without https:// and port")]
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+HOST_NAME = rf"^{_LABEL}(\.{_LABEL})*$"  # RFC 1123
+HostName = Annotated[str, matching(HOST_NAME, "a host name or an IPv4 address, without https:// and port")]
 Url = Annotated[str, matching(r"^https?://\S+$", "an address that begins with http:// or https://")]
 PlainUrl = Annotated[
     str,

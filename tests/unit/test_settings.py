@@ -119,6 +119,8 @@ def test_values_reach_the_model() -> None:
         ("server: {acme_directory: 'https://ca/ {'}", "`server.acme_directory` must be an address that begins with"),
         ("server: {acme_root: /ca.pem}", "`acme_root` is of no use without `acme_directory`"),
         ("server: {hostname: 'https://x'}", "`server.hostname` must be a host name or an IPv4 address"),
+        ("server: {hostname: '..'}", "`server.hostname` must be a host name or an IPv4 address"),
+        ("server: {hostname: gpu-.example.org}", "`server.hostname` must be a host name or an IPv4 address"),
         ("data_root: here", "`data_root` must be an absolute path; given: 'here'"),
         ("data_root: //srv/box", "`data_root` must be an absolute path; given: '//srv/box'"),
         ("data_root: /", "`data_root` must be a folder of its own"),

@@ -21,6 +21,7 @@ from sciencebox.host.compose import certificate_sources, network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.mounting import key_sources
 from sciencebox.host.ports import PortUse, read_port
+from sciencebox.sections import HOST_NAME
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
 from sciencebox.sessions.stack import folder_of, published, whitelist_expiry
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 FUSE = Path("/dev/fuse")
-HOST_NAME = re.compile(r"[A-Za-z0-9.-]+")
 NO_ENGINE = ModeChoice(None, "The container engine does not answer.")
 APT_FAMILY = frozenset({"debian", "ubuntu"})
 
@@ -131,7 +131,7 @@ def server_name(fqdn: str, hostname: str, address: str) -> str:
 
     A full name with other characters, such as `_`, is none that `server.hostname` may have, which the hub checks.
     """
-    if "." in fqdn and not fqdn.startswith("localhost") and HOST_NAME.fullmatch(fqdn):
+    if "." in fqdn and not fqdn.startswith("localhost") and re.fullmatch(HOST_NAME, fqdn):
         return fqdn
     return address or hostname
 
