@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import figures3d, figures_left_out, figures_losses
+from tests.bench import figures3d, figures_killed, figures_left_out, figures_losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +85,7 @@ def classes_row(result: dict[str, Any]) -> tuple[str, ...]:
 
 def render(results: list[dict[str, Any]]) -> str:
     """The document."""
-    kinds = ("classes", "flat", "losses", "volumes", "left out")
+    kinds = ("classes", "flat", "losses", "volumes", "left out", "killed")
     told = {kind: [one for one in results if kind_of(one) == kind] for kind in kinds}
     parts = [HEAD]
     if told["classes"]:
@@ -96,8 +96,9 @@ def render(results: list[dict[str, Any]]) -> str:
         parts.append(section)
     if section := figures3d.section(told["volumes"]):
         parts.append(section.rstrip())
-    if section := figures_left_out.section(told["left out"]):
-        parts.append(section)
+    for kind, made in (("left out", figures_left_out), ("killed", figures_killed)):
+        if section := made.section(told[kind]):
+            parts.append(section)
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,11 +108,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def kind_of(result: dict[str, Any]) -> str:
-    """Whether a result is about the classes of slices, losses, regions of volumes, patients left out, or masks."""
+    """What a result is about: classes of slices, losses, regions of volumes, patients left out, kills, or masks."""
     if "losses" in result:
         return "losses"
-    if "left_out" in result:
-        return "left out"
+    for kind in ("left_out", "killed"):
+        if kind in result:
+            return kind.replace("_", " ")
     return "classes" if "auc" in result else "volumes" if "regions" in result else "flat"
 
 

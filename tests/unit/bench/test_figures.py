@@ -126,6 +126,14 @@ def test_patients_that_were_left_out_are_told_with_what_was_assumed_of_them() ->
     assert record([RESULT, result], {**result, "seconds": 9}) == [RESULT, {**result, "seconds": 9}]
 
 
+def test_other_weights_after_kills_are_not_passed_over() -> None:
+    one = {"same": True, "epochs_done": [1, 1, 2], "tensors": 31}
+    result = {"killed": {"U-Net": one, "GAN": {**one, "same": False}}, "kills": 3, "epochs": 40, "seed": 0}
+    said = render([RESULT, {**result, "hardware": "1 core"}])
+    assert "- U-Net: killed 3 times, in 2 different epochs of 40; the same weights (31 tensors)." in said
+    assert "- GAN: killed 3 times, in 2 different epochs of 40; OTHER weights (31 tensors)." in said
+
+
 def test_the_same_study_again_takes_the_place_of_the_first() -> None:
     again, other = {**RESULT, "dice": 0.7}, {**RESULT, "hardware": "a GPU"}
     assert record([RESULT, other], again) == [other, again]
