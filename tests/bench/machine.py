@@ -34,10 +34,10 @@ def conditions() -> dict[str, str]:
 
 def versions(client: docker.DockerClient) -> str:
     """What is inside the images."""
-    ours = ("/opt/sciencebox/bin/python", "-I")
+    python = ("/opt/sciencebox/bin/python", "-I")
     parts = (
-        ("hub", images.tag("hub"), (*ours, "-c", _VERSIONS, "jupyterhub", "dockerspawner")),
-        ("session", images.tag("session"), (*ours, "-c", _VERSIONS, "jupyterhub", "jupyterlab")),
+        ("hub", images.tag("hub"), (*python, "-c", _VERSIONS, "jupyterhub", "dockerspawner")),
+        ("session", images.tag("session"), (*python, "-c", _VERSIONS, "jupyterhub", "jupyterlab")),
         ("plain image", PLAIN_IMAGE, ("python3", "-c", _VERSIONS, "jupyterhub", "jupyterlab")),
     )
     found = (
