@@ -93,3 +93,16 @@ def test_the_command_is_told_as_it_is_typed(arguments: list[str], typed: str) ->
 def test_the_processor_is_named_where_the_kernel_names_it() -> None:
     assert machine.cpu_model("processor\t: 0\nmodel name\t: A: 4 GHz\n") == "A: 4 GHz"
     assert machine.cpu_model("")
+
+
+def test_what_is_in_the_images_is_asked_of_them() -> None:
+    class Containers:
+        def run(self, _image: str, command: list[str], **_options: object) -> bytes:
+            return f"{command[-1]} 5.1\n".encode()
+
+    class Client:
+        containers = Containers()
+
+    said = machine.versions(Client())
+    assert said.startswith("ScienceBox GPU ")
+    assert said.endswith("hub: dockerspawner 5.1; session: jupyterlab 5.1; plain image: jupyterlab 5.1")
