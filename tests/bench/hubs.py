@@ -113,7 +113,7 @@ def plain(client: docker.DockerClient, socket: str) -> Iterator[Hub]:
             "IMAGES": f"{images.tag('session')} {PLAIN_IMAGE}",
         }  # fmt: skip
         hub = client.containers.create(
-            images.tag("hub"), ["jupyterhub", "-f", "/srv/plain_hub.py"], name=HUB, network=NETWORK,
+            images.tag("hub"), ["python", "-m", "jupyterhub", "-f", "/srv/plain_hub.py"], name=HUB, network=NETWORK,
             environment=environment, working_dir="/tmp",
             volumes={socket: {"bind": "/var/run/docker.sock"}},
         )  # fmt: skip
