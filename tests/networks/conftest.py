@@ -28,10 +28,11 @@ elif find_spec("tensorflow"):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
-collect_ignore_glob = [] if find_spec("torch") or find_spec("tensorflow") else ["test_[!i]*.py"]
+IN_THE_STACK = bool(find_spec("torch") or find_spec("tensorflow"))
+collect_ignore_glob = [] if IN_THE_STACK else ["test_[!i]*.py"]
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=IN_THE_STACK, scope="session")  # elsewhere it would reach the tests of other folders
 def logged_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Trainings of tests are not logged among those of whoever runs them. Returns where they are."""
     with pytest.MonkeyPatch.context() as patch:
