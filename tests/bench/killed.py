@@ -20,11 +20,11 @@ import torch
 from brainmri.runs import Run
 from brainmri.segmentation3d import cohort, samples, sizes
 from brainmri.segmentation3d.cases import read_cohort
+from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Patches
 from brainmri.segmentation3d.training import Training
 from brainmri.study import hardware
 
-FAMILIES = {"segmentation3d": "U-Net", "vae": "U-Net with VAE", "gan": "conditional GAN"}
 SIZE = replace(sizes.named("smoke"), epochs=40, steps=4)
 CASES, KILLS, SEED = 3, 20, 0
 BEGUN = "training"

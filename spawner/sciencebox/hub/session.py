@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from jupyterhub.apihandlers.users import UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from sciencebox.sessions.kube import GPUKubeSpawner
 
 
-# Starts that are being cancelled. A session has one at most, however often it is asked for.
-_cancelled: WeakKeyDictionary[Spawner, asyncio.Task[None]] = WeakKeyDictionary()
+# Starts that are being cancelled, each once, however often that is asked for.
+_cancelled: dict[Spawner, asyncio.Task[None]] = {}
 
 
 class ServerHandler(UserServerAPIHandler):
@@ -40,10 +39,11 @@ class ServerHandler(UserServerAPIHandler):
         """
         user = self.find_user(user_name)
         spawner = user.spawners.get(server_name) if user else None
-        ending = _cancelled.get(spawner) if spawner else None
-        if spawner and (ending is None or ending.done()) and _starting(spawner):
-            ending = _cancelled[spawner] = asyncio.create_task(self._cancel(user, server_name, spawner))
-        if ending is None or ending.done():
+        if spawner and spawner not in _cancelled and _starting(spawner):
+            _cancelled[spawner] = asyncio.create_task(self._cancel(user, server_name, spawner))
+            _cancelled[spawner].add_done_callback(lambda _: _cancelled.pop(spawner))
+        ending = _cancelled.get(spawner)
+        if ending is None:
             await super().delete(user_name, server_name)
             return
         try:
