@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 STRANGERS_EVERY_S = 20.0
 LONGEST_BODY = 2**20  # bytes: forms and calls are small, and are kept in memory, whoever sends them
-_SECRETS = re.compile(r"([?&](?:_xsrf|token|code|state)=)[^&\s]+")
+# As JupyterHub has it for requests: a parameter with one of these in its name, and what follows these paths.
+_SECRETS = re.compile(
+    r"([?&][^=&\s]*(?:_xsrf|token|auth|key|code|state)[^=&\s]*=|/api/authorizations/(?:cookie|token)/)[^&\s]+"
+)
 
 
 def without_secrets(record: logging.LogRecord) -> bool:

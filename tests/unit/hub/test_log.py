@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+from jupyterhub.log import SCRUB_PARAM_KEYS
 from sciencebox.hub.app import without_secrets
 
 PROGRESS = "/hub/api/users/ada/server/progress"
@@ -16,6 +17,8 @@ PROGRESS = "/hub/api/users/ada/server/progress"
         (f"{PROGRESS}?_xsrf=2|ab12|cd34", f"{PROGRESS}?_xsrf=[secret]"),
         ("/user/ada/lab?reset&token=abc123&x=1", "/user/ada/lab?reset&token=[secret]&x=1"),
         ("/hub/spawn?gpu=any", "/hub/spawn?gpu=any"),
+        ("/hub/api/authorizations/token/abc123", "/hub/api/authorizations/token/[secret]"),
+        *((f"/hub/?my_{key}s=abc123&x=1", f"/hub/?my_{key}s=[secret]&x=1") for key in SCRUB_PARAM_KEYS),
     ],
 )
 def test_an_address_is_logged_without_its_token(
