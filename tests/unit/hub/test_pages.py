@@ -401,8 +401,10 @@ def test_pages_load_nothing_from_elsewhere(ada: Person):
         assert [source for source in sources if not source.startswith(("/", "#"))] == []
 
 
-def test_an_error_is_said_once_and_leads_back(ada: Person):
+def test_an_error_is_said_once_and_leads_back(hub: LittleHub, ada: Person):
     page = ada.get("nothing/here")
     assert page.status_code == 404
+    assert re.search(r'<span class="me-1">ada</span>\s*<a id="logout"[^>]*href="/hub/logout"', page.text)
+    assert 'id="login"' in requests.get(f"{hub.url}/hub/nothing/here", timeout=30).text
     assert "No such page" in page.text and "There is nothing at this address." in page.text
     assert "Back to your session" in page.text
