@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import docker
-
 from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.files import let_everybody_read, write_folder, write_if_changed, write_whole
 from sciencebox.host import backup, build, doctor, engine, erase, firewall, images, mounting, network, stack, watch
@@ -37,6 +35,7 @@ from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.secrets import Secrets
 from sciencebox.host.steps import Screen, Step, StepError
+from sciencebox.sessions.engine import remove
 from sciencebox.sessions.stack import folder_of, published
 
 if TYPE_CHECKING:
@@ -253,7 +252,7 @@ class Deployment:
         self.client = engine.reach(self.socket)
         ended = self._end_sessions()  # while the hub sees it and writes down until when they had their GPUs
         for job in ("stack", "demo-data", "keys", "publish"):
-            stack.remove(self.client, f"{self.settings.name}-{job}")
+            remove(self.client.api, f"{self.settings.name}-{job}")
         compose = self.compose = engine.find_compose()
         network.lift_rules(self.client, watch.read_services(self.client, self.settings.name))
         if self.places.env_file.exists() and compose:
@@ -261,7 +260,9 @@ class Deployment:
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
         for service in watch.read_services(self.client, self.settings.name).values():
-            self._remove(service.id)  # of what Compose has lost the values, with the data or by another `data_root`
+            engine.end(
+                self.client, service.id
+            )  # of what Compose has lost the values, with the data or by another `data_root`
         ended += self._end_sessions()  # that somebody has started meanwhile
         network.remove(self.client, self.settings)
         return f"stopped, with {ended} sessions" if ended else "stopped"
@@ -282,17 +283,12 @@ class Deployment:
         if told is None:
             raise StepError("Compose cannot read its configuration; see `compose.env` in the state folder.")
         for container in watch.outdated(self.client, self.settings.name, parse_hashes(told)):
-            self._remove(container)
-
-    def _remove(self, container: str) -> None:
-        with contextlib.suppress(docker.errors.NotFound):
-            self.client.api.stop(container)
-        stack.remove(self.client, container)
+            engine.end(self.client, container)
 
     def _end_sessions(self) -> int:
         found = self.sessions()
         for container in found:
-            stack.remove(self.client, container["Id"])
+            remove(self.client.api, container["Id"])
         return len(found)
 
     def _repository(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import socket as sockets
@@ -17,6 +18,7 @@ import requests
 from sciencebox.host import apt
 from sciencebox.host.command import ask
 from sciencebox.host.steps import StepError
+from sciencebox.sessions.engine import remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,6 +98,13 @@ def reach(socket: Path) -> Any:
     if not state.answers:
         raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
     return connect(socket)
+
+
+def end(client: Any, container: str) -> None:
+    """Let a service end in its own time, and remove it, unless somebody else does."""
+    with contextlib.suppress(docker.errors.NotFound):
+        client.api.stop(container)
+    remove(client.api, container)
 
 
 def look(socket: Path) -> EngineState:

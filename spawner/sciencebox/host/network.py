@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from docker.types import IPAMConfig, IPAMPool
 
+from sciencebox.host import engine
 from sciencebox.host.compose import FIREWALL
 from sciencebox.host.firewall import Addresses
 from sciencebox.host.ports import PROJECT_LABEL
 from sciencebox.host.steps import StepError
+from sciencebox.sessions.engine import remove as remove_container
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 # An engine may be told to give every network IPv6 addresses, too; the firewall's rules are about those of IPv4.
 ONLY_IPV4 = {"com.docker.network.enable_ipv6": "false"}
 ENDS_WITHIN = 20
-"""Seconds that a service has to end, and the firewall's program to take its rules out."""
+"""Seconds that the firewall's program has to take its rules out."""
 
 
 def find(client: Any, settings: Settings) -> Any | None:
@@ -66,12 +68,10 @@ def remove(client: Any, settings: Settings) -> None:
 def _remove(client: Any, network: Any, settings: Settings) -> None:
     """Remove it with the services in it. Compose makes those anew, and would not bring one that stays into another."""
     for one in network.attrs["Containers"]:
-        container = client.containers.get(one)
-        if container.labels.get(PROJECT_LABEL) == settings.name:
-            container.stop(timeout=ENDS_WITHIN)
-            container.remove(force=True)
+        if client.containers.get(one).labels.get(PROJECT_LABEL) == settings.name:
+            engine.end(client, one)
         else:
-            network.disconnect(container, force=True)
+            network.disconnect(one, force=True)
     network.remove()
 
 
@@ -86,4 +86,4 @@ def lift_rules(client: Any, services: Mapping[str, Service]) -> None:
         container.update(restart_policy={"Name": "no"})
         container.kill(signal="SIGUSR1")
         container.wait(timeout=ENDS_WITHIN)
-        container.remove(force=True)
+        remove_container(client.api, firewall.id)

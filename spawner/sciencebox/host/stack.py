@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import http
 from typing import TYPE_CHECKING, Any
 
 import docker
 
 from sciencebox.host import images
 from sciencebox.host.steps import StepError
+from sciencebox.sessions.engine import remove
 from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sciencebox.settings import Settings
 
 ROLE_LABEL = "sciencebox.role"
-REMOVED_S = 60
 
 
 def arguments(
@@ -119,7 +118,7 @@ def run(client: Any, wanted: Mapping[str, Any], screen: Screen, failure: str) ->
 
 def follow(client: Any, wanted: Mapping[str, Any], show: Callable[[str], None]) -> int:
     """Run a container to its end; `show` gets each line that it says. Returns its status."""
-    remove(client, wanted["name"])
+    remove(client.api, wanted["name"])
     try:
         container = client.containers.create(**wanted)
     except docker.errors.ImageNotFound as error:
@@ -130,21 +129,7 @@ def follow(client: Any, wanted: Mapping[str, Any], show: Callable[[str], None]) 
             show(line)
         return int(container.wait()["StatusCode"])
     finally:
-        remove(client, wanted["name"])
-
-
-def remove(client: Any, name: str) -> None:
-    """Remove a container that may not be there, or that somebody else removes at this moment: then wait for that."""
-    try:
-        container = client.containers.get(name)
-        try:
-            container.remove(force=True)
-        except docker.errors.APIError as error:
-            if error.status_code != http.HTTPStatus.CONFLICT:
-                raise
-            container.wait(condition="removed", timeout=REMOVED_S)
-    except docker.errors.NotFound:
-        return
+        remove(client.api, wanted["name"])
 
 
 def _lines(chunks: Any) -> Any:

@@ -55,21 +55,8 @@ class Engine:
         return [ContainerFacts.listed(item) for item in found]
 
     async def remove(self, name: str) -> None:
-        """Remove a container by name or id, running or not. It is gone then, whoever else was removing it.
-
-        Raises DockerException or RequestException.
-        """
-
-        def remove() -> None:
-            with suppress(docker.errors.NotFound):
-                try:
-                    self.client.remove_container(name, force=True, v=True)
-                except docker.errors.APIError as error:
-                    if error.status_code != _UNDER_WAY:
-                        raise
-                    self.client.wait(name, timeout=CALL_TIMEOUT_S, condition="removed")
-
-        await self.run(remove)
+        """See `remove`."""
+        await self.run(lambda: remove(self.client, name))
 
     async def endings(self) -> AsyncIterator[str]:
         """The names of sessions' containers as they die or are removed.
@@ -105,6 +92,20 @@ class Engine:
     def _connect(self, timeout_s: int) -> APIClient:
         place = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
         return APIClient(version="auto", timeout=timeout_s, max_pool_size=CALL_THREADS, **place)
+
+
+def remove(client: APIClient, name: str) -> None:
+    """Remove a container by name or id, running or not, and what its image keeps in volumes without a name. Blocking.
+
+    It is gone then, whoever else was removing it. Raises DockerException or RequestException.
+    """
+    with suppress(docker.errors.NotFound):
+        try:
+            client.remove_container(name, force=True, v=True)
+        except docker.errors.APIError as error:
+            if error.status_code != _UNDER_WAY:
+                raise
+            client.wait(name, timeout=CALL_TIMEOUT_S, condition="removed")
 
 
 def _endings(client: APIClient) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from docker.errors import APIError, NotFound
+from docker.errors import NotFound
 from rich.console import Console
 from sciencebox.files import let_everybody_read
 from sciencebox.host import deploy, stack
@@ -94,19 +94,6 @@ def test_the_stack_is_built_where_sessions_will_see_it() -> None:
     assert nobody_works["command"] == [*wanted["command"], "--prune"], "what earlier builds left is nobody's"
 
 
-def test_a_container_that_somebody_else_removes_is_waited_for() -> None:
-    client = MagicMock()
-    container = client.containers.get.return_value
-    container.remove.side_effect = APIError("removal is already in progress", MagicMock(status_code=409))
-    stack.remove(client, "ada")
-    assert container.wait.call_args.kwargs["condition"] == "removed"
-    container.wait.side_effect = NotFound("gone")
-    stack.remove(client, "ada")
-    container.remove.side_effect = APIError("out of order", MagicMock(status_code=500))
-    with pytest.raises(APIError):
-        stack.remove(client, "ada")
-
-
 def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:
@@ -120,8 +107,10 @@ def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from
     client.api.stop.side_effect = NotFound("it has ended by itself")
     assert made.take_down(screen) == "stopped, with 2 sessions"
     client.api.stop.assert_called_once_with("the-hub")
-    assert [call.args[0] for call in client.containers.get.call_args_list if "-" not in call.args[0]] == ["ada", "late"]
-    client.containers.get.assert_any_call("the-hub")
+    removed = [call.args[0] for call in client.api.remove_container.call_args_list]
+    jobs = [f"sciencebox-{job}" for job in ("stack", "demo-data", "keys", "publish")]
+    assert removed == ["ada", *jobs, "the-hub", "late"]
+    assert all(call.kwargs["v"] for call in client.api.remove_container.call_args_list), "nor what images keep beside"
 
 
 def test_what_containers_read_of_the_checkout_can_be_read_there(tmp_path: Path) -> None:
