@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sciencebox.host import backup, mounting
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sciencebox.host.steps import Screen
 
-MOUNTINFO = Path("/proc/self/mountinfo")
 MARK = "deploy.log"  # in the state; by it the data of a deployment is known
 MAY_BE_LINKS = (".", "data", "cvmfs")  # folders in which an administrator puts links to other disks
 OURS = frozenset({"homes", "data", "cvmfs", "client", "repository", "state", backup.NOTE, backup.UNFINISHED})
@@ -29,7 +29,7 @@ def erase(data_root: Path, screen: Screen) -> str:
     state = root / "state"
     if not (state / MARK).exists():
         raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
-    mounts = mounting.mounted_below(root, MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
+    mounts = mounting.mounted_below(root, mounting.read_mounts())
     if mounts:
         raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
     kept, others = [told_links(root)], sorted(path.name for path in root.iterdir() if path.name not in OURS)

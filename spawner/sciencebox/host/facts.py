@@ -185,7 +185,7 @@ def _clock(checkout: Path) -> Clock:
 
 def _stack(settings: Settings) -> dict[str, Any]:
     if settings.stack.source == "client":
-        mounts = _text(Path("/proc/self/mountinfo"))
+        mounts = mounting.read_mounts()
         views, fault = stack.look(settings)
         return {
             "views": views,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from sciencebox.settings import Settings
 
+MOUNTINFO = Path("/proc/self/mountinfo")
 KEYS = "/etc/cvmfs/sciencebox"  # in the container; beside those that its image brings
 
 
@@ -48,8 +49,13 @@ def read_files(settings: Settings, network: Mapping[str, str]) -> dict[str, str]
     return configuration(settings, network) | keys
 
 
+def read_mounts() -> str:
+    """What the kernel tells of this server's mounts, for the functions below. Raises OSError."""
+    return MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape")
+
+
 def propagates(folder: Path, mountinfo: str, *, back: bool = False) -> bool:
-    """Whether what is mounted below `folder` later reaches containers, from the text of /proc/self/mountinfo.
+    """Whether what is mounted below `folder` later reaches containers.
 
     With `back`: whether what a container mounts there reaches the server, too.
     """
@@ -61,7 +67,7 @@ def propagates(folder: Path, mountinfo: str, *, back: bool = False) -> bool:
 
 
 def mounted_below(folder: Path, mountinfo: str) -> list[str]:
-    """Mount points at or below a folder, from the text of /proc/self/mountinfo."""
+    """Mount points at or below a folder."""
     points = [point for point, _ in _mounts(mountinfo)]
     return sorted(point for point in points if point == str(folder) or point.startswith(f"{folder}/"))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
-from sciencebox.host import erase
+from sciencebox.host import erase, mounting
 from sciencebox.host.steps import Screen, StepError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_what_is_mounted_from_elsewhere_is_never_removed(
     (tmp_path / "srv").symlink_to(tmp_path / "disk")
     mounts = tmp_path / "mountinfo"
     mounts.write_text(MOUNTS.replace("/srv/box", f"{tmp_path}/disk/box"))
-    monkeypatch.setattr(erase, "MOUNTINFO", mounts)
+    monkeypatch.setattr(mounting, "MOUNTINFO", mounts)
     with pytest.raises(StepError, match=r"disk/box/data, .* is mounted from elsewhere"):
         erase.erase(tmp_path / "srv/box", screen)
     assert (tmp_path / "disk/box/homes/ada").exists()
