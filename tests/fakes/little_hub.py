@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 GIB = 1024**3
+ANSWER_S = 30  # until which a hub has answered, however busy the machine is
 ROOT = Path(__file__).parents[2]
 
 
@@ -119,23 +120,24 @@ class Person:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """A page below /hub."""
-        return self.http.get(f"{self.url}/hub/{path}", timeout=30, **options)
+        return self.http.get(f"{self.url}/hub/{path}", timeout=ANSWER_S, **options)
+
+    def call(self, method: str, path: str, **options: Any) -> requests.Response:
+        """What a page's own scripts may call below /hub: with the XSRF token."""
+        headers = {"X-XSRFToken": self.http.cookies.get("_xsrf", path="/hub/")}
+        return self.http.request(method, f"{self.url}/hub/{path}", headers=headers, timeout=ANSWER_S, **options)
 
     def send_form(self, path: str = "spawn", **fields: Any) -> requests.Response:
         """Press Start: the form's own address, which has the XSRF token, and the fields."""
         action = re.search(r'id="spawn_form"\s+action="([^"]+)"', self.get(path).text)
         assert action, "there is no form"
         url = self.url + action[1].replace("&amp;", "&")
-        return self.http.post(url, data=fields, timeout=30, allow_redirects=False)
+        return self.http.post(url, data=fields, timeout=ANSWER_S, allow_redirects=False)
 
     def cancel(self) -> requests.Response | None:
         """Whatever is starting."""
-        xsrf = self.http.cookies.get("_xsrf", path="/hub/")
-        user = self.get("api/user", headers={"X-XSRFToken": xsrf}).json()
-        if user["pending"]:
-            url = f"{self.url}/hub/api/users/{user['name']}/server"
-            return self.http.delete(url, headers={"X-XSRFToken": xsrf}, timeout=30)
-        return None
+        user = self.call("GET", "api/user").json()
+        return self.call("DELETE", f"api/users/{user['name']}/server") if user["pending"] else None
 
 
 @dataclass
@@ -154,6 +156,10 @@ class LittleHub:
         new.write_text(state.to_json(), encoding="utf-8")
         new.replace(self.file)
 
+    def ask(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
+        """By somebody who is not signed in; answers are not followed."""
+        return requests.request(method, f"{self.url}/hub/{path}", timeout=ANSWER_S, allow_redirects=False, **options)
+
     def sign_in(self, name: str, password: str = "x") -> Person:
         """A person of this name; each signs in once."""
         if name not in self.people:
@@ -162,7 +168,7 @@ class LittleHub:
             person.get("login")
             xsrf = person.http.cookies.get("_xsrf", path="/hub/")
             form = {"username": name, "password": password, "_xsrf": xsrf}
-            person.http.post(f"{self.url}/hub/login", data=form, timeout=30, allow_redirects=False)
+            person.http.post(f"{self.url}/hub/login", data=form, timeout=ANSWER_S, allow_redirects=False)
             self.people[name] = person
         return self.people[name]
 

@@ -17,6 +17,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from tests.fakes import little_hub
+from tests.fakes.little_hub import ANSWER_S
 from tests.service import wait_until
 from tests.unit.hub.visitor import PASSWORD, Visitor, is_let_in, said
 
@@ -169,7 +170,7 @@ def test_signing_in_leads_on_to_where_one_was_going_here(
 def test_a_form_from_elsewhere_signs_nobody_in(visitor: Callable[[], Visitor], admin: Visitor):
     one = visitor()
     form = {"username": "admin", "password": ADMIN}
-    assert one.http.post(f"{one.url}login", data=form, timeout=30, allow_redirects=False).status_code == 403
+    assert one.http.post(f"{one.url}login", data=form, timeout=ANSWER_S, allow_redirects=False).status_code == 403
     assert not is_let_in(one)
 
 
@@ -242,7 +243,7 @@ def test_only_the_administrator_s_own_button_approves_or_discards(
     one.sign_up(name)
     for path in (f"authorize/{name}", f"discard/{name}"):
         assert admin.get(path).status_code == 405  # anybody could send a link
-        assert admin.http.post(admin.url + path, timeout=30).status_code == 403
+        assert admin.http.post(admin.url + path, timeout=ANSWER_S).status_code == 403
         assert one.send(path, at="login").status_code == 403
     assert "not approved" in said(one.sign_in(name, PASSWORD))
 
@@ -266,12 +267,11 @@ def test_whose_approval_was_withdrawn_is_out_and_not_let_in_again(
     one.sign_up(name)
     admin.approve(name)
     one.sign_in(name, PASSWORD)
-    xsrf = {"X-XSRFToken": one.http.cookies.get("_xsrf", path="/hub/")}
-    token = one.http.post(f"{one.url}api/users/{name}/tokens", json={}, headers=xsrf, timeout=30).json()["token"]
+    token = one.call("POST", f"api/users/{name}/tokens", json={}).json()["token"]
 
     def by_program() -> int:
         header = {"Authorization": f"token {token}"}
-        return requests.get(f"{one.url}api/user", headers=header, timeout=30).status_code
+        return requests.get(f"{one.url}api/user", headers=header, timeout=ANSWER_S).status_code
 
     assert (is_let_in(one), by_program()) == (True, 200)
     assert "Withdraw approval" in admin.get("authorize").text

@@ -21,6 +21,7 @@ from tornado.web import HTTPError
 from tests import directory
 from tests.directory import BASE, PASSWORDS, SECRET
 from tests.fakes import little_hub
+from tests.fakes.little_hub import ANSWER_S
 from tests.ports import free_port
 from tests.unit.hub.visitor import Visitor, is_let_in
 
@@ -50,8 +51,7 @@ OIDC = f"""accounts:
 
 def rights(visitor: Visitor) -> tuple[list[str], bool]:
     """Somebody's groups, and whether they administer."""
-    xsrf = visitor.http.cookies.get("_xsrf", path="/hub/")
-    me = visitor.http.get(f"{visitor.url}api/user", headers={"X-XSRFToken": xsrf}, timeout=30).json()
+    me = visitor.call("GET", "api/user").json()
     return sorted(me["groups"]), me["admin"]
 
 
@@ -208,11 +208,11 @@ def sign_on(signed_on_hub: LittleHub) -> Iterator[Callable[[str, str], tuple[Vis
         visitor = Visitor(signed_on_hub)
         visitors.append(visitor)
         visitor.http.verify = str(signed_on_hub.trust)
-        there = visitor.http.get(f"{visitor.url}oauth_login", timeout=30)
+        there = visitor.http.get(f"{visitor.url}oauth_login", timeout=ANSWER_S)
         asked = re.search(r'name="id" value="([^"]+)"', there.text)
         assert asked, there.text
         form = {"username": name, "password": password, "id": asked[1]}
-        return visitor, visitor.http.post(urljoin(there.url, "/login/username"), data=form, timeout=30)
+        return visitor, visitor.http.post(urljoin(there.url, "/login/username"), data=form, timeout=ANSWER_S)
 
     yield sign
     for visitor in visitors:

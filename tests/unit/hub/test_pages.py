@@ -12,14 +12,15 @@ from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 from sciencebox.gpus.device import Health, Load
 
-from tests.fakes.little_hub import TWO_FREE, State, gpu, held
+from tests.fakes.little_hub import ANSWER_S, TWO_FREE, State, gpu, held
 from tests.service import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
     from tests.fakes.little_hub import LittleHub, Person
 
@@ -76,7 +77,7 @@ def test_a_link_with_jupyterhub_s_prefix_does_the_same(ada: Person):
 
 
 def test_a_link_survives_signing_in(hub: LittleHub):
-    answer = requests.get(f"{hub.url}/hub/spawn?gpu=any&cores=4", allow_redirects=False, timeout=30)
+    answer = hub.ask("spawn?gpu=any&cores=4")
     assert answer.status_code == 302
     assert "next=%2Fhub%2Fspawn%3Fgpu%3Dany%26cores%3D4" in answer.headers["Location"]
 
@@ -119,8 +120,7 @@ def test_an_unknown_field_is_told_at_the_top(ada: Person):
 )
 def test_the_api_is_told_the_same_and_starts_nothing(ada: Person, options: dict[str, object], says: str):
     ada.get("home")
-    headers = {"X-XSRFToken": ada.http.cookies.get("_xsrf", path="/hub/")}
-    answer = ada.http.post(f"{ada.url}/hub/api/users/ada/server", json=options, headers=headers, timeout=30)
+    answer = ada.call("POST", "api/users/ada/server", json=options)
     assert answer.status_code == 400 and answer.json()["message"].startswith(says)
     assert "Nothing is running" in ada.get("home").text
 
@@ -150,7 +150,7 @@ def test_values_that_are_not_text_are_refused(ada: Person):
 
 @pytest.mark.parametrize("path", ["/hub/login", "/user/nobody/api"])
 def test_a_stranger_does_not_fill_the_hub_s_memory(hub: LittleHub, path: str):
-    with closing(HTTPConnection(hub.url.removeprefix("http://"), timeout=30)) as connection:
+    with closing(HTTPConnection(hub.url.removeprefix("http://"), timeout=ANSWER_S)) as connection:
         connection.putrequest("POST", path)
         connection.putheader("Content-Length", str(50 * 2**20))
         connection.endheaders()
@@ -158,7 +158,7 @@ def test_a_stranger_does_not_fill_the_hub_s_memory(hub: LittleHub, path: str):
 
 
 def test_a_form_from_elsewhere_is_refused(hub: LittleHub, ada: Person):
-    answer = ada.http.post(f"{hub.url}/hub/spawn", data={"gpu": "none"}, timeout=30)
+    answer = ada.http.post(f"{hub.url}/hub/spawn", data={"gpu": "none"}, timeout=ANSWER_S)
     assert answer.status_code == 403
     assert "Nothing is running" in ada.get("home").text
 
@@ -214,8 +214,8 @@ def test_numbers_change_with_the_server_and_are_not_sent_twice(hub: LittleHub, a
 
 
 def test_nobody_is_shown_anything_without_signing_in(hub: LittleHub):
-    assert requests.get(f"{hub.url}/hub/sciencebox/numbers", timeout=30).status_code == 403
-    page = requests.get(f"{hub.url}/hub/sciencebox/gpus", timeout=30, allow_redirects=False)
+    assert hub.ask("sciencebox/numbers").status_code == 403
+    page = hub.ask("sciencebox/gpus")
     assert page.status_code == 302 and "/hub/login" in page.headers["Location"]
 
 
@@ -284,8 +284,7 @@ def test_why_a_card_is_not_taken_out_is_told_to_programs_and_pages(
 ):
     def take_out(person: Person) -> requests.Response:
         person.get("home")
-        headers = {"X-XSRFToken": person.http.cookies.get("_xsrf", path="/hub/")}
-        return person.http.put(f"{hub.url}/hub/sciencebox/gpus/{uuid}/drain", json=told, headers=headers, timeout=30)
+        return person.call("PUT", f"sciencebox/gpus/{uuid}/drain", json=told)
 
     refused = take_out(admin)
     assert refused.status_code == status and says in refused.json()["message"]
@@ -322,19 +321,18 @@ def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, 
 
 def test_who_is_signed_out_hears_nothing(hub: LittleHub):
     for method in ("GET", "HEAD"):
-        assert requests.request(method, f"{hub.url}/hub/sciencebox/gpus/events", timeout=30).status_code == 403
+        assert hub.ask("sciencebox/gpus/events", method).status_code == 403
 
 
 @pytest.mark.parametrize(("scope", "status"), [("admin:servers", 204), ("list:users", 403)])
-def test_a_program_takes_cards_out_of_service_by_a_token_for_that(admin: Person, scope: str, status: int):
-    xsrf = {"X-XSRFToken": admin.http.cookies.get("_xsrf", path="/hub/")}
-    made = admin.http.post(
-        f"{admin.url}/hub/api/users/admin/tokens", json={"scopes": [scope]}, headers=xsrf, timeout=30
-    )
+def test_a_program_takes_cards_out_of_service_by_a_token_for_that(
+    hub: LittleHub, admin: Person, scope: str, status: int
+):
+    made = admin.call("POST", "api/users/admin/tokens", json={"scopes": [scope]})
     by_token = {"Authorization": f"token {made.json()['token']}"}
-    path = f"{admin.url}/hub/sciencebox/gpus/GPU-0/quarantine"
-    assert requests.put(path, json={"reason": "x"}, headers=by_token, timeout=30).status_code == status
-    assert requests.delete(path, headers=by_token, timeout=30).status_code == status
+    path = "sciencebox/gpus/GPU-0/quarantine"
+    assert hub.ask(path, "PUT", json={"reason": "x"}, headers=by_token).status_code == status
+    assert hub.ask(path, "DELETE", headers=by_token).status_code == status
 
 
 # Usage
@@ -375,7 +373,7 @@ def test_a_report_that_does_not_exist_is_refused(ada: Person, query: str):
 
 def test_style_and_scripts_are_served_and_nothing_beside_them(hub: LittleHub):
     def static(path: str) -> requests.Response:
-        return requests.get(f"{hub.url}/hub/sciencebox/static/{path}", timeout=30)
+        return hub.ask(f"sciencebox/static/{path}")
 
     for name in ("sciencebox.css", "form.js", "gpus.js", "pending.js", "refresh.js", "home.js"):
         assert static(name).ok
@@ -383,15 +381,15 @@ def test_style_and_scripts_are_served_and_nothing_beside_them(hub: LittleHub):
 
 
 def test_style_and_scripts_are_kept_by_the_browser_until_they_change(hub: LittleHub, ada: Person):
-    addresses = re.findall(r'(?:src|href)="(/hub/sciencebox/static/[^"]*)"', ada.get("spawn").text)
+    addresses = re.findall(r'(?:src|href)="/hub/(sciencebox/static/[^"]*)"', ada.get("spawn").text)
     assert len(addresses) == 2
     for address in addresses:
-        kept = requests.get(hub.url + address, timeout=30)
+        kept = hub.ask(address)
         assert kept.ok and re.search(r"max-age=\d{5,}", kept.headers["Cache-Control"]), address
-    looked_at = requests.get(f"{hub.url}/hub/sciencebox/static/refresh.js", timeout=30)  # imported by the others
+    looked_at = hub.ask("sciencebox/static/refresh.js")  # imported by the others
     assert looked_at.headers["Cache-Control"] == "no-cache"
     when = {"If-Modified-Since": looked_at.headers["Last-Modified"]}
-    again = requests.get(f"{hub.url}/hub/sciencebox/static/refresh.js", headers=when, timeout=30)
+    again = hub.ask("sciencebox/static/refresh.js", headers=when)
     assert (again.status_code, again.content) == (304, b"")
 
 
@@ -405,6 +403,6 @@ def test_an_error_is_said_once_and_leads_back(hub: LittleHub, ada: Person):
     page = ada.get("nothing/here")
     assert page.status_code == 404
     assert re.search(r'<span class="me-1">ada</span>\s*<a id="logout"[^>]*href="/hub/logout"', page.text)
-    assert 'id="login"' in requests.get(f"{hub.url}/hub/nothing/here", timeout=30).text
+    assert 'id="login"' in hub.ask("nothing/here").text
     assert "No such page" in page.text and "There is nothing at this address." in page.text
     assert "Back to your session" in page.text
