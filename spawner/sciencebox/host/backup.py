@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,10 +10,10 @@ import shutil
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import sciencebox
@@ -21,7 +22,7 @@ from sciencebox.host.engine import numbers
 from sciencebox.host.steps import StepError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from sciencebox.host.steps import Screen
 
@@ -29,6 +30,7 @@ NOTE = "sciencebox-backup.json"
 UNFINISHED = ".restore-unfinished"
 WORK = "backup"
 MEMBERS = "members"
+DRAFT = "draft"
 # By the end of the archive's name: what tar is told, and the program that it then needs.
 COMPRESSION = {
     ".tar": ((), "tar"),
@@ -82,25 +84,22 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
         raise StepError(f"{target} is in {root} itself; a backup belongs onto another disk.")
     draft = target.with_name(f".{target.name}.unfinished")
     try:
-        with TemporaryDirectory(prefix=f"{WORK}-", dir=root / "state") as work:
+        with _workplace(root / "state", draft) as work:
+            _look_at_others(work, draft, screen)
             members = _members(root, homes=homes)
             users = sum(member.startswith("homes/") for member in members)
             made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-            (Path(work) / MEMBERS).write_bytes(b"\0".join(map(os.fsencode, members)))
-            _stage(root, Path(work), Note(name, sciencebox.__version__, made, users, homes))
-            draft.unlink(missing_ok=True)  # left by one who was cut off, or laid out for us in a folder of everybody's
-            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            command, failure = archive_command(root, Path(work), draft, compression), f"{target} could not be written."
-            if gone := _tar(command, failure, screen, accepted=(0, TAR_SAW_CHANGES, TAR_FAILED)):
-                _see_that_disks_are_there(root, members)
-                screen.warn(f"Removed before it was read: {', '.join(gone)}.")
-        draft.rename(target)
+            (work / MEMBERS).write_bytes(b"\0".join(map(os.fsencode, members)))
+            _stage(root, work, Note(name, sciencebox.__version__, made, users, homes))
+            with _becoming(target, draft):
+                command, failure = archive_command(root, work, draft, compression), f"{target} could not be written."
+                if gone := _tar(command, failure, screen, accepted=(0, TAR_SAW_CHANGES, TAR_FAILED)):
+                    _see_that_disks_are_there(root, members)
+                    screen.warn(f"Removed before it was read: {', '.join(gone)}.")
     except OSError as error:  # a full disk has no file's name
         raise StepError(f"{error.filename or target} could not be written: {error.strerror}.") from error
     except sqlite3.Error as error:
         raise StepError(f"The databases in {root}/state could not be copied: {error}.") from error
-    finally:
-        draft.unlink(missing_ok=True)
     what = f"{users} homes, datasets and state" if homes else "the state without homes and datasets"
     return f"{what} in {target}, {_size(target.stat().st_size)}"
 
@@ -228,6 +227,55 @@ def _tar(command: Sequence[str], failure: str, screen: Screen, accepted: Collect
         said = f" It said: {bad[0]}" if bad else ""
         raise StepError(f"{failure}{said}", "\n".join(bad[:15]))
     return gone
+
+
+@contextmanager
+def _workplace(state: Path, draft: Path) -> Iterator[Path]:
+    """A folder for what is put together for `draft`. The lock in it ends with this process, however it ends."""
+    work = Path(mkdtemp(prefix=f".{WORK}-", suffix=".new", dir=state))
+    try:
+        with (work / DRAFT).open("wb") as lock:
+            lock.write(os.fsencode(draft))
+            lock.flush()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            work = work.rename(state / work.name.removeprefix(".").removesuffix(".new"))
+            yield work
+    finally:
+        shutil.rmtree(work)
+
+
+@contextmanager
+def _becoming(target: Path, draft: Path) -> Iterator[None]:
+    """Have an empty `draft` that its owner alone can read, which becomes `target` when it is whole and on the disk."""
+    draft.unlink(missing_ok=True)  # left by one who was cut off, or laid out for us in a folder of everybody's
+    opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield
+        os.fsync(opened)
+        draft.rename(target)
+    finally:
+        os.close(opened)
+        draft.unlink(missing_ok=True)
+
+
+def _look_at_others(work: Path, draft: Path, screen: Screen) -> None:
+    """Remove what backups that were killed have left. Raises StepError where one writes to `draft` at this moment."""
+    for other in sorted(work.parent.glob(f"{WORK}-*")):
+        if other == work:
+            continue
+        theirs = None
+        with suppress(FileNotFoundError), (other / DRAFT).open("rb") as lock:
+            theirs = Path(os.fsdecode(lock.read()))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if theirs == draft:
+                    raise StepError("Another backup writes this archive; wait until it has ended.") from None
+                continue
+        shutil.rmtree(other, ignore_errors=True)
+        if theirs:
+            theirs.unlink(missing_ok=True)
+        screen.warn(f"A backup was cut off before; what it left is removed{f', with {theirs}' if theirs else ''}.")
 
 
 def _see_that_disks_are_there(root: Path, members: Sequence[str]) -> None:

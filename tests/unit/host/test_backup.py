@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import tarfile
 from contextlib import closing
 from dataclasses import replace
@@ -155,6 +159,11 @@ def test_a_full_disk_is_told(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(backup, "_stage", Mock(side_effect=error))
         with pytest.raises(StepError, match=r"^(/.*box\.tar|The databases in .*) could not be .*: .*(full|space)"):
             backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    monkeypatch.undo()
+    monkeypatch.setattr(backup.os, "fsync", Mock(side_effect=full))  # as of a server of files, which tells it late
+    with pytest.raises(StepError, match=r"box\.tar could not be written: No space left"):
+        backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    assert not list(tmp_path.glob("*box.tar*"))
 
 
 def test_nobody_else_gets_the_archive_by_a_link_or_a_file_laid_out_for_it(data: Path, tmp_path: Path) -> None:
@@ -171,6 +180,42 @@ def test_nobody_else_gets_the_archive_by_a_link_or_a_file_laid_out_for_it(data: 
     (open_to_all / ".next.tar.unfinished").chmod(0o666)
     backup.save("box", data, open_to_all / "next.tar", SCREEN)
     assert (open_to_all / "next.tar").stat().st_mode & 0o777 == 0o600
+
+
+KILLED = """import os, sys, pathlib
+from rich.console import Console
+from sciencebox.host import backup, steps
+backup._tar = lambda *_, **__: os.kill(os.getpid(), 9)
+backup.save("box", *map(pathlib.Path, sys.argv[1:]), steps.Screen(Console(quiet=True)))
+"""
+
+
+def test_what_a_killed_one_left_is_removed_and_what_runs_is_left_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.StringIO()
+    screen = Screen(Console(file=shown))
+    (data / "state/backup-of-an-earlier-version").mkdir()
+    ended = subprocess.run([sys.executable, "-c", KILLED, data, tmp_path / "killed.tar"], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (tmp_path / ".killed.tar.unfinished").exists()
+
+    tar = backup._tar
+
+    def while_it_runs(*how: Any, **more: Any) -> list[str]:
+        monkeypatch.setattr(backup, "_tar", tar)
+        backup.save("box", data, tmp_path / "state.tar", screen, homes=False)
+        with pytest.raises(StepError, match="Another backup writes this archive; wait until it has ended"):
+            backup.save("box", data, tmp_path / "box.tar", SCREEN)
+        return tar(*how, **more)
+
+    monkeypatch.setattr(backup, "_tar", while_it_runs)
+    backup.save("box", data, tmp_path / "box.tar", screen)
+    assert shown.getvalue().count("A backup was cut off before; what it left is removed") == 1
+    assert not (tmp_path / ".killed.tar.unfinished").exists()
+    assert not list((data / "state").glob("*backup-*"))
+    assert "homes/ada" in names(tmp_path / "box.tar")
+    assert "homes/ada" not in names(tmp_path / "state.tar")
 
 
 @pytest.mark.parametrize(
