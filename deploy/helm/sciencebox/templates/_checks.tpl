@@ -55,6 +55,12 @@
 {{- if contains "\"configMap\":{\"name\":\"sciencebox-settings\"" (toJson $hub.extraVolumes) }}
 {{- fail "`sciencebox-settings` is a Secret now: write `secret: {secretName: sciencebox-settings}` in `jupyterhub.hub.extraVolumes`." }}
 {{- end }}
+{{- if ne (($hub.db).type | default "sqlite-pvc") "sqlite-pvc" }}
+{{- fail "`jupyterhub.hub.db.type` must be `sqlite-pvc`: the hub's image has no client of another database, and the claim keeps the uids of users, too. Leave it out." }}
+{{- end }}
+{{- if or $hub.allowNamedServers (dig "config" "JupyterHub" "allow_named_servers" false $hub) }}
+{{- fail "`jupyterhub.hub.allowNamedServers` would give users several sessions each, and limits hold for a session: leave it false." }}
+{{- end }}
 {{- with .Values.administrator.existingSecret }}
 {{- if not (contains (printf "\"secretName\":%q" .) (toJson $hub.extraVolumes)) }}
 {{- fail (printf "`administrator.existingSecret: %s` is not what the hub mounts: name it in `jupyterhub.hub.extraVolumes`, under `sciencebox-secrets`, too." .) }}
