@@ -249,6 +249,8 @@ class Deployment:
         """Stop the service and its sessions. Homes, data, accounts and the stack stay."""
         if self.places.state.is_dir():
             self._lock_deployment()
+        if engine.is_absent(self.socket):
+            return "nothing runs here, for there is no container engine"
         self.client = engine.reach(self.socket)
         ended = self._end_sessions()  # while the hub sees it and writes down until when they had their GPUs
         for job in ("stack", "demo-data", "keys", "publish"):

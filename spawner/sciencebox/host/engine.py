@@ -96,8 +96,14 @@ def reach(socket: Path) -> Any:
     """A client of an engine that answers. Raises StepError where it does not."""
     state = look(socket)
     if not state.answers:
-        raise StepError(f"The container engine does not answer: {state.fault}. Start it, or see `make doctor`.")
+        advice = "Start it (`systemctl start docker`), then run this again; `make doctor` says more."
+        raise StepError(f"The container engine does not answer: {state.fault}. {advice}")
     return connect(socket)
+
+
+def is_absent(socket: Path) -> bool:
+    """Whether there certainly is no engine: none is installed, and no other one is meant."""
+    return socket == USUAL_SOCKET and not look(socket).installed
 
 
 def end(client: Any, container: str) -> None:

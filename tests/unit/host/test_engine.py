@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 from sciencebox.host import apt, engine
+from sciencebox.host.deploy import Deployment
 from sciencebox.host.engine import Compose, EngineState, choose_socket, explain, numbers
 from sciencebox.host.steps import Screen, StepError
+from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +62,19 @@ def test_a_missing_engine_is_installed_and_started(monkeypatch: pytest.MonkeyPat
     server = Server(monkeypatch, ABSENT, SLEEPS, SLEEPS, RUNS)
     assert engine.provide_engine(SOCKET, screen).answers
     assert (server.installed, server.started) == (["docker.io"], ["service"])
+
+
+def test_without_an_engine_nothing_has_to_be_stopped_and_one_that_rests_has_to_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    box = Deployment(Settings(data_root=tmp_path / "box"), tmp_path, {})
+    Server(monkeypatch, ABSENT)
+    assert box.take_down(screen) == "nothing runs here, for there is no container engine"
+    elsewhere = Deployment(box.settings, tmp_path, {"DOCKER_HOST": "unix:///run/other.sock"})
+    for one, state in ((elsewhere, ABSENT), (box, SLEEPS)):
+        Server(monkeypatch, state)
+        with pytest.raises(StepError, match=r"does not answer: .* Start it \(`systemctl start docker`\), then run"):
+            one.take_down(screen)
 
 
 def test_an_engine_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
