@@ -62,6 +62,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         *_ports(host, settings),
         _clock(host),
         _proxies(host),
+        *_other_proxies(host, settings),
         _certificates(host),
         *_files(host),
         *_stack(host, settings),
@@ -139,6 +140,20 @@ def _proxies(host: Host) -> Row:
         advice = f"Containers cannot reach {local[0]} at a loopback address; give this server's address in `network`."
         return Row("Proxies", State.WARNING, shown, advice)
     return Row("Proxies", State.OK, shown or "none")
+
+
+def _other_proxies(host: Host, settings: Settings) -> Iterator[Row]:
+    """What sessions have from the environment of who deployed last, where that of who calls now is another one."""
+    if host.deployed_network is None:
+        return
+    for name, key in NETWORK_VARIABLES.items():
+        had, has = (network.get(name, "") for network in (host.deployed_network, host.network))
+        if had == has or getattr(settings.network, key):
+            continue
+        now, before = (without_password(value) or "none" for value in (has, had))
+        found = f"{name} is {now} in this environment, and {before} for sessions"
+        advice = f"A deployment gives sessions that of its environment; set `network.{key}`, and they keep it."
+        yield Row("Proxies", State.WARNING, found, advice)
 
 
 def _certificates(host: Host) -> Row:

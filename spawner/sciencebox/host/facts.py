@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import requests
+import yaml
 
 from sciencebox.host import directory, engine, images, mounting, stack
 from sciencebox.host.command import ask
-from sciencebox.host.compose import certificate_sources, network_environment
+from sciencebox.host.compose import Places, certificate_sources, network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.mounting import key_sources
 from sciencebox.host.ports import PortUse, read_port
-from sciencebox.sections import HOST_NAME
+from sciencebox.sections import HOST_NAME, NETWORK_VARIABLES
 from sciencebox.sessions import limits
 from sciencebox.sessions.attach import ModeChoice, choose_mode, engine_facts
 from sciencebox.sessions.stack import folder_of, published, whitelist_expiry
@@ -80,6 +81,7 @@ class Host:
     unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
     directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
+    deployed_network: Mapping[str, str] | None = None  # what sessions have for `network`, as it was deployed last
 
     def cdi_folders(self, settings: Settings) -> list[str]:
         """Where the engine's CDI specifications are, if the hub has to know: for shares of GPUs."""
@@ -114,6 +116,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         unlimited=unlimited,
         directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
+        deployed_network=read_network(Places(settings.data_root, checkout).settings),
         **_stack(settings),
     )
 
@@ -208,6 +211,15 @@ def unreadable(settings: Settings) -> tuple[str, ...]:
         *key_sources(settings).values(),
     ]
     return tuple(str(file) for file in named if file and not os.access(file, os.R_OK))
+
+
+def read_network(deployed: Path) -> dict[str, str] | None:
+    """Proxies and indexes of settings as they were deployed; None where there are none that can be read."""
+    try:
+        values = yaml.safe_load(deployed.read_text(encoding="utf-8"))["network"]
+        return {variable: values[key] for variable, key in NETWORK_VARIABLES.items() if values.get(key)}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError):
+        return None
 
 
 def _toolkit() -> str | None:

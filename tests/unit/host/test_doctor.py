@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from sciencebox.gpus.device import Device, Health, Inventory
+from sciencebox.host.compose import as_deployed
 from sciencebox.host.doctor import GIB, Row, State, before_engine, failures, rows, without_password
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
-from sciencebox.host.facts import Clock, Host, System, parse_os_release, server_name, unreadable
+from sciencebox.host.facts import Clock, Host, System, parse_os_release, read_network, server_name, unreadable
 from sciencebox.host.ports import PortUse
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
 from sciencebox.sessions.stack import View
@@ -189,6 +190,22 @@ def test_gpus_never_keep_a_deployment_from_starting() -> None:
 def test_a_missing_engine_does_not_keep_a_deployment_from_starting() -> None:
     host = replace(HEALTHY, engine=EngineState(SOCKET, installed=False, fault="x"), compose=None)
     assert failures(before_engine(host, Settings())) == []
+
+
+def test_who_deploys_with_other_proxies_is_told_that_sessions_get_them(tmp_path: Path) -> None:
+    had = {"HTTPS_PROXY": "http://ada:secret@proxy:3128", "PIP_INDEX_URL": "https://index.example/simple"}
+    (tmp_path / "deployed.yaml").write_text(as_deployed(Settings(), "box.example", had, "cpu"))
+    deployed = read_network(tmp_path / "deployed.yaml")
+    assert (deployed, read_network(tmp_path / "none")) == (had, None)
+    host = replace(HEALTHY, deployed_network=deployed, network={"PIP_INDEX_URL": had["PIP_INDEX_URL"]})
+    told = row(host, "Proxies", State.WARNING)
+    assert told.found == "HTTPS_PROXY is none in this environment, and http://proxy:3128 for sessions"
+    assert "set `network.https_proxy`" in told.advice
+    for well in (replace(host, deployed_network=None), replace(host, network=had)):
+        assert not [each for each in rows(well, Settings()) if each.state is State.WARNING]
+    wanted = parse("network: {https_proxy: http://new:3128}", "")
+    host = replace(host, network={**had, "HTTPS_PROXY": "http://new:3128"})
+    assert not [each for each in rows(host, wanted) if each.state is State.WARNING], "somebody has written it down"
 
 
 def test_passwords_of_proxies_are_not_shown() -> None:
