@@ -9,7 +9,9 @@ Decathlon          imagesTr/CASE.nii.gz (four volumes in one),  as dataset.json 
                    labelsTr/CASE.nii.gz, dataset.json
 =================  ==========================================  ===============================================
 
-Core is the necrotic and the enhancing part together, as in BraTS (Menze et al. 2015, doi 10.1109/TMI.2014.2377694).
+Core is the necrotic and the enhancing part together, as in BraTS (Menze et al. 2015, doi 10.1109/TMI.2014.2377694);
+with `enhancing` they are looked for one by one. The names of the files say of which year a case is, and a mask with a
+label that this year does not have is refused: one year's number is another part of the tumour in another's, or none.
 
 Any other task of the Decathlon, or a folder laid out like one, is taken as its dataset.json has it: every modality, and
 a region for every label but the background. Keys that the Decathlon does not have may be added: `regions`, such as
@@ -40,23 +42,28 @@ if TYPE_CHECKING:
 
 MODALITIES = ("t1", "t1ce", "t2", "flair")
 REGIONS = ("core", "oedema")
+PARTS = ("necrosis", "oedema", "enhancing")  # of the same tumour, where the enhancing part is a region of its own
 BACKGROUND, CORE, OEDEMA = 0, 1, 2  # what a voxel of a mask is, here and in the files that are written
 NAMES = {
     **{"t1": "t1", "t1ce": "t1ce", "t1gd": "t1ce", "t2": "t2", "flair": "flair", "seg": "seg"},
     **{"t1n": "t1", "t1c": "t1ce", "t2w": "t2", "t2f": "flair"},
 }
 NAMES_OF_2023 = {"t1n", "t1c", "t2w", "t2f"}
+YEARS = {  # which part a label is
+    "BraTS 2018-2021": {0: "", 1: "necrosis", 2: "oedema", 4: "enhancing"},
+    "BraTS 2023": {0: "", 1: "necrosis", 2: "oedema", 3: "enhancing"},
+}
+OLDER, NEWER = YEARS
+DESCRIBED = "dataset.json"
 ENDING = re.compile(rf"^(?P<case>.+)[-_](?P<kind>{'|'.join(sorted(NAMES, key=len, reverse=True))})$", re.IGNORECASE)
 PATIENT = re.compile(r"^(?P<patient>BraTS-\w+-\d+)-\d{3}$")  # BraTS 2023 numbers the scans of a patient
-DECATHLON = {  # how dataset.json names modalities and labels, in small letters and without anything but letters
+CHANNELS = {  # how dataset.json names modalities, in small letters and without anything but letters and digits
     **{"t1w": "t1", "t1": "t1", "t1gd": "t1ce", "t1ce": "t1ce", "t2w": "t2", "t2": "t2", "flair": "flair"},
-    **{"background": BACKGROUND, "edema": OEDEMA, "oedema": OEDEMA, "nonenhancingtumor": CORE},
-    **{
-        "enhancingtumour": CORE,
-        "enhancingtumor": CORE,
-        "nonenhancingtumour": CORE,
-        "necrosis": CORE,
-    },
+}
+LABELS = {  # how it names labels, and which part of a tumour each is
+    **{"background": "", "edema": "oedema", "oedema": "oedema", "necrosis": "necrosis"},
+    **dict.fromkeys(("nonenhancingtumor", "nonenhancingtumour"), "necrosis"),
+    **dict.fromkeys(("enhancingtumor", "enhancingtumour"), "enhancing"),
 }
 
 
@@ -76,16 +83,17 @@ class Target:
 class Case:
     """One scan: where each modality is (a file, and which of its volumes), its mask, and what the mask's labels mean.
 
-    `labels` is None where that cannot be known before the mask is read, as between the years of BraTS. `outside` is the
-    grey value up to which nothing is patient.
+    `told` is what says so: the year of BraTS by the names of the files, or dataset.json. `outside` is the grey value up
+    to which nothing is patient.
     """
 
     name: str
     patient: str
     images: Mapping[str, tuple[Path, int | None]]
     mask: Path | None
-    labels: Mapping[int, int] | None = None
+    labels: Mapping[int, int] = field(default_factory=dict)
     outside: float = 0.0
+    told: str = DESCRIBED
 
 
 @dataclass(frozen=True)
@@ -136,34 +144,33 @@ class Scan:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
 
-def read_cohort(root: Path) -> Cohort:
+def read_cohort(root: Path, *, enhancing: bool = False) -> Cohort:
     """Find the cases below a folder; their images are read later, by `read_scan`.
 
-    Raises DataError for a folder that has none, and for a case that lacks a modality.
+    With `enhancing` the regions of a brain tumour are PARTS instead of REGIONS. Raises DataError for a folder that has
+    none, and for a case that lacks a modality.
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}. Check the path.")
-    if (root / "dataset.json").is_file():
-        return _decathlon(root)
+    target = Target(regions=PARTS) if enhancing else Target()
+    if (root / DESCRIBED).is_file():
+        return _decathlon(root, target)
     files: dict[tuple[Path, str], dict[str, Path]] = {}
-    modern = set()
     for path in below(root):
         match = ENDING.match(stem(path))
         if match:
-            kind = match["kind"].lower()
-            files.setdefault((path.parent, match["case"]), {})[NAMES[kind]] = path
-            modern.add(kind in NAMES_OF_2023) if kind != "seg" else None
-    found = [_case(folder, name, kinds) for (folder, name), kinds in files.items() if set(kinds) != {"seg"}]
+            files.setdefault((path.parent, match["case"]), {})[match["kind"].lower()] = path
+    found = [_case(folder, name, kinds, target) for (folder, name), kinds in files.items() if set(kinds) != {"seg"}]
     if not found:
         raise DataError(
             f"{root} holds no case of four modalities. Lay them out as BraTS does, CASE/CASE_t1.nii.gz with t1ce, t2, "
             "flair and seg, or as the Medical Segmentation Decathlon does, with dataset.json."
         )
     _refuse_twice(root, found)
-    year = {(True,): "BraTS 2023 (enhancing = 3)", (False,): "BraTS 2018-2021 (enhancing = 4)"}
-    layout = year.get(tuple(modern), "BraTS, names of several years")
-    said = f"{layout}: core = necrotic + enhancing, oedema = 2{_whose(found)}"
-    return Cohort(root, tuple(found), said, stored_source(root))
+    years = [year for year in YEARS if any(one.told == year for one in found)]
+    told = " and ".join(f"{year} (enhancing = {max(YEARS[year])})" for year in years)
+    meant = "necrosis = 1, oedema = 2" if enhancing else "core = necrotic + enhancing, oedema = 2"
+    return Cohort(root, tuple(found), f"{told}: {meant}{_whose(found)}", stored_source(root), target)
 
 
 def read_scan(case: Case) -> Scan:
@@ -188,27 +195,30 @@ def read_scan(case: Case) -> Scan:
     return Scan(np.stack(volumes), _mask(case, shape, affine), affine)
 
 
-def meaning(values: Sequence[int]) -> dict[int, int]:
-    """What BraTS' labels mean here, told by which there are. Raises DataError for labels of no year, or of two."""
-    unknown = sorted(set(values) - {0, 1, 2, 3, 4})
-    if unknown or {3, 4} <= set(values):
-        listed = ", ".join(map(str, sorted(set(values))))
+def _case(folder: Path, name: str, kinds: dict[str, Path], target: Target) -> Case:
+    years = {NEWER if kind in NAMES_OF_2023 else OLDER for kind in kinds if kind != "seg"}
+    if len(years) > 1:
         raise DataError(
-            f"labels {listed}: BraTS 2018-2021 has 1, 2 and 4, BraTS 2023 has 1, 2 and 3. Map others to these first"
+            f"{name} in {folder} has files named as in {OLDER} and others as in {NEWER} ({', '.join(sorted(kinds))}): "
+            "what its labels mean cannot be told. Name all of them as one of the two does."
         )
-    return {0: BACKGROUND, 1: CORE, 2: OEDEMA, 3: CORE, 4: CORE}
-
-
-def _case(folder: Path, name: str, kinds: dict[str, Path]) -> Case:
-    missing = [modality for modality in MODALITIES if modality not in kinds]
+    (year,) = years
+    where = {NAMES[kind]: path for kind, path in kinds.items()}
+    missing = [modality for modality in MODALITIES if modality not in where]
     if missing:
         raise DataError(
             f"{name} in {folder} has no {' and no '.join(missing)}. All of {', '.join(MODALITIES)} are needed: add "
             "the file, or take the case out of the folder."
         )
     match = PATIENT.match(name)
-    images = {modality: (kinds[modality], None) for modality in MODALITIES}
-    return Case(name, match["patient"] if match else name, images, kinds.get("seg"))
+    images = {modality: (where[modality], None) for modality in MODALITIES}
+    labels = {label: _number(part, target) for label, part in YEARS[year].items()}
+    return Case(name, match["patient"] if match else name, images, where.get("seg"), labels, told=year)
+
+
+def _number(part: str, target: Target) -> int:
+    """What a voxel of a mask is where a part of a brain tumour is: necrosis and enhancing tumour may be one region."""
+    return 1 + target.regions.index(part if part in target.regions else "core") if part else BACKGROUND
 
 
 def _whose(found: Sequence[Case]) -> str:
@@ -224,15 +234,16 @@ def _refuse_twice(root: Path, found: Sequence[Case]) -> None:
         raise DataError(f"{root} has {', '.join(twice[:5])} more than once. Keep one of each.")
 
 
-def _decathlon(root: Path) -> Cohort:
-    path = root / "dataset.json"
+def _decathlon(root: Path, wanted: Target) -> Cohort:
+    path = root / DESCRIBED
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
         channels = {int(number): str(name) for number, name in described["modality"].items()}
         named = {int(number): str(name) for number, name in described["labels"].items()}
-        known = {DECATHLON.get(_plain(name)) for name in channels.values()}
+        known = {CHANNELS.get(_plain(name)) for name in channels.values()}
         tumour = "regions" not in described and known >= set(MODALITIES)
-        target, images, labels = (_tumour if tumour else _other)(described, channels, named)
+        taken = _tumour(wanted, channels, named) if tumour else _other(described, channels, named)
+        target, images, labels = taken
         outside = float(described.get("outside", 0))
     except (json.JSONDecodeError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
@@ -251,11 +262,11 @@ def _decathlon(root: Path) -> Cohort:
     return Cohort(root, tuple(found), layout, stored_source(root), target)
 
 
-def _tumour(described: Any, channels: dict[int, str], named: dict[int, str]) -> Taken:
-    """The brain tumours of the Decathlon: two regions of three labels, as those of BraTS."""
-    order = {DECATHLON[_plain(name)]: number for number, name in channels.items() if _plain(name) in DECATHLON}
-    labels = {number: DECATHLON[_plain(name)] for number, name in named.items()}
-    return Target(), {modality: order[modality] for modality in MODALITIES}, labels
+def _tumour(target: Target, channels: dict[int, str], named: dict[int, str]) -> Taken:
+    """The brain tumours of the Decathlon: three labels, as those of BraTS, in another order."""
+    order = {CHANNELS[_plain(name)]: number for number, name in channels.items() if _plain(name) in CHANNELS}
+    labels = {number: _number(LABELS[_plain(name)], target) for number, name in named.items()}
+    return target, {modality: order[modality] for modality in MODALITIES}, labels
 
 
 def _other(described: Any, channels: dict[int, str], named: dict[int, str]) -> Taken:
@@ -308,15 +319,16 @@ def _mask(case: Case, shape: Any, affine: NDArray[np.float64]) -> NDArray[np.uin
     present = np.unique(values)
     if not np.isfinite(present.astype(np.float64)).all() or (present != np.round(present)).any():
         raise DataError(f"{case.mask} holds values that are no labels. Export it without interpolation.")
-    listed = [int(value) for value in present]
-    try:
-        labels = meaning(listed) if case.labels is None else case.labels
-        table = {value: labels[value] for value in listed}
-    except KeyError as error:
-        raise DataError(f"{case.mask} has a label {error}, which dataset.json does not name.") from error
-    except DataError as error:
-        raise DataError(f"{case.mask} has {error}.") from error
+    unknown = [int(value) for value in present if int(value) not in case.labels]
+    if unknown and case.told == DESCRIBED:
+        raise DataError(f"{case.mask} has a label {unknown[0]}, which {DESCRIBED} does not name.")
+    if unknown:
+        listed = ", ".join(str(int(value)) for value in present)
+        raise DataError(
+            f"{case.mask} has labels {listed}: {OLDER} has 1, 2 and 4, {NEWER} has 1, 2 and 3, and by the names of its "
+            f"files this is a case of {case.told}. Map others to these first, or name the files as the other year does."
+        )
     mask = np.zeros(shape, dtype=np.uint8)
-    for value, region in table.items():
-        mask[values == value] = region
+    for value in present:
+        mask[values == value] = case.labels[int(value)]
     return mask

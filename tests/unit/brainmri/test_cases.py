@@ -57,6 +57,40 @@ def test_brats_is_read_whatever_the_year(tmp_path: Path, endings: tuple[str, ...
     assert scan.mask.flat[:4].tolist() == [CORE, OEDEMA, CORE, 0]
 
 
+@pytest.mark.parametrize(("endings", "values"), [(OF_2018, (1, 2, 3)), (OF_2023, (2, 4))])
+def test_a_label_that_the_year_of_the_names_does_not_have_is_no_core(
+    tmp_path: Path, endings: tuple[str, ...], values: tuple[int, ...]
+) -> None:
+    """3 under the older names may be of the Decathlon, whose 1 is oedema; 4 under the newer a cavity, as in 2024."""
+    write_case(tmp_path, "one", endings, labels(*values))
+    (case,) = read_cohort(tmp_path)
+    with pytest.raises(DataError, match=rf"by the names of its files this is a case of {case.told}. Map others"):
+        read_scan(case)
+
+
+def test_names_of_two_years_are_read_case_by_case_and_refused_within_one(tmp_path: Path) -> None:
+    write_case(tmp_path, "older", OF_2018, labels(1, 2, 4))
+    write_case(tmp_path, "newer", OF_2023, labels(1, 2, 3))
+    cohort = read_cohort(tmp_path)
+    assert cohort.layout.startswith("BraTS 2018-2021 (enhancing = 4) and BraTS 2023 (enhancing = 3): core = ")
+    for case in cohort:
+        assert read_scan(case).mask.flat[:3].tolist() == [CORE, OEDEMA, CORE]  # type: ignore[union-attr]
+    (tmp_path / "older/older_t2.nii.gz").rename(tmp_path / "older/older_t2w.nii.gz")
+    with pytest.raises(DataError, match=r"older in .* named as in BraTS 2018-2021 and others as in BraTS 2023"):
+        read_cohort(tmp_path)
+
+
+def test_the_enhancing_part_can_be_a_region_of_its_own_in_every_layout(tmp_path: Path) -> None:
+    write_case(tmp_path / "a", "one", OF_2018, labels(1, 2, 4))
+    write_case(tmp_path / "b", "one", OF_2023, labels(1, 2, 3))
+    decathlon(tmp_path / "c", labels(2, 1, 3))
+    for folder, said in (("a", "oedema = 2"), ("b", "necrosis = 1"), ("c", "1 = oedema, 2 = necrosis, 3 = enhancing")):
+        cohort = read_cohort(tmp_path / folder, enhancing=True)
+        assert cohort.target == Target(regions=("necrosis", "oedema", "enhancing"))
+        assert said in cohort.layout
+        assert read_scan(cohort.cases[0]).mask.flat[:4].tolist() == [1, 2, 3, 0]  # type: ignore[union-attr]
+
+
 def test_two_scans_of_a_patient_are_one_patient(tmp_path: Path) -> None:
     for name in ("BraTS-GLI-00001-000", "BraTS-GLI-00001-001", "BraTS-GLI-00002-000", "TCGA-DU-7294"):
         write_case(tmp_path, name)
