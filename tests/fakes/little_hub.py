@@ -60,7 +60,7 @@ class State:
     releases: tuple[str, ...] = ("SB_1", "SB_1_cuda")
     stack_fault: str = ""
     stack_notes: tuple[str, ...] = ()
-    start: str = "creating"  # the step at which a start waits
+    start: str = "creating"  # the step at which a start waits; after "ready" the session runs
     failure: str = ""  # or how it ends
     lets_go_s: float = 0  # how long it takes to cancel it
     standing: dict[str, Any] | None = None  # where it stands in the queue
@@ -313,6 +313,9 @@ class PretendDesk(Leasing):
     async def may_extend(self, session: str, user: str, groups: Any) -> float | None:
         return None
 
+    def is_wanted(self, session: str) -> bool:
+        return bool(self.state.line)
+
     def over(self) -> tuple[Holding, ...]:
         return ()
 
@@ -349,6 +352,8 @@ def main(file: str, port: str, accounts: str) -> None:
     class PretendSpawner(GPUDockerSpawner):
         """The form's hooks and progress of the real spawner, without a container."""
 
+        runs = False
+
         async def start(self) -> tuple[str, int]:
             try:
                 return await self._start()
@@ -368,6 +373,9 @@ def main(file: str, port: str, accounts: str) -> None:
             if state.failure:
                 self.steps.failed(state.failure)
                 raise StartRefused(state.failure, reason="unfit")
+            if state.start == Step.READY.value:
+                self.runs = True
+                return "127.0.0.1", int(port)  # the hub itself answers for the session
             told = None
             while True:
                 if state.standing not in (None, told):
@@ -378,10 +386,10 @@ def main(file: str, port: str, accounts: str) -> None:
                 state = self.desk.state
 
         async def stop(self, now: bool = False) -> None:
-            """Nothing was started."""
+            self.runs = False
 
-        async def poll(self) -> int:
-            return 0
+        async def poll(self) -> int | None:
+            return None if self.runs else 0
 
     class NoProxy(Proxy):
         """Routes that nobody follows."""

@@ -76,6 +76,9 @@ class SessionHandler(CallHandler):
         spawner: GPUDockerSpawner | GPUKubeSpawner | None = getattr(self.current_user, "spawner", None)
         if spawner is None or not spawner.ready:
             raise HTTPError(404, "You have no running session.")
+        # Of a person's tokens only those that may use the session: one for something else must not prolong it.
+        if not self.get_scope_filter("access:servers")(spawner, "server"):
+            raise HTTPError(403, "This token is not for your session.")
         return spawner
 
     async def get(self) -> None:
