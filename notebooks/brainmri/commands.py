@@ -62,6 +62,9 @@ def add_to(commands: Any) -> None:
         "--plateau", type=int, default=0, metavar="N", help="a tenth of the learning rate after N such epochs"
     )
     train.add_argument("--devices", type=int, default=1, help="in 3D: GPUs that share the training (default 1)")
+    train.add_argument(
+        "--enhancing", action="store_true", help="in 3D: necrosis and enhancing tumour as regions of their own"
+    )
     train.add_argument("--force", action="store_true", help="throw away what another training left in RUN")
     train.set_defaults(run=train_)
 
@@ -106,6 +109,8 @@ def train_(options: argparse.Namespace) -> int:
     """
     if options.devices != 1 and TASKS[options.task] != TASKS["segmentation3d"]:
         raise ValueError(f"--devices is for the networks in 3D: {options.task} is trained on one")
+    if options.enhancing and TASKS[options.task] != TASKS["segmentation3d"]:
+        raise ValueError(f"--enhancing is for the networks in 3D, not for {options.task}")
     if options.task == "classification" and (options.loss or options.no_pretraining):
         raise ValueError(
             "--loss and --no-pretraining are for segmentation: classification has one loss and no heads first"

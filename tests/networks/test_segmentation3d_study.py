@@ -198,6 +198,23 @@ def test_every_new_case_gets_a_mask_on_its_own_grid_and_volumes(run: Path, data:
     assert main([*arguments, "--force"]) == 0
 
 
+def test_the_enhancing_part_is_learnt_and_measured_by_itself_and_the_core_as_well(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = str(tmp_path / "run"), tmp_path / "out"
+    assert main(["train", "vae", "--data", str(data), "--out", run, "--size", "smoke", "--enhancing"]) == 0
+    assert "BraTS 2018-2021 (enhancing = 4): necrosis = 1, oedema = 2" in capsys.readouterr().out
+    assert main(["synthetic3d", str(tmp_path / "others"), "--cases", "1", "--spacing", "8", "--seed", "5"]) == 0
+    capsys.readouterr()
+    for arguments in ([], ["--data", str(tmp_path / "others")]):
+        assert main(["evaluate", run, *arguments, "--json"]) == 0
+        regions = json.loads(capsys.readouterr().out)["regions"]
+        assert list(regions) == ["necrosis", "oedema", "enhancing", "core", "whole"]
+    assert main(["predict", run, "--input", str(tmp_path / "others"), "--out", str(out)]) == 0
+    with (out / "predictions.csv").open() as table:
+        assert list(next(csv.DictReader(table)))[1:4] == ["necrosis_ml", "oedema_ml", "enhancing_ml"]
+
+
 def test_other_programs_get_the_generator_and_the_size_of_its_voxels(run: Path, data: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--to", str(tmp_path / "network.onnx"), "--input", str(data)]) == 0
     model = onnx.load(tmp_path / "network.onnx")

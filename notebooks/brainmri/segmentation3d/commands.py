@@ -16,7 +16,7 @@ from brainmri.data import DataError
 from brainmri.progress import Progress, counter
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import measure, samples, sizes
-from brainmri.segmentation3d.cases import Target, read_cohort
+from brainmri.segmentation3d.cases import MODALITIES, PARTS, read_cohort
 from brainmri.segmentation3d.inference import OVERLAP
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
 from brainmri.segmentation3d.study import Study, Trained, family_name
@@ -41,7 +41,9 @@ def train(options: argparse.Namespace) -> int:
         raise ValueError(f"there is no loss {loss!r} in 3D; choose {', '.join(LOSSES)}")
     if options.no_pretraining:
         raise ValueError(f"--no-pretraining is for segmentation2d: {options.task} learns from the cases alone")
-    cohort = read_cohort(options.data)
+    cohort = read_cohort(options.data, enhancing=options.enhancing)
+    if options.enhancing and cohort.target.regions != PARTS:
+        raise ValueError(f"--enhancing is for brain tumours: dataset.json of {options.data} tells the regions itself")
     size, adapted = sizes.for_this_session(options.task, options.size, options.devices)
     study = Study(
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
@@ -58,7 +60,8 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
     """The figures of the training's own test cases, or those on other cases with masks."""
     if folder is None:
         return stored_figures(run)
-    trained, cohort = Trained.read(run), read_cohort(folder).masked
+    trained = Trained.read(run)
+    cohort = trained.cohort(folder).masked
     loaded = trained.load(cohort, counter("reading"))
     trained.refuse_known(loaded)
     stored.refuse_drawn_before(cohort.source, [trained.card["data_name"]])
@@ -85,7 +88,8 @@ def evaluate(run: Path, folder: Path | None) -> dict[str, Any]:
 
 def predict(options: argparse.Namespace) -> int:
     """Write a mask for each case on the grid of its files, 1 for the first region, and a table of volumes in ml."""
-    trained, cohort = Trained.read(options.run_folder), read_cohort(options.input)
+    trained = Trained.read(options.run_folder)
+    cohort = trained.cohort(options.input)
     trained.refuse_other(cohort)
     regions = trained.target.regions
     masks = [f"{case.name}_seg.nii.gz" for case in cohort]
@@ -128,10 +132,12 @@ def portable(run: Path, folder: Path | None) -> export.Portable:
         f"Gaussian{', takes the mean over mirrored volumes,' * trained.target.mirror} and leaves pieces below "
         "smallest_ml out.",
     )
-    if not folder and trained.target != Target():
+    if not folder and modalities != MODALITIES:
         raise DataError("Only brains can be drawn to try a network on: name a folder of cases with --input.")
     with TemporaryDirectory() as scratch:
-        found = read_cohort(folder) if folder else made_up.make(Path(scratch) / "made", cases=1, spacing=COARSE_MM)
+        if not folder:
+            made_up.make(Path(scratch) / "made", cases=1, spacing=COARSE_MM)
+        found = trained.cohort(folder or Path(scratch) / "made")
         (sample,) = trained.load(replace(found, cases=found.cases[:1]))
     network = sizes.answering(trained.network, sizes.Size(**trained.card["size"]))
     asked = sample.case.name if folder else "a SYNTHETIC case"

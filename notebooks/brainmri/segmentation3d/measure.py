@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EMPTY_MM = 373.13  # the diagonal of BraTS' volumes, which the challenge takes for a distance where one mask is empty
 WHOLE = "whole"  # all regions together
+TOGETHER = {"core": ("necrosis", "enhancing")}  # regions that BraTS asks about as one, too
 SMALLEST_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # components that may be worth less than no answer
 
 
@@ -87,9 +88,18 @@ def mean_dice(found: Labels, truth: Labels, regions: int = len(REGIONS)) -> floa
 def held_against(
     found: Labels, truth: Labels, spacing: Sequence[float], names: Sequence[str] = REGIONS
 ) -> dict[str, Found]:
-    """Each region, and all together, of an answer held against the mask; `spacing` in mm."""
+    """Each region, those of TOGETHER, and all as one, of an answer held against the mask; `spacing` in mm."""
     masks = {name: (found == region, truth == region) for region, name in enumerate(names, start=1)}
+    for name, (one, other) in TOGETHER.items():
+        if name not in masks and {one, other} <= masks.keys():
+            masks[name] = (masks[one][0] | masks[other][0], masks[one][1] | masks[other][1])
     return {name: _one(*pair, spacing) for name, pair in {**masks, WHOLE: (found > 0, truth > 0)}.items()}
+
+
+def single(found: Mapping[str, Found]) -> tuple[str, ...]:
+    """The regions as they were looked for, without what some or all of them are together."""
+    made = {WHOLE, *(name for name, parts in TOGETHER.items() if set(parts) <= found.keys())}
+    return tuple(name for name in found if name not in made)
 
 
 def summary(found: Sequence[Mapping[str, Found]], patients: Sequence[str], seed: int = 0) -> dict[str, dict[str, Any]]:

@@ -46,7 +46,7 @@ class Result:
     @property
     def names(self) -> tuple[str, ...]:
         """The regions, without what they are together."""
-        return tuple(name for name in next(iter(self.found.values())) if name != measure.WHOLE)
+        return measure.single(next(iter(self.found.values())))
 
     def dice(self, region: str) -> list[float]:
         """Dice of a region in each case."""

@@ -22,7 +22,7 @@ from brainmri.fit import hardware
 from brainmri.runs import HOME, Run, hardware_of, open_run, trace
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
-from brainmri.segmentation3d.cases import Cohort, Target, read_cohort, read_scan
+from brainmri.segmentation3d.cases import PARTS, Cohort, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Change, Patches
 from brainmri.segmentation3d.report import Result
@@ -66,6 +66,10 @@ class Trained:
         network = sizes.segmenter(card["task"], stored.size_of(sizes.Size, card, folder))
         stored.load(network, folder)
         return cls(network, card)
+
+    def cohort(self, folder: Path) -> Cohort:
+        """The cases of a folder with the regions of brain tumours that the network knows."""
+        return read_cohort(folder, enhancing=self.target.regions == PARTS)
 
     def load(self, cohort: Cohort, on_progress: Callable[[int, int], None] | None = None) -> list[Sample]:
         """Cases as the network takes them. Raises DataError for a cohort that is about something else."""

@@ -46,6 +46,15 @@ def test_both_regions_together_are_the_whole_tumour() -> None:
     assert found["oedema"].dice == pytest.approx(2 / 3)
 
 
+def test_parts_of_a_core_are_its_core_together_as_brats_asks_for_it() -> None:
+    truth = cube(2, 6) + cube(6, 8, 2) + cube(8, 10, 3)
+    found = measure.held_against(cube(2, 10, 3), truth, (1, 1, 1), ("necrosis", "oedema", "enhancing"))
+    assert list(found) == ["necrosis", "oedema", "enhancing", "core", "whole"]
+    assert [found[name].dice for name in ("enhancing", "core", "whole")] == pytest.approx([0.4, 6 / 7, 1.0])
+    assert measure.single(found) == ("necrosis", "oedema", "enhancing")
+    assert measure.single(measure.held_against(truth, truth, (1, 1, 1))) == ("core", "oedema")
+
+
 def test_a_voxel_is_what_is_most_probable_in_it() -> None:
     probability = np.array([[0.2, 0.5, 0.3, 0.34], [0.1, 0.4, 0.6, 0.33]]).reshape(2, 4, 1, 1)
     assert measure.labelled(probability).ravel().tolist() == [0, CORE, OEDEMA, CORE]
