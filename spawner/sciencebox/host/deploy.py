@@ -169,17 +169,15 @@ class Deployment:
         return f"generated {len(made)}" if made else "kept"
 
     def provide_stack(self, screen: Screen) -> str:
-        """Build the release of the software stack, where it is not there yet; one that is mounted is looked at."""
+        """Build the release of the software stack, where it is not there yet; one that is mounted is looked at.
+
+        Where that is not there now the service comes up all the same, as it goes on. What to do `check_host` has said.
+        """
         if self.settings.stack.source == "client":
             views, fault = stack.look(self.settings)
             if fault and self.settings.stack.client.enabled:
                 return "the service `client` mounts it"
-            if fault:
-                said = f"{fault} {doctor.mend_mount(self.settings)}"
-                if not views:
-                    raise StepError(said)
-                screen.warn(f"Software stack: {said}")
-            return f"mounted: {', '.join(view.name for view in views)}"
+            return " ".join([f"mounted: {', '.join(view.name for view in views) or 'nothing'}.", fault]).strip(" .")
         if not self.with_stack:
             there = published(self._repository(), self.settings.stack.repository)
             return "left as it is" if there else "left out; sessions have no kernels until `make stack`"

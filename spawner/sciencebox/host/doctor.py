@@ -16,7 +16,7 @@ from sciencebox.sessions.stack import too_new
 from sciencebox.settings import NETWORK_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sciencebox.host.facts import Host
     from sciencebox.settings import Settings
@@ -179,9 +179,10 @@ def _stack(host: Host, settings: Settings) -> Iterator[Row]:
         seen = sorted({view.path.split("/")[2] for view in host.views})
         absent = sorted(set(stack.mounted) - set(seen)) if stack.client.enabled else []
         if host.stack_fault:
-            yield Row("Stack", State.WARNING, host.stack_fault.rstrip("."), mend_mount(settings))
+            yield Row("Stack", State.WARNING, host.stack_fault.rstrip("."), _mend_mount(settings, seen))
         elif absent:
-            yield Row("Stack", State.WARNING, f"no release is found at {_below_cvmfs(absent)}", mend_mount(settings))
+            found = f"no release is found at {_below_cvmfs(absent)}"
+            yield Row("Stack", State.WARNING, found, _mend_mount(settings, seen))
         if seen:
             yield Row("Stack", State.OK, f"mounted at {_below_cvmfs(seen)}")
     if not stack.publish.enabled or host.whitelist_expires is None:
@@ -200,12 +201,14 @@ def _below_cvmfs(repositories: Iterable[str]) -> str:
     return ", ".join(f"/cvmfs/{name}" for name in repositories)
 
 
-def mend_mount(settings: Settings) -> str:
-    """What to do where a repository is not mounted."""
+def _mend_mount(settings: Settings, seen: Sequence[str]) -> str:
+    """What to do where a repository is not mounted, though those `seen` are."""
     stack = settings.stack
     if stack.client.enabled:
         return "`make deploy` starts the service that mounts it; if it runs, `docker logs` of `client` says more."
-    return f"See what `cvmfs_config probe {stack.repository}` says; until then sessions have no kernels."
+    absent = " ".join(name for name in dict.fromkeys((stack.repository, *stack.more)) if name not in seen)
+    until_then = "only the kernels of the others" if seen else "no kernels"
+    return f"See what `cvmfs_config probe {absent}` says; until then sessions have {until_then}."
 
 
 def _directory(host: Host, settings: Settings) -> Iterator[Row]:

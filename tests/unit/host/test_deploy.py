@@ -94,6 +94,18 @@ def test_the_stack_is_built_where_sessions_will_see_it() -> None:
     assert nobody_works["command"] == [*wanted["command"], "--prune"], "what earlier builds left is nobody's"
 
 
+def test_a_repository_that_is_not_mounted_now_keeps_nobody_from_deploying(tmp_path: Path, screen: Screen) -> None:
+    made = deployment(tmp_path, stack={"source": "client", "mount": f"{tmp_path}/cvmfs", "more": ["sft.cern.ch"]})
+    absent = [f"Nothing is mounted at /cvmfs/{name}" for name in ("sciencebox.local", "sft.cern.ch")]
+    assert made.provide_stack(screen) == f"mounted: nothing. {'. '.join(absent)}"
+    view = tmp_path / "cvmfs/sciencebox.local/lcg/views/SB_1/x86_64-debian12-gcc12-opt"
+    view.mkdir(parents=True)
+    (view / "setup.sh").touch()
+    assert made.provide_stack(screen) == f"mounted: SB_1. {absent[1]}"
+    (tmp_path / "cvmfs/sft.cern.ch/lcg/views").mkdir(parents=True)
+    assert made.provide_stack(screen) == "mounted: SB_1"
+
+
 def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
 ) -> None:

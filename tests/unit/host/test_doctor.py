@@ -254,6 +254,10 @@ PUBLISHED = parse("stack: {publish: {enabled: true}}", "test")
 def test_a_stack_that_is_not_mounted_is_a_warning_and_the_service_still_comes_up() -> None:
     absent = replace(HEALTHY, stack_fault="Nothing is mounted at /cvmfs/sciencebox.local.")
     assert "cvmfs_config probe" in row(absent, "Stack", State.WARNING, CLIENT).advice
+    both = parse("stack: {source: client, more: [sft.cern.ch]}", "test")
+    one = replace(HEALTHY, views=(OWN,), stack_fault="Nothing is mounted at /cvmfs/sft.cern.ch.")
+    told = row(one, "Stack", State.WARNING, both)
+    assert told.advice.startswith("See what `cvmfs_config probe sft.cern.ch` says; until then sessions have only the")
     there = replace(HEALTHY, views=(OWN, CERN))
     assert row(there, "Stack", State.OK, CLIENT).found == "mounted at /cvmfs/sciencebox.local, /cvmfs/sft.cern.ch"
 
