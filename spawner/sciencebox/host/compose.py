@@ -59,6 +59,11 @@ class Places:
         return self.state / "compose.gpu.yaml"
 
     @property
+    def certificates(self) -> Path:
+        """The site's own certificates, where Caddy reads them."""
+        return self.state / "certificates"
+
+    @property
     def settings(self) -> Path:
         """The settings as deployed, which the hub reads."""
         return self.state / "sciencebox.yaml"

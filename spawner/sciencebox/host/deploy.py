@@ -300,7 +300,7 @@ class Deployment:
         public += [self._repository()] if self.settings.stack.source == "local" else []
         public += [root / "repository"] if self.settings.stack.publish.enabled else []
         public += [root / "client", self.settings.stack.mount] if self.settings.stack.client.enabled else []
-        private = [state, state / "caddy", state / "certificates", state / "prometheus"]
+        private = [state, state / "caddy", self.places.certificates, state / "prometheus"]
         try:
             for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
                 if not folder.exists():
@@ -363,7 +363,7 @@ class Deployment:
 
     def _copy_certificates(self) -> list[bytes]:
         """The site's own certificates where Caddy, which is not root, can read them."""
-        sources, folder = certificate_sources(self.settings.server), self.places.state / "certificates"
+        sources, folder = certificate_sources(self.settings.server), self.places.certificates
         contents = []
         for name in (CHAIN, KEY, ACME_ROOT):
             target, source = folder / name, sources.get(name)

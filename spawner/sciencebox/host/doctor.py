@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GIB = 1024**3
 LEAST_FREE = 3 * GIB  # below, a deployment stops halfway
 SOON_DAYS = 7  # before a whitelist expires
+SOON_RENEWED_DAYS = 14  # what an authority takes to renew a certificate, and somebody to ask it to
 COMFORTABLE_FREE = 20 * GIB  # images, one release of the stack, some homes
 TOOLKIT_WITH_CDI = (1, 14)
 WEB = re.compile(r"https?://\S+")
@@ -50,7 +51,7 @@ class Row:
 
 def rows(host: Host, settings: Settings) -> list[Row]:
     """The whole table."""
-    return [*before_engine(host, settings), *_engine(host), *gpus(host, settings)]
+    return [*before_engine(host, settings), *_renewed(host), *_engine(host), *gpus(host, settings)]
 
 
 def before_engine(host: Host, settings: Settings) -> list[Row]:
@@ -65,6 +66,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         *_other_proxies(host, settings),
         _certificates(host),
         *_files(host),
+        *_certificate(host),
         *_stack(host, settings),
         *_directory(host, settings),
     ]
@@ -164,6 +166,28 @@ def _certificates(host: Host) -> Row:
 def _files(host: Host) -> Iterator[Row]:
     for file in host.unreadable:
         yield Row("Files", State.FAILED, f"{file} of the settings cannot be read", "Correct its path or its rights.")
+
+
+def _certificate(host: Host) -> Iterator[Row]:
+    """The one of `tls: files`. An expired one stops nobody: browsers warn, and sessions go on."""
+    found = host.certificate
+    if not found:
+        return
+    if found.fault:
+        yield Row("Certificate", State.FAILED, found.fault, "Correct `server.certificate` and `server.key`.")
+    elif found.expires is not None:
+        days = (found.expires - host.clock.now) / 86400
+        if days > SOON_RENEWED_DAYS:
+            yield Row("Certificate", State.OK, f"valid for {days:.0f} days")
+        else:
+            told = f"expires in {days:.0f} days" if days > 0 else "has expired"
+            advice = "Renew it and run `make deploy`; browsers warn of an expired one."
+            yield Row("Certificate", State.WARNING, told, advice)
+
+
+def _renewed(host: Host) -> Iterator[Row]:
+    if host.certificate and host.certificate.renewed and not host.certificate.fault:
+        yield Row("Certificate", State.WARNING, "the service has another one still", "Run `make deploy`.")
 
 
 def _stack(host: Host, settings: Settings) -> Iterator[Row]:

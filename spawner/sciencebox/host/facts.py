@@ -17,8 +17,9 @@ import requests
 import yaml
 
 from sciencebox.host import directory, engine, images, mounting, stack
+from sciencebox.host.certificate import read as read_certificate
 from sciencebox.host.command import ask
-from sciencebox.host.compose import Places, certificate_sources, network_environment
+from sciencebox.host.compose import CHAIN, KEY, Places, certificate_sources, network_environment
 from sciencebox.host.driver import Driver, read_driver
 from sciencebox.host.mounting import key_sources
 from sciencebox.host.ports import PortUse, read_port
@@ -30,6 +31,7 @@ from sciencebox.sessions.stack import folder_of, published, whitelist_expiry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sciencebox.host.certificate import Certificate
     from sciencebox.host.engine import Compose, EngineState
     from sciencebox.sessions.stack import View
     from sciencebox.settings import Settings
@@ -81,6 +83,7 @@ class Host:
     unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
     directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
+    certificate: Certificate | None = None  # the site's own, if it has one
     deployed_network: Mapping[str, str] | None = None  # what sessions have for `network`, as it was deployed last
 
     def cdi_folders(self, settings: Settings) -> list[str]:
@@ -95,6 +98,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
     state = engine.look(socket)
     driver = read_driver(settings, environment)
     mode, unlimited = NO_ENGINE, ""
+    places = Places(settings.data_root, checkout)
     network = network_environment(settings, environment)
     if state.answers:
         facts = engine_facts(state.info, state.versions)
@@ -116,7 +120,8 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         unlimited=unlimited,
         directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
-        deployed_network=read_network(Places(settings.data_root, checkout).settings),
+        certificate=_certificate(settings, places),
+        deployed_network=read_network(places.settings),
         **_stack(settings),
     )
 
@@ -201,6 +206,16 @@ def _stack(settings: Settings) -> dict[str, Any]:
         "views": published(folder_of(settings, repository), repository),
         "whitelist_expires": whitelist_expiry(settings.data_root / "repository"),
     }
+
+
+def _certificate(settings: Settings, places: Places) -> Certificate | None:
+    sources = certificate_sources(settings.server)
+    if not {CHAIN, KEY} <= sources.keys():
+        return None
+    try:
+        return read_certificate(sources[CHAIN], sources[KEY], places.certificates / CHAIN)
+    except OSError:  # of which `unreadable` tells
+        return None
 
 
 def unreadable(settings: Settings) -> tuple[str, ...]:
