@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "/CN=box",
     ]
     commands = [
-        *([*request, "-keyout", f"{name}.key", "-out", f"{name}.pem"] for name in "ab"),
+        *(["req", "-x509", *new, "-keyout", f"{name}.key", "-out", f"{name}.pem"] for name in "ab"),
         ["ec", "-aes128", "-passout", "pass:secret", "-in", "a.key", "-out", "locked.key"],
         ["x509", "-in", "a.pem", "-outform", "DER", "-out", "a.der"],
     ]
