@@ -26,17 +26,7 @@ DAY = 86400
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two certificates and their keys, one key with a password, and a certificate that is not in PEM."""
     folder = tmp_path_factory.mktemp("certificates")
-    request = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-subj",
-        "/CN=box",
-    ]
+    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=box"]
     commands = [
         *(["req", "-x509", *new, "-keyout", f"{name}.key", "-out", f"{name}.pem"] for name in "ab"),
         ["ec", "-aes128", "-passout", "pass:secret", "-in", "a.key", "-out", "locked.key"],
