@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -109,6 +110,8 @@ def train_(options: argparse.Namespace) -> int:
     """
     if options.devices != 1 and TASKS[options.task] != TASKS["segmentation3d"]:
         raise ValueError(f"--devices is for the networks in 3D: {options.task} is trained on one")
+    if "TORCHELASTIC_RUN_ID" in os.environ and TASKS[options.task] != TASKS["segmentation3d"]:
+        raise ValueError(f"torchrun is for the networks in 3D: {options.task} is trained in one process")
     if options.enhancing and TASKS[options.task] != TASKS["segmentation3d"]:
         raise ValueError(f"--enhancing is for the networks in 3D, not for {options.task}")
     if options.task == "classification" and (options.loss or options.no_pretraining):

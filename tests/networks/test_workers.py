@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -113,6 +115,16 @@ def test_two_processes_go_on_with_a_training_and_have_the_slopes_of_one_with_the
     assert json.loads((run / "result.json").read_text())["steps"] == 4
     assert main(arguments) == 0  # complete: on one device it is the same training
 
+    by_torchrun = tmp_path / "by-torchrun"
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "brainmri.cli")
+    renamed = [str(by_torchrun) if one == str(run) else one for one in arguments]
+    done = subprocess.run([sys.executable, *launch, *renamed], capture_output=True, text=True, check=True)
+    assert done.stdout.count("2 processes share each batch, on the cores of this session.") == 1
+    assert done.stdout.count("Stored in") == 1
+    told = Run(by_torchrun).read_history()
+    assert told[0]["loss"] == pytest.approx(first[0]["loss"], rel=1e-3)  # of the whole batch: it was shared
+    assert len(told) == 2
+
     slopes(Worker(), data, tmp_path)
     one_process, two = (torch.load(tmp_path / f"slopes-{count}.pt") for count in (1, 2))
     for name in FAMILIES:
@@ -139,6 +151,22 @@ def test_batches_grow_until_each_device_has_as_many_patches(monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="this session holds 2 GPUs, not 4"):
         sizes.for_this_session("vae", "smoke", 4)
+
+
+def test_what_torchrun_cannot_share_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    arguments = ["--data", str(data), "--out", str(tmp_path / "run"), "--size", "smoke"]
+    assert main(["train", "gan", *arguments]) == 2
+    assert "torchrun started 4 processes and 2 of them here" in capsys.readouterr().err
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert main(["train", "gan", *arguments, "--devices", "3"]) == 2
+    assert "leave --devices out" in capsys.readouterr().err
+    assert main(["train", "classification", *arguments]) == 2
+    assert "torchrun is for the networks in 3D" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from brainmri.commands import claim, claim_output, stored_figures, write_predict
 from brainmri.data import DataError
 from brainmri.progress import Progress, counter
 from brainmri.segmentation3d import cohort as made_up
-from brainmri.segmentation3d import measure, samples, sizes
+from brainmri.segmentation3d import measure, samples, sizes, workers
 from brainmri.segmentation3d.cases import MODALITIES, PARTS, read_cohort
 from brainmri.segmentation3d.inference import OVERLAP
 from brainmri.segmentation3d.objectives import FAMILIES, LOSSES
@@ -41,16 +41,23 @@ def train(options: argparse.Namespace) -> int:
         raise ValueError(f"there is no loss {loss!r} in 3D; choose {', '.join(LOSSES)}")
     if options.no_pretraining:
         raise ValueError(f"--no-pretraining is for segmentation2d: {options.task} learns from the cases alone")
+    worker = workers.launched()
+    if worker and options.devices not in (1, worker.count):
+        raise ValueError(f"torchrun started {worker.count} processes, not {options.devices}; leave --devices out")
+    if worker and not worker.first:
+        workers.follow(worker)
+        return 0
+    devices = worker.count if worker else options.devices
     cohort = read_cohort(options.data, enhancing=options.enhancing)
     if options.enhancing and cohort.target.regions != PARTS:
         raise ValueError(f"--enhancing is for brain tumours: dataset.json of {options.data} tells the regions itself")
-    size, adapted = sizes.for_this_session(options.task, options.size, options.devices)
+    size, adapted = sizes.for_this_session(options.task, options.size, devices)
     study = Study(
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
-        bars=Progress, devices=options.devices, patience=options.patience, plateau=options.plateau,
+        bars=Progress, devices=devices, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
     claim(options.out, study.settings, force=options.force)
-    print("\n".join(filter(None, [cohort.layout, adapted, _devices(options.devices)])))
+    print("\n".join(filter(None, [cohort.layout, adapted, _devices(devices)])))
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0

@@ -235,13 +235,17 @@ class Study:
         bar(len(asked), len(asked))
         return answers
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be trained; with patience that may be before the last epoch."""
+        return (self.folder / stored.CARD).is_file() or len(Run(self.folder).read_history()) >= self.numbers.epochs
+
     def share(self) -> None:
         """Let a process for each device train; after it `train` finds the training complete.
 
         Each reads the cases anew. Raises WorkerError when one fails.
         """
-        stopped = (self.folder / stored.CARD).is_file()  # with patience, before all epochs were trained
-        if len(Run(self.folder).read_history()) < self.numbers.epochs and not stopped:
+        if workers.launched() or not self.complete:  # those of torchrun wait to be told, also that all is done
             workers.run(self.devices, take_part, replace(self, bars=silent), self.bars)
 
     def run(self) -> Result:
@@ -279,6 +283,8 @@ class Study:
 
 def take_part(worker: Worker, bars: Bars, study: Study) -> None:
     """What each process of a shared training does."""
+    if study.complete:
+        return
     study = replace(study, bars=bars)
     study.train(study.samples(), study.division(), worker)
 

@@ -2,6 +2,8 @@
 
 Together they do what one process would do with the whole batch: each takes its patches of it, the loss is that of all
 patches, and the slopes are averaged (Li et al. 2020, PyTorch Distributed, doi 10.14778/3415478.3415530).
+
+Where torchrun has started the processes, these are taken: its first one calls `run`, the others call `follow`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import gc
 import os
 import tempfile
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,7 +24,7 @@ from torch import distributed, multiprocessing, nn
 from brainmri import gpu
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
     Bars = Callable[[str], Callable[..., None]]
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_S = 0.2
+TORCHRUN = "env://"  # where its processes are told how to meet
 LOOPBACK = "lo"  # all workers are in this session: nothing listens where others could reach it
 
 
@@ -91,11 +95,37 @@ class Worker:
         return value
 
 
-def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
-    """Let `count` new processes do `task(worker, bars, argument)`; the first one's progress is shown by `bars`.
+def launched() -> Worker | None:
+    """Which of the processes that torchrun has started this one is; None where it has not.
 
-    `task` and `argument` are pickled. Raises WorkerError when one fails, with its error; then all are stopped.
+    Raises ValueError where some of them are on another machine.
     """
+    if not distributed.is_torchelastic_launched():
+        return None
+    number, count, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if here != count:
+        raise ValueError(f"torchrun started {count} processes and {here} of them here; start all in one session")
+    return Worker(number, count)
+
+
+def follow(worker: Worker) -> None:
+    """What each process of torchrun but the first does: wait for the first one's `run`, and take part in it."""
+    with _joined(worker, TORCHRUN):
+        task, argument = worker.told(None)  # type: ignore[misc]
+        task(worker, lambda _title: lambda *_: None, argument)
+
+
+def run(count: int, task: Task, argument: Any, bars: Bars) -> None:
+    """Let `count` processes do `task(worker, bars, argument)`; the first one's progress is shown by `bars`.
+
+    They are new ones, or those of torchrun. `task` and `argument` are pickled. Raises WorkerError when a new one fails,
+    with its error; then all are stopped, which torchrun does itself.
+    """
+    if worker := launched():
+        with _joined(worker, TORCHRUN):
+            worker.told((task, argument))
+            task(worker, bars, argument)
+        return
     heard, told = get_context("spawn").Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as meeting, heard:
         with told:
@@ -129,23 +159,30 @@ class _Order:
 
 
 def _join(number: int, order: _Order) -> None:
-    """What each process does. After an error the group is left as it is, so that it is told before those it causes."""
+    """What each new process does."""
     worker = Worker(number, order.count)
-    for library in ("GLOO", "NCCL"):
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", LOOPBACK)
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(number)
-    warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one voxel, where they mean nothing
-    torch.set_num_threads(max(1, gpu.session().cores // order.count))
-    distributed.init_process_group(
-        "nccl" if on_gpu else "gloo", init_method=f"file://{order.place}", rank=number, world_size=order.count
-    )
 
     def bars(title: str) -> Callable[..., None]:
         return lambda *state: order.told.send((title, state)) if worker.first else None
 
-    order.task(worker, bars, order.argument)
+    with _joined(worker, f"file://{order.place}"):
+        order.task(worker, bars, order.argument)
+
+
+@contextmanager
+def _joined(worker: Worker, place: str) -> Iterator[None]:
+    """Be one of those that meet at `place`. After an error their group is left as it is, so that it is told first."""
+    for library in ("GLOO", "NCCL"):
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", LOOPBACK)
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(worker.number)
+    warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one voxel, where they mean nothing
+    torch.set_num_threads(max(1, gpu.session().cores // worker.count))
+    distributed.init_process_group(
+        "nccl" if on_gpu else "gloo", init_method=place, rank=worker.number, world_size=worker.count
+    )
+    yield
     gc.collect()  # what is wrapped holds the group, whose threads must have ended when Python does
     distributed.destroy_process_group()
 
