@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from sciencebox.gpus.processes import BY_SESSION
 from sciencebox.hub.base import CallHandler, DeskHandler, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Device
@@ -37,6 +37,7 @@ _HEALTH = {"drain": Health.DRAINED, "quarantine": Health.QUARANTINED}
 MOST_RENDERED = 100  # views that are kept
 SILENCE_S = 25.0  # after which something is said, so that nobody between takes the connection for dead
 LONGEST_STREAM_S = 600.0  # after which the browser connects anew, and it is checked who it is
+MOST_STREAMS = 20  # that one user follows; a page that nobody looks at follows nothing
 
 
 @dataclass(frozen=True)
@@ -191,24 +192,46 @@ class GpuEventsHandler(_GpusHandler):
     made once for everybody.
     """
 
+    def initialize(self) -> None:
+        """Nothing was told yet."""
+        self._changed = asyncio.Event()
+
     async def head(self) -> None:
         """Whether there is something to hear. Who is signed out is told so, not led to a page."""
         if not self.current_user:
             raise HTTPError(403, "You are signed out.")
+        if self.live.streams[self.current_user.name] >= MOST_STREAMS:
+            raise HTTPError(429, "This page is open too often; close it elsewhere.")
 
     async def get(self) -> None:
         """Tell until the page is closed."""
         await self.head()
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("Cache-Control", "no-cache")
-        await self.desk.refresh()
-        with suppress(StreamClosedError, asyncio.TimeoutError):
+        with self._counted(), suppress(StreamClosedError, asyncio.TimeoutError):
+            await self.desk.refresh()
             async with asyncio.timeout(LONGEST_STREAM_S):
                 await self._tell()
 
+    def on_connection_close(self) -> None:
+        """Whoever is told nothing new is noticed to be gone, too."""
+        self._changed.set()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        streams, name = self.live.streams, self.current_user.name
+        streams[name] += 1
+        try:
+            yield
+        finally:
+            streams[name] -= 1
+            if not streams[name]:
+                del streams[name]
+
     async def _tell(self) -> None:
         told: tuple[View | None, str] = (None, "")
-        with self.desk.changed.listen() as changed, self.live.looked.listen(changed):
+        changed = self._changed
+        with self.desk.changed.listen(changed), self.live.looked.listen(changed):
             while True:
                 seen, loads = self.view(), self.live.loads()
                 cards = "" if seen == told[0] else _event("cards", await self._render(seen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ class Live:
     def __init__(self, desk: AnyDesk) -> None:
         self.looked = Signal()
         self.rendered: dict[Any, str] = {}  # parts of the GPUs page, by what is seen there
+        self.streams: Counter[str] = Counter()  # that each user follows
         self._history = History()
         self._devices: Collection[Device] = ()
         self._loads = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from html import unescape
 from http.client import HTTPConnection
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sciencebox.gpus.device import Health, Load
+from sciencebox.hub.gpus import MOST_STREAMS
 
 from tests.fakes.little_hub import ANSWER_S, TWO_FREE, State, gpu, held
 from tests.service import wait_until
@@ -322,6 +323,19 @@ def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, 
 def test_who_is_signed_out_hears_nothing(hub: LittleHub):
     for method in ("GET", "HEAD"):
         assert hub.ask("sciencebox/gpus/events", method).status_code == 403
+
+
+def test_nobody_keeps_the_hub_busy_with_pages_by_the_hundred(hub: LittleHub):
+    mallory, eva = hub.sign_in("mallory"), hub.sign_in("eva")
+    with ExitStack() as open_pages:
+        one, *_ = [
+            open_pages.enter_context(mallory.get("sciencebox/gpus/events", stream=True)) for _ in range(MOST_STREAMS)
+        ]
+        for method in ("GET", "HEAD"):
+            assert mallory.call(method, "sciencebox/gpus/events").status_code == 429
+        assert eva.call("HEAD", "sciencebox/gpus/events").ok
+        one.close()  # one that is closed is no longer counted, though nothing has changed since
+        wait_until(lambda: mallory.call("HEAD", "sciencebox/gpus/events").ok, "the closed page is noticed", 10)
 
 
 @pytest.mark.parametrize(("scope", "status"), [("admin:servers", 204), ("list:users", 403)])

@@ -5,6 +5,7 @@ const LONGEST_MS = 60000;
 
 const NO_ANSWER = 'The service does not answer at the moment.';
 const OUT_OF_DATE = 'What is shown may be out of date.';
+const TOO_OFTEN = 'This page is open too often; close it elsewhere.';
 const SIGNED_OUT = 'You are signed out; reload the page to sign in again.';
 
 class SignedOut extends Error {}
@@ -79,7 +80,8 @@ export function follow(url, listeners, onTrouble) {
       return;
     }
     const response = await fetch(url, { method: 'HEAD' }).catch(() => null);
-    onTrouble(`${response?.status === 403 ? SIGNED_OUT : NO_ANSWER} ${OUT_OF_DATE}`);
+    const why = { 403: SIGNED_OUT, 429: TOO_OFTEN }[response?.status] ?? NO_ANSWER;
+    onTrouble(`${why} ${OUT_OF_DATE}`);
     wait = Math.min(2 * wait, LONGEST_MS);
     setTimeout(again, wait);
   }
