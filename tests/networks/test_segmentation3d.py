@@ -139,6 +139,15 @@ def test_critic_and_generator_each_learn_from_their_own_loss() -> None:
     assert critic < generator
 
 
+def test_the_l1_of_pix2pix_can_be_added_to_the_dice() -> None:
+    _, truth = batch()
+    logits = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    dice, both = (objectives.LOSSES[name]()(logits, truth) for name in ("dice", "dice + l1"))
+    assert both - dice == pytest.approx(float((logits.softmax(dim=1) - truth).abs().mean()), rel=1e-5)
+    noted = sizes.learner("gan", SMALL, "dice + l1", seed=0).learn(*batch(), FULL)
+    assert 0 < float(noted["loss"]) < 2
+
+
 def test_a_patch_shows_small_regions_as_often_as_healthy_tissue() -> None:
     one = sample(edge=40)
     patches = Patches([one], 8, 0)

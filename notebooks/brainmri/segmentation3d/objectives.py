@@ -23,10 +23,23 @@ ADVERSARIAL = 0.2  # against a Dice of 1: Vox2Vox has the Dice at 5
 DRAWN = 0.9  # what the critic is told of a drawn mask: one-sided label smoothing (Salimans et al. 2016)
 SLOWER = 0.25  # learning rate of the critic, in that of the generator, so that it does not run ahead
 CLIP = 5.0  # longest gradient
+ABSOLUTE = 1.0  # weight of the L1 term of pix2pix, against a Dice of 1
+
+
+class DiceAbsolute(DiceLoss):  # type: ignore[misc]
+    """The Dice, and pix2pix' L1: how far the shares of a voxel are from its label."""
+
+    def forward(self, answer: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Of logits and shares (n, classes, x, y, z)."""
+        dice: torch.Tensor = super().forward(answer, truth)
+        return dice + ABSOLUTE * functional.l1_loss(torch.softmax(answer, dim=1), truth)
+
+
 # Over the batch, so that a patch without a region asks for nothing that cannot be had.
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     "dice": lambda: DiceLoss(softmax=True, include_background=False, batch=True),
     "ce + dice": lambda: DiceCELoss(softmax=True, include_background=False, batch=True),
+    "dice + l1": lambda: DiceAbsolute(softmax=True, include_background=False, batch=True),
 }
 FAMILIES = {"segmentation3d": "U-Net", "vae": "U-Net with VAE", "gan": "conditional GAN"}
 
@@ -87,8 +100,9 @@ class Supervised(Family):
 class Adversarial(Family):
     """A generator that learns from masks and from a critic, which learns to tell its masks from drawn ones.
 
-    The loss is that of Vox2Vox: adversarial and Dice; with `absolute`, pix2pix' L1 as well. Three things keep the
-    critic from being sure too early: a lower learning rate, one-sided label smoothing, and its accuracy is noted.
+    The loss is that of Vox2Vox, adversarial and Dice, or another one beside the adversarial, such as with pix2pix' L1.
+    Three things keep the critic from being sure too early: a lower learning rate, one-sided label smoothing, and its
+    accuracy is noted.
     """
 
     def __init__(
@@ -99,10 +113,9 @@ class Adversarial(Family):
         *,
         rate: float,
         weight_decay: float,
-        absolute: float = 0.0,
     ) -> None:
         super().__init__(loss)
-        self.segmenter, self.critic, self._absolute = generator, critic, absolute
+        self.segmenter, self.critic = generator, critic
         self.optimisers = [
             torch.optim.AdamW(generator.parameters(), rate, weight_decay=weight_decay),
             torch.optim.Adam(critic.parameters(), SLOWER * rate, betas=(0.5, 0.999)),
@@ -120,8 +133,7 @@ class Adversarial(Family):
         with mixed:
             fooled = self.critic(images, shares)
         loss = self._over_batch(logits, truth)
-        distance = self._absolute * functional.l1_loss(shares, truth) if self._absolute else 0.0
-        _step(self.optimisers[0], loss + ADVERSARIAL * _against(fooled, 1.0) + distance, self.segmenter)
+        _step(self.optimisers[0], loss + ADVERSARIAL * _against(fooled, 1.0), self.segmenter)
         right = ((drawn > 0).float().mean() + (made <= 0).float().mean()) / 2
         return {"loss": loss.detach(), "critic": judging.detach(), "critic_accuracy": right.detach()}
 
