@@ -74,8 +74,8 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
     StepError; then there is no archive.
     """
     compression = _compression(target)
-    if not (root / "state").is_dir():
-        raise StepError(f"{root} has no data of a deployment yet; see `data_root`.")
+    if not any((root / "state").glob("*.sqlite")):
+        raise StepError(f"{root} has no data of a deployment: it has not run yet, or its disk is not mounted.")
     if is_unfinished(root):
         raise StepError(f"A restore to {root} was interrupted; its data is not whole: run `make restore` again first.")
     if target.exists():

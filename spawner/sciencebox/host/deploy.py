@@ -121,9 +121,13 @@ class Deployment:
         for row in [*table, *doctor.gpus(host, self.settings)]:
             if row.state is not doctor.State.OK:
                 screen.warn(f"{row.what}: {row.found}. {row.advice}")
+        if host.engine.answers:
+            with contextlib.closing(engine.connect(self.socket)) as client:
+                if lost := watch.lost_data(client, self.settings.name, self.places):
+                    raise StepError(lost)
         self._make_folders()
         self._lock_deployment()
-        screen.log_to((self.places.state / "deploy.log").open("a", encoding="utf-8", errors="backslashreplace"))
+        screen.log_to((self.places.state / erase.MARK).open("a", encoding="utf-8", errors="backslashreplace"))
         free = min(host.free.values()) / doctor.GIB
         return f"{host.system.name}, {free:.0f} GiB free"
 

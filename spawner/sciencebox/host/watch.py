@@ -14,6 +14,7 @@ import docker
 import yaml
 
 from sciencebox.host.compose import PARTS, SERVICES, services
+from sciencebox.host.erase import MARK
 from sciencebox.host.ports import PROJECT_LABEL
 from sciencebox.host.steps import StepError
 
@@ -86,6 +87,18 @@ def conflict(client: Any, name: str, places: Places) -> str:
         mend = "Set another `name`; or stop it by `make down`, and move its data yourself."
         return f"A deployment {name} is there already, with its data in {state.parent}. {mend}"
     return ""
+
+
+def lost_data(client: Any, name: str, places: Places) -> str:
+    """Why a deployment must not begin anew, in a sentence: its service is here, and its data is not.
+
+    As where the disk was not mounted when the server started: the engine makes the folders that containers are to see.
+    """
+    state = places.state
+    if (state / MARK).exists() or any(state.glob("*.sqlite")) or read_state(client, name) != state:
+        return ""
+    mend = "Is its disk mounted? Mount it, then run this again; or `make down` first, to begin without it."
+    return f"The service {name} is here, but its data is not in {places.data_root}. {mend}"
 
 
 def read_state(client: Any, deployment: str) -> Path | None:

@@ -218,6 +218,12 @@ def test_what_a_killed_one_left_is_removed_and_what_runs_is_left_alone(
     assert "homes/ada" not in names(tmp_path / "state.tar")
 
 
+def test_a_disk_that_is_not_mounted_is_not_backed_up_as_nothing(tmp_path: Path) -> None:
+    (tmp_path / "box/state/secrets").mkdir(parents=True)  # as the engine makes them when the server starts
+    with pytest.raises(StepError, match=r"has no data of a deployment: .* or its disk is not mounted"):
+        backup.save("box", tmp_path / "box", tmp_path / "box.tar", SCREEN)
+
+
 @pytest.mark.parametrize(
     ("target", "told"),
     [
@@ -279,6 +285,7 @@ def test_half_a_restore_is_not_deployed_and_can_be_done_again(data: Path, tmp_pa
         deployment.check_host(SCREEN)
 
     (target / "state").mkdir(exist_ok=True)
+    (target / "state/hub.sqlite").touch()
     with pytest.raises(StepError, match=r"its data is not whole: run `make restore` again first"):
         backup.save("box", target, tmp_path / "half.tar", SCREEN)
 

@@ -93,6 +93,7 @@ def test_a_command_that_is_ended_or_whose_connection_is_lost_cleans_up(
     before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(backup, "_members", lambda *_, **__: signal.raise_signal(ending))
     (tmp_path / "box/state").mkdir(parents=True)
+    (tmp_path / "box/state/hub.sqlite").touch()
     file = settings_file(tmp_path, f"data_root: {tmp_path}/box\n")
     try:
         assert run(monkeypatch, "backup", "--settings", file, str(tmp_path / "box.tar")) == 130
@@ -100,7 +101,7 @@ def test_a_command_that_is_ended_or_whose_connection_is_lost_cleans_up(
         for one, handler in before.items():
             signal.signal(one, handler)
     assert "Interrupted." in capsys.readouterr().out
-    assert list((tmp_path / "box/state").iterdir()) == []
+    assert [path.name for path in (tmp_path / "box/state").iterdir()] == ["hub.sqlite"]
 
 
 def test_brackets_in_a_reason_are_shown_as_they_are(

@@ -38,8 +38,9 @@ def screen() -> Screen:
 
 @pytest.fixture(autouse=True)
 def no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests need not be root."""
+    """Tests need neither be root nor have an engine."""
     monkeypatch.setattr(deploy.os, "chown", lambda *_: None)
+    monkeypatch.setattr(deploy.engine, "connect", lambda *_: MagicMock())
 
 
 def test_a_taken_port_is_told_and_nothing_is_made(

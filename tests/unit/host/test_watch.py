@@ -99,6 +99,20 @@ def test_neither_the_data_nor_the_name_of_a_deployment_that_is_there_is_taken(tm
     assert watch.conflict(client, "second", first) == "", "it was stopped and has another name now"
 
 
+def test_a_deployment_does_not_begin_anew_where_its_disk_is_not_mounted(tmp_path: Path) -> None:
+    box = Places(tmp_path / "box", tmp_path)
+    client = MagicMock()
+    client.api.containers.return_value = [{"Id": "1"}]
+    client.api.inspect_container.return_value = {"Config": {"Env": [f"SCIENCEBOX_STATE={box.state}"]}}
+    (box.state / "secrets/proxy_token").mkdir(parents=True)  # the engine makes a folder of what it does not find
+    assert "is here, but its data is not in" in watch.lost_data(client, "box", box)
+    assert watch.lost_data(client, "box", Places(tmp_path / "other", tmp_path)) == ""
+    (box.state / "hub.sqlite").touch()
+    assert watch.lost_data(client, "box", box) == ""
+    client.api.containers.return_value = []
+    assert watch.lost_data(client, "box", Places(tmp_path / "new", tmp_path)) == ""
+
+
 def test_nobody_at_the_port_is_a_fault() -> None:
     assert "refused" in watch.answer_fault("box", 9)
 
