@@ -11,7 +11,7 @@ from tests.fakes import little_hub
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.fakes.little_hub import LittleHub
+    from tests.fakes.little_hub import LittleHub, Person
 
 
 @pytest.fixture(scope="package")
@@ -26,3 +26,15 @@ def hub(running_hub: LittleHub) -> LittleHub:
     """The hub, showing a server with two free cards."""
     running_hub.show(little_hub.TWO_FREE)
     return running_hub
+
+
+@pytest.fixture
+def ada(hub: LittleHub) -> Iterator[Person]:
+    person = hub.sign_in("ada")
+    yield person
+    person.cancel()
+
+
+@pytest.fixture
+def admin(hub: LittleHub) -> Person:
+    return hub.sign_in("admin")
