@@ -67,6 +67,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         _certificates(host),
         *_files(host),
         *_certificate(host),
+        *_confinement(host),
         *_stack(host, settings),
         *_directory(host, settings),
     ]
@@ -185,6 +186,12 @@ def _certificate(host: Host) -> Iterator[Row]:
             yield Row("Certificate", State.WARNING, told, advice)
 
 
+def _confinement(host: Host) -> Iterator[Row]:
+    if "selinux" in host.engine.security:
+        advice = 'Set `"selinux-enabled": false` in its `daemon.json`, unless a policy of the site lets them.'
+        yield Row("Engine", State.WARNING, "SELinux keeps containers from this server's files", advice)
+
+
 def _renewed(host: Host) -> Iterator[Row]:
     if host.certificate and host.certificate.renewed and not host.certificate.fault:
         yield Row("Certificate", State.WARNING, "the service has another one still", "Run `make deploy`.")
@@ -247,8 +254,8 @@ def _directory(host: Host, settings: Settings) -> Iterator[Row]:
 
 def _engine(host: Host) -> Iterator[Row]:
     engine, compose = host.engine, host.compose
-    if engine.too_old:
-        yield Row("Engine", State.FAILED, f"Docker {engine.version}", "Upgrade to Docker 20.10 or newer.")
+    if engine.unfit:
+        yield Row("Engine", State.FAILED, *engine.unfit)
     elif engine.answers:
         yield Row("Engine", State.OK, f"Docker {engine.version} at {engine.socket}")
     elif engine.installed:

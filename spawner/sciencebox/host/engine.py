@@ -60,9 +60,26 @@ class EngineState:
         return bool(self.version)
 
     @property
-    def too_old(self) -> bool:
-        """Whether it lacks what this service needs."""
-        return self.answers and numbers(self.version) < OLDEST_ENGINE
+    def unfit(self) -> tuple[str, str] | None:
+        """What keeps the service from running on it, and what to do; None where nothing is known to."""
+        if any(part.get("Name") == "Podman Engine" for part in self.versions.get("Components") or ()):
+            return f"Podman {self.version} at {self.socket}", "Install Docker, or name its socket in `engine.socket`."
+        if self.answers and numbers(self.version) < OLDEST_ENGINE:
+            return f"Docker {self.version}", "Upgrade to Docker 20.10 or newer."
+        if "rootless" in self.security:  # the hub gives homes to their users
+            found = f"a rootless one at {self.socket}, which cannot give files to users"
+            return found, "Unset DOCKER_HOST, or name the socket of root's in `engine.socket`."
+        if "userns" in self.security:  # root in a container is then nobody who may read the state
+            return (
+                "one that maps users (`userns-remap`), so that files have others",
+                "Take that out of its `daemon.json`.",
+            )
+        return None
+
+    @property
+    def security(self) -> set[str]:
+        """By what it confines containers, as it names that."""
+        return {option.partition("name=")[2].partition(",")[0] for option in self.info.get("SecurityOptions") or ()}
 
 
 @dataclass(frozen=True)
@@ -182,8 +199,8 @@ def provide_engine(socket: Path, screen: Screen) -> EngineState:
         state = look(socket)
     if not state.answers:
         state = start(socket, screen)
-    if state.too_old:
-        raise StepError(f"The container engine is {state.version}; 20.10 or newer is needed. Upgrade it.")
+    if state.unfit:
+        raise StepError("The container engine cannot be used: it is {}. {}".format(*state.unfit))
     return state
 
 

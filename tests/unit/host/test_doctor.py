@@ -20,6 +20,10 @@ from sciencebox.settings import Settings, parse
 
 SOCKET = Path("/var/run/docker.sock")
 ENGINE = EngineState(SOCKET, installed=True, version="28.5.2", versions={"Version": "28.5.2"})
+ROOTLESS = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"]}
+REMAPPED = {"SecurityOptions": ["name=seccomp,profile=builtin", "name=userns"]}
+CONFINED = {"SecurityOptions": ["name=apparmor", "name=selinux"]}
+PODMAN = replace(ENGINE, version="5.4.0", versions={"Components": [{"Name": "Podman Engine"}]})
 CARD = Device("GPU-1", 0, "NVIDIA L4", 24 * GIB, minor=0)
 FILES = DriverFiles(
     ("/usr/lib/x86_64-linux-gnu/libcuda.so.1",),
@@ -94,6 +98,14 @@ def test_a_good_server_has_nothing_to_do() -> None:
             "Start it",
         ),
         ({"engine": replace(ENGINE, version="19.03.1")}, "Engine", "Docker 19.03.1", "Upgrade to Docker 20.10"),
+        ({"engine": replace(ENGINE, info=ROOTLESS)}, "Engine", "a rootless one at /var/run", "Unset DOCKER_HOST"),
+        (
+            {"engine": replace(ENGINE, info=REMAPPED)},
+            "Engine",
+            "gives files to other users (`userns-remap`)",
+            "Take that out",
+        ),
+        ({"engine": PODMAN}, "Engine", "Podman 5.4.0 at /var/run/docker.sock", "Install Docker"),
         ({"network": {"HTTPS_PROXY": "socks5://a:pw@proxy"}}, "Proxies", "=socks5://proxy", "`network.https_proxy`"),
         ({"network": {"PIP_INDEX_URL": "file:///srv"}}, "Proxies", "PIP_INDEX_URL", "or set `network.python_index`"),
         ({"compose": None}, "Compose", "none, or older than 1.29", "`make deploy` installs it"),
@@ -119,6 +131,7 @@ def test_what_is_wrong_is_told_with_what_to_do(change: dict[str, Any], what: str
     [
         ({"free": {"/srv": 10 * GIB}}, "Disk", "10 GiB free", "20 GiB are comfortable"),
         ({"clock": Clock(2e9, 1.9e9, synchronised=False)}, "Clock", "not synchronised", "time service"),
+        ({"engine": replace(ENGINE, info=CONFINED)}, "Engine", "SELinux keeps containers from", "selinux-enabled"),
         ({"network": {"HTTP_PROXY": "http://127.0.0.1:3128"}}, "Proxies", "127.0.0.1", "this server's address"),
         ({"driver": Driver(cards_seen=2)}, "Driver", "2 NVIDIA cards, but no driver under /", "Install the driver"),
         ({"toolkit": "1.10.0"}, "Toolkit", "nvidia-ctk 1.10.0", "Upgrade"),

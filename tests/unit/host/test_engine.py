@@ -99,7 +99,7 @@ def test_without_permission_nothing_is_installed(monkeypatch: pytest.MonkeyPatch
 
 def test_an_old_engine_is_told(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
     Server(monkeypatch, EngineState(SOCKET, installed=True, version="19.03.15"))
-    with pytest.raises(StepError, match=r"is 19\.03\.15; 20\.10 or newer is needed"):
+    with pytest.raises(StepError, match=r"cannot be used: it is Docker 19\.03\.15\. Upgrade to Docker 20\.10"):
         engine.provide_engine(SOCKET, screen)
 
 
