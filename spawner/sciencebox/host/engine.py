@@ -70,10 +70,7 @@ class EngineState:
             found = f"a rootless one at {self.socket}, which cannot give files to users"
             return found, "Unset DOCKER_HOST, or name the socket of root's in `engine.socket`."
         if "userns" in self.security:  # root in a container is then nobody who may read the state
-            return (
-                "one that maps users (`userns-remap`), so that files have others",
-                "Take that out of its `daemon.json`.",
-            )
+            return "one that gives files to other users (`userns-remap`)", "Take that out of its `daemon.json`."
         return None
 
     @property

@@ -102,7 +102,7 @@ def test_a_good_server_has_nothing_to_do() -> None:
         (
             {"engine": replace(ENGINE, info=REMAPPED)},
             "Engine",
-            "gives files to other users (`userns-remap`)",
+            "gives files to other users",
             "Take that out",
         ),
         ({"engine": PODMAN}, "Engine", "Podman 5.4.0 at /var/run/docker.sock", "Install Docker"),
