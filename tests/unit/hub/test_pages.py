@@ -265,3 +265,11 @@ def test_an_error_is_said_once_and_leads_back(hub: LittleHub, ada: Person):
     assert 'id="login"' in hub.ask("nothing/here").text
     assert "No such page" in page.text and "There is nothing at this address." in page.text
     assert "Back to your session" in page.text
+
+
+def test_what_is_not_allowed_is_said_in_words_for_people(hub: LittleHub, ada: Person):
+    for path, words in (("admin", "Your account may not do this."), ("spawn/bob", "or it is not for you.")):
+        page = ada.get(path).text
+        assert words in page and "scope" not in page and "resources" not in page
+    old = ada.http.post(f"{hub.url}/hub/spawn", data={"gpu": "none", "_xsrf": "of-last-week"}, timeout=ANSWER_S)
+    assert old.status_code == 403 and "Go back, load it again, and send it once more." in old.text
