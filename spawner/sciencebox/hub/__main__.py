@@ -5,12 +5,26 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sciencebox import settings as settings_file
+from sciencebox.gpus.inventory import read_inventory, simulated_inventory
+from sciencebox.gpus.marks import MarkFile, marked
 from sciencebox.hub.app import ScienceBoxHub
 from sciencebox.hub.config import Place, build_config
+from sciencebox.sessions.attach import find_driver_files
 from sciencebox.sessions.desk import Desk
+from sciencebox.sessions.engine import Engine
+from sciencebox.sessions.extensions import Extensions
+from sciencebox.sessions.identity import Identities
+from sciencebox.sessions.options import Machine
+from sciencebox.sessions.tickets import TicketFile
 from sciencebox.sessions.warming import Warmer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sciencebox.settings import Settings
 
 
 def main() -> None:
@@ -21,9 +35,29 @@ def main() -> None:
         sys.exit(str(error))
     place = Place(state=Path(os.environ["SCIENCEBOX_STATE"]))
     hub = ScienceBoxHub.instance(config=build_config(settings, place))
-    hub.desk = Desk.from_environment(settings, place.state, os.environ)
+    hub.desk = desk(settings, place.state, os.environ)
     hub.desk.stacks.after = Warmer(settings, place.state / "read-ahead").see
     ScienceBoxHub.launch_instance(argv=[])
+
+
+def desk(settings: Settings, state: Path, environment: Mapping[str, str]) -> Desk:
+    """The desk of this server. The driver may be seen elsewhere than where it lies on the host: see `deploy/`."""
+    simulate, on_host = settings.gpus.simulate, settings.gpus.driver_root
+    library = environment.get("SCIENCEBOX_NVML")
+    seen = Path(environment.get("SCIENCEBOX_DRIVER", str(on_host)))
+    dev_root = Path(environment.get("SCIENCEBOX_DEV_ROOT", "/dev"))
+    marks = MarkFile(state)
+    return Desk(
+        settings,
+        Engine(),
+        Identities(settings.data_root / "homes", state),
+        lambda: marked(simulated_inventory(simulate) if simulate else read_inventory(library), marks.read()),
+        lambda: find_driver_files(seen, on_host, dev_root),
+        machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+        tickets=TicketFile(state / "queue.json"),
+        marks=marks,
+        extensions=Extensions(state / "extensions.json"),
+    )
 
 
 if __name__ == "__main__":

@@ -8,44 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import wording
 from sciencebox.gpus.broker import Broker, Grant, Refusal
-from sciencebox.gpus.inventory import read_inventory, simulated_inventory
-from sciencebox.gpus.marks import MarkFile, marked
 from sciencebox.gpus.processes import by_session
 from sciencebox.gpus.reconcile import DEPLOYMENT_LABEL, labels, reconcile
 from sciencebox.sessions import tasks
-from sciencebox.sessions.attach import find_driver_files
-from sciencebox.sessions.engine import Engine
-from sciencebox.sessions.extensions import Extensions
-from sciencebox.sessions.identity import Identities
 from sciencebox.sessions.launch import Launch, describe
 from sciencebox.sessions.leasing import Leasing
 from sciencebox.sessions.look import PATIENCE_S, UNREADABLE, Cards
-from sciencebox.sessions.options import Machine, Offer, SessionOptions, make_offer, to_user_options
+from sciencebox.sessions.options import make_offer, to_user_options
 from sciencebox.sessions.policy import HOUR_S, ticket_of, within
 from sciencebox.sessions.signal import Signal
 from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import Stacks, too_new
-from sciencebox.sessions.tickets import KeptTicket, TicketFile, TicketKeeper
+from sciencebox.sessions.tickets import KeptTicket, TicketKeeper
 from sciencebox.sessions.waiting import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from sciencebox.gpus.broker import Place
     from sciencebox.gpus.device import Health, Inventory
-    from sciencebox.gpus.marks import Mark
+    from sciencebox.gpus.marks import Mark, MarkFile
     from sciencebox.gpus.pool import Holding
     from sciencebox.sessions.attach import DriverFiles
+    from sciencebox.sessions.engine import Engine
+    from sciencebox.sessions.extensions import Extensions
+    from sciencebox.sessions.identity import Identities
+    from sciencebox.sessions.options import Machine, Offer, SessionOptions
+    from sciencebox.sessions.tickets import TicketFile
     from sciencebox.sessions.waiting import Standing
     from sciencebox.settings import Settings
 
@@ -107,26 +104,6 @@ class Desk(Leasing):
         self.watched: dict[str, Callable[[], Awaitable[None]]] = {}
         """By the name of its container, who wants to be told that a session has ended by itself."""
         self._telling: set[asyncio.Task[None]] = set()
-
-    @classmethod
-    def from_environment(cls, settings: Settings, state: Path, environment: Mapping[str, str]) -> Desk:
-        """The desk of a deployment. The driver may be seen elsewhere than where it lies on the host: see `deploy/`."""
-        simulate, on_host = settings.gpus.simulate, settings.gpus.driver_root
-        library = environment.get("SCIENCEBOX_NVML")
-        seen = Path(environment.get("SCIENCEBOX_DRIVER", str(on_host)))
-        dev_root = Path(environment.get("SCIENCEBOX_DEV_ROOT", "/dev"))
-        marks = MarkFile(state)
-        return cls(
-            settings,
-            Engine(),
-            Identities(settings.data_root / "homes", state),
-            lambda: marked(simulated_inventory(simulate) if simulate else read_inventory(library), marks.read()),
-            lambda: find_driver_files(seen, on_host, dev_root),
-            machine=Machine(os.cpu_count() or 1, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
-            tickets=TicketFile(state / "queue.json"),
-            marks=marks,
-            extensions=Extensions(state / "extensions.json"),
-        )
 
     # Looking
 
