@@ -23,6 +23,7 @@ from sciencebox.gpus.marks import MarksError
 from sciencebox.gpus.pool import GpuRequest
 from sciencebox.gpus.queue import Ticket
 from sciencebox.sessions import tasks
+from sciencebox.sessions.cluster_seen import Sight
 from sciencebox.sessions.identity import FIRST_UID
 from sciencebox.sessions.kueue import Kueue
 from sciencebox.sessions.leasing import Leasing
@@ -34,10 +35,9 @@ from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from sciencebox.gpus.broker import Availability
-    from sciencebox.gpus.cluster import Claim, Line, Node, Supply, Wish
+    from sciencebox.gpus.cluster import Claim, Node, Supply, Wish
     from sciencebox.gpus.device import Inventory
     from sciencebox.gpus.marks import Mark
     from sciencebox.gpus.pool import Holding
@@ -55,20 +55,6 @@ FOR_SESSIONS = frozenset({"hub.jupyter.org/dedicated", "hub.jupyter.org_dedicate
 _BY_SCHEDULER = "The cluster's scheduler gives them out; `kubectl cordon` takes a node out of service."
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What the watch's copy comes to."""
-
-    nodes: tuple[Node, ...]
-    claims: tuple[Claim, ...]
-    inventory: Inventory
-    holdings: tuple[Holding, ...]
-    availability: tuple[Availability, ...]
-    waiting: tuple[Claim, ...]
-    lines: Mapping[str, tuple[int, Line]]  # by session that waits, its line and its place there
-    leases: Mapping[str, Holding]  # by session, one of the GPUs that it holds
 
 
 @dataclass(frozen=True)
@@ -106,11 +92,8 @@ class ClusterDesk(Leasing):
         # On a cluster the stack is what is mounted, in the hub as in sessions.
         mounted = settings.stack.model_copy(update={"source": "client", "mount": CVMFS})
         self.stacks = Stacks(settings.model_copy(update={"stack": mounted}))
-        self._tolerated = FOR_SESSIONS | set(settings.kubernetes.tolerations)
-        self._nodes: dict[str, tuple[str, Node]] = {}
-        self._claims: dict[str, tuple[str, Claim | None]] = {}
-        self._others: dict[str, tuple[str, Claim | None]] = {}
-        self._seen: tuple[int, _Seen] | None = None
+        tolerated = FOR_SESSIONS | set(asked.tolerations)
+        self._sight = Sight(watch, tolerated, self._extensions, self.prometheus, self.kueue)
         self._offered: tuple[object, Offer] | None = None
         self._looking = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,7 +111,7 @@ class ClusterDesk(Leasing):
         except asyncio.TimeoutError:
             log.error("The cluster does not answer: %s", self.watch.fault)
         if self.kueue:
-            self.kueue.open(custom, lambda: any(claim.held for claim in self._look().waiting))
+            self.kueue.open(custom, lambda: any(claim.held for claim in self._sight.now().waiting))
         if self.prometheus:
             self._tasks.append(tasks.start(self._follow_loads(self.prometheus), "following what GPUs do"))
 
@@ -149,7 +132,7 @@ class ClusterDesk(Leasing):
     async def see_loads(self, prometheus: Prometheus) -> None:
         """Ask what GPUs do, and tell whoever watches them; what is not told is not known."""
         await prometheus.look()
-        self._seen = None
+        self._sight.forget()
         devices, ledger, now = self.inventory.devices, self.ledger, time.time()
         for see in self.watchers:
             see(devices, ledger, now)
@@ -171,40 +154,15 @@ class ClusterDesk(Leasing):
 
     # What it knows
 
-    def _look(self) -> _Seen:
-        """The state of now, made once for everybody who asks until something changes."""
-        if self._seen is None or self._seen[0] != self.watch.version:
-            self._seen = (self.watch.version, self._read())
-        return self._seen[1]
-
-    def _read(self) -> _Seen:
-        nodes = tuple(_kept(self._nodes, self.watch.nodes, lambda raw: cluster.read_node(raw, self._tolerated)))
-        ours = _kept(self._claims, self.watch.pods, cluster.read_claim)
-        others = _kept(self._others, self.watch.others, cluster.read_other)
-        claims = tuple(claim for claim in (*ours, *others) if claim)
-        inventory, held = cluster.devices(nodes, claims, self.prometheus.loads if self.prometheus else None)
-        holdings = tuple(self._extensions.apply(held))
-        waiting = cluster.queue(claims, self.kueue.places if self.kueue else None)
-        return _Seen(
-            nodes,
-            claims,
-            inventory,
-            holdings,
-            cluster.availability(inventory, holdings),
-            waiting,
-            cluster.lines(claims, waiting),
-            {holding.session: holding for holding in holdings},
-        )
-
     @property
     def inventory(self) -> Inventory:
         """Every GPU of the cluster."""
-        return self._look().inventory
+        return self._sight.now().inventory
 
     @property
     def ledger(self) -> tuple[Holding, ...]:
         """Who holds what."""
-        return self._look().holdings
+        return self._sight.now().holdings
 
     def holdings(self) -> tuple[Holding, ...]:
         """What sessions hold, and what others do as far as that is counted."""
@@ -212,12 +170,12 @@ class ClusterDesk(Leasing):
 
     def lease(self, session: str) -> Holding | None:
         """One of the GPUs that a session holds; found at once, for thousands of sessions are asked about."""
-        return self._look().leases.get(session)
+        return self._sight.now().leases.get(session)
 
     def is_wanted(self, session: str) -> bool:
         """Whether somebody waits for GPUs of the kind that a session asked for."""
         mine = self.claim(session)
-        return mine is not None and any(claim.competes_with(mine) for claim in self._look().waiting)
+        return mine is not None and any(claim.competes_with(mine) for claim in self._sight.now().waiting)
 
     @property
     def readable(self) -> bool:
@@ -236,7 +194,7 @@ class ClusterDesk(Leasing):
 
     def _make_offer(self) -> Offer:
         """The same for everybody, but for what policy says of a group."""
-        seen = self._look()
+        seen = self._sight.now()
         resource = self.settings.kubernetes.gpu_resource
         any_kinds = frozenset(supply.kind for supply in cluster.supplies_of(None, resource, seen.nodes))
         largest = Machine(
@@ -258,7 +216,7 @@ class ClusterDesk(Leasing):
 
     def snapshot(self) -> Snapshot:
         """Everything that pages show."""
-        seen = self._look()
+        seen = self._sight.now()
         asked = self.prometheus
         uncounted = OTHERS_FREE
         if self.settings.kubernetes.count_others:
@@ -282,12 +240,12 @@ class ClusterDesk(Leasing):
         """Everybody who waits, in the scheduler's order."""
         return tuple(
             Place(Ticket(c.session, GpuRequest(c.user, c.count, c.kind), c.created, c.priority), position, None)
-            for position, c in enumerate(self._look().waiting, start=1)
+            for position, c in enumerate(self._sight.now().waiting, start=1)
         )
 
     def standing(self, session: str, user: str, why: str = "") -> dict[str, object] | None:
         """Where a waiting session stands, and `why` it waits, as its page shows it; None where it does not wait."""
-        there = self._look().lines.get(session)
+        there = self._sight.now().lines.get(session)
         if there is None:
             return None
         place, line = there
@@ -304,7 +262,7 @@ class ClusterDesk(Leasing):
 
     async def admit(self, user: str, options: SessionOptions, groups: Iterable[str]) -> Admission | Refusal:
         """Whether a session may be put before the scheduler, or why it would wait in vain."""
-        seen, resource = self._look(), self.settings.kubernetes.gpu_resource
+        seen, resource = self._sight.now(), self.settings.kubernetes.gpu_resource
         supplies: tuple[Supply, ...] = ()
         if options.gpu_count:
             supplies = cluster.supplies_of(None if options.gpu == ANY_GPU else options.gpu, resource, seen.nodes)
@@ -352,7 +310,7 @@ class ClusterDesk(Leasing):
 
     def claim(self, session: str) -> Claim | None:
         """What a session holds or waits for."""
-        return next((claim for claim in self._look().claims if claim.session == session), None)
+        return next((claim for claim in self._sight.now().claims if claim.session == session), None)
 
     def asked(self) -> dict[str, str]:
         """By user, what the pods of sessions that are there were asked for; see `pod.kept`."""
@@ -365,7 +323,7 @@ class ClusterDesk(Leasing):
 
     def node_answers(self, name: str) -> bool:
         """Whether a node is there and in touch with the cluster."""
-        return any(node.name == name and node.answers for node in self._look().nodes)
+        return any(node.name == name and node.answers for node in self._sight.now().nodes)
 
     def gpu_idle(self, session: str) -> dict[str, float | None] | None:
         """As on one server; None where nothing tells, and a session with a GPU is judged as any other."""
@@ -374,7 +332,8 @@ class ClusterDesk(Leasing):
     async def extend(self, session: str, user: str, groups: Iterable[str]) -> float:
         """Extend a session as far as it may be, and say until when. Raises ExtensionError and OSError."""
         end = await super().extend(session, user, groups)
-        self._seen = self._offered = None
+        self._sight.forget()
+        self._offered = None
         self.changed.tell()
         return end
 
@@ -385,19 +344,3 @@ class ClusterDesk(Leasing):
     async def unmark(self, _uuid: str, _health: Health, _by: str) -> None:
         """Nodes are taken out of service by the cluster's own means."""
         raise MarksError(_BY_SCHEDULER)
-
-
-def _kept(
-    known: dict[str, tuple[str, Any]], objects: dict[str, dict[str, Any]], read: Callable[[Any], Any]
-) -> list[Any]:
-    """What `read` makes of each object; read again is only what has changed since it was last asked."""
-    found = []
-    for key, raw in objects.items():
-        version = raw["metadata"]["resourceVersion"]
-        before = known.get(key)
-        if before is None or before[0] != version:
-            before = known[key] = (version, read(raw))
-        found.append(before[1])
-    for key in known.keys() - objects.keys():
-        del known[key]
-    return found
