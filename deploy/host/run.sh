@@ -10,6 +10,9 @@ requirements=$checkout/requirements/host.txt
 
 fail() { echo "$*" >&2; exit 1; }
 
+# Where the engine and the tools for packages are; `su` without a dash and cron leave it out.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
 [ $# -gt 0 ] || fail "usage: deploy/host/run.sh COMMAND [ARGUMENTS]; COMMAND is one of \`make help\`, \`gpus\` or \`settings\`."
 
 # A cluster is reached with the caller's own rights; on a server, commands are root's.

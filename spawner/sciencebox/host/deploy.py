@@ -338,7 +338,7 @@ class Deployment:
         gpu = None if self.settings.gpus.simulate else overlay(self.host.driver, self.host.cdi_folders(self.settings))
         certificates = self._copy_certificates()
         if gpu:
-            self.places.overlay.write_text(gpu, encoding="utf-8")
+            write_whole(self.places.overlay, gpu)
         else:
             self.places.overlay.unlink(missing_ok=True)
         write_if_changed(self.places.settings, deployed)

@@ -54,6 +54,7 @@ def test_a_proxy_of_the_settings_is_there_before_they_can_be_read(tmp_path: Path
     assert said.stderr.startswith("Install Python 3.10 or newer")
     told = (tmp_path / "given").read_bytes().decode().split("\n")
     assert sorted(line for line in told if "PROXY" in line) == given
+    assert f"PATH={env['PATH']}:/usr/local/sbin:/usr/sbin:/sbin" in told, "else what is there is taken for absent"
 
 
 PYTHON = """#!/bin/sh
