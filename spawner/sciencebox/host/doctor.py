@@ -62,6 +62,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
         *_disk(host),
         *_ports(host, settings),
         _clock(host),
+        *_network(host),
         _proxies(host),
         *_other_proxies(host, settings),
         _certificates(host),
@@ -129,6 +130,13 @@ def _clock(host: Host) -> Row:
         advice = "Install a time service, such as `apt-get install systemd-timesyncd`."
         return Row("Clock", State.WARNING, "not synchronised", advice)
     return Row("Clock", State.OK, "synchronised" if clock.synchronised else "plausible")
+
+
+def _network(host: Host) -> Iterator[Row]:
+    if host.only_ipv6:
+        found = "this server reaches others by IPv6 alone, and containers do by IPv4 alone"
+        advice = "Give it IPv4, be it translated (464XLAT); else images cannot be built, and sessions reach nothing."
+        yield Row("Network", State.WARNING, found, advice)
 
 
 def _proxies(host: Host) -> Row:

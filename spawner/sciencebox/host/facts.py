@@ -83,6 +83,7 @@ class Host:
     unlimited: str = ""  # why the memory of a share of a GPU is not bounded; empty where it is
     directory_fault: str = ""  # why the site's single sign-on or directory cannot be asked
     mode: ModeChoice = NO_ENGINE
+    only_ipv6: bool = False  # whether it reaches others by IPv6 alone
     certificate: Certificate | None = None  # the site's own, if it has one
     deployed_network: Mapping[str, str] | None = None  # what sessions have for `network`, as it was deployed last
 
@@ -120,6 +121,7 @@ def read_host(settings: Settings, checkout: Path, environment: Mapping[str, str]
         unlimited=unlimited,
         directory_fault=directory.fault(settings.accounts, network),
         mode=mode,
+        only_ipv6=not _way_out(sockets.AF_INET) and bool(_way_out(sockets.AF_INET6)),
         certificate=_certificate(settings, places),
         deployed_network=read_network(places.settings),
         **_stack(settings),
@@ -137,23 +139,27 @@ def parse_os_release(text: str, machine: str) -> System:
 def server_name(fqdn: str, hostname: str, address: str) -> str:
     """The name by which this server is best reached: its full name, else its address, else its own name.
 
-    A full name with other characters, such as `_`, is none that `server.hostname` may have, which the hub checks.
+    A name with other characters, such as `_`, is none that `server.hostname` may have, which the hub checks.
     """
     if "." in fqdn and not fqdn.startswith("localhost") and re.fullmatch(HOST_NAME, fqdn):
         return fqdn
-    return address or hostname
+    return address or (hostname if re.fullmatch(HOST_NAME, hostname) else "localhost")
 
 
 def read_server_name() -> str:
     """See server_name; the address is that of the network card that leads out. Nothing is sent."""
-    address = ""
-    with sockets.socket(sockets.AF_INET, sockets.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # an address for documentation, RFC 5737
-            address = str(probe.getsockname()[0])
-        except OSError:  # no way out: the name has to do
-            address = ""
-    return server_name(sockets.getfqdn(), sockets.gethostname(), address)
+    return server_name(sockets.getfqdn(), sockets.gethostname(), _way_out(sockets.AF_INET))
+
+
+def _way_out(family: sockets.AddressFamily) -> str:
+    """This server's own address on the way out; none where none leads out. The other end is for documentation."""
+    elsewhere = {sockets.AF_INET: "192.0.2.1", sockets.AF_INET6: "2001:db8::1"}[family]  # RFC 5737, RFC 3849
+    try:
+        with sockets.socket(family, sockets.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
 
 
 def existing(path: Path) -> Path:

@@ -132,6 +132,7 @@ def test_what_is_wrong_is_told_with_what_to_do(change: dict[str, Any], what: str
         ({"free": {"/srv": 10 * GIB}}, "Disk", "10 GiB free", "20 GiB are comfortable"),
         ({"clock": Clock(2e9, 1.9e9, synchronised=False)}, "Clock", "not synchronised", "time service"),
         ({"engine": replace(ENGINE, info=CONFINED)}, "Engine", "SELinux keeps containers from", "selinux-enabled"),
+        ({"only_ipv6": True}, "Network", "by IPv6 alone", "Give it IPv4"),
         ({"network": {"HTTP_PROXY": "http://127.0.0.1:3128"}}, "Proxies", "127.0.0.1", "this server's address"),
         ({"driver": Driver(cards_seen=2)}, "Driver", "2 NVIDIA cards, but no driver under /", "Install the driver"),
         ({"toolkit": "1.10.0"}, "Toolkit", "nvidia-ctk 1.10.0", "Upgrade"),
@@ -255,6 +256,7 @@ def test_the_system_is_recognised(text: str, expected: System) -> None:
 )
 def test_the_server_is_named_as_others_can_reach_it(fqdn: str, address: str, expected: str) -> None:
     assert server_name(fqdn, "gpu1", address) == expected
+    assert server_name("gpu_1.example.org", "gpu_1", "") == "localhost", "a name that the hub refuses is of no use"
 
 
 CLIENT = parse("stack: {source: client}", "test")
