@@ -346,7 +346,7 @@ def finished(figure: Figure, source: Source, title: str = "") -> Figure:
         head = BANNER
     if title:
         figure.text(0.01, 1 - head / height, title, ha="left", va="top", fontsize=11)
-        head += BANNER
+        head += BANNER * (1 + title.count("\n"))
     credit = textwrap.wrap(source.credit, int(19 * width))  # characters of 7 points that fit
     figure.text(0.01, 0.01, "\n".join(credit), ha="left", va="bottom", fontsize=7, color=GREY)
     return _laid_out(figure, head, foot=CREDIT_LINE * (len(credit) + 0.5))

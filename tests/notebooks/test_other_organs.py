@@ -18,6 +18,7 @@ def test_organs_are_marked_and_that_is_called_synthetic(synthetic) -> None:
     assert "channels in: 1, classes out: 4" in synthetic.shown
     assert "SYNTHETIC: this says nothing about patients" in synthetic.shown
     assert "do not quote this figure" in synthetic.shown
+    assert "Each case was asked about in one way" in synthetic.shown, "a liver in the mirror is no liver"
     (stored,) = results(synthetic.home, "segmentation_3d")
     assert list(stored["regions"]) == ["liver", "spleen", "kidneys", "whole"]
     assert f"Dice {stored['regions']['spleen']['dice']:.3f}" in synthetic.shown

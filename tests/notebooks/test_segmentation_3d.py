@@ -36,6 +36,7 @@ def test_it_runs_on_a_made_up_cohort_and_says_what_that_is(
     assert "BraTS 2018-2021 (enhancing = 4): core = necrotic + enhancing" in done.shown
     assert "SYNTHETIC: this says nothing about patients" in done.shown
     assert "do not quote this figure" in done.shown
+    assert "A place is called uncertain where the answers about it" in done.shown
     (stored,) = (one for one in results(home, RUNS) if one["family"] == family)
     assert stored["patients"] == 2
     assert f"Dice {stored['regions']['core']['dice']:.3f}" in done.shown

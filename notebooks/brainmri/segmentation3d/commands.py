@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from brainmri.segmentation3d.samples import Sample
 
 COARSE_MM = 2.5  # voxels of a case that is drawn to try a network on
-UNCERTAIN = 0.2  # deviation of a probability over the ways of asking, from which on a voxel is called uncertain
 
 
 def train(options: argparse.Namespace) -> int:
@@ -110,7 +109,7 @@ def predict(options: argparse.Namespace) -> int:
         _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
         voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
         volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
-        unsure = float((answer.spread.max(axis=0) > UNCERTAIN).sum()) * sample.spacing**3 / 1000
+        unsure = float(answer.unsure.sum()) * sample.spacing**3 / 1000
         uncertain = f"{unsure:.2f}" if trained.target.mirror else ""  # asked once, nothing is known of it
         rows.append((case.name, *(f"{volume:.2f}" for volume in volumes), uncertain, name))
         show(len(rows), len(cohort))

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
 from brainmri.fit import best_device
+from brainmri.segmentation3d import measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -31,6 +32,11 @@ class Answer:
 
     probability: Array
     spread: Array
+
+    @property
+    def unsure(self) -> NDArray[np.bool_]:
+        """Where it is called uncertain, of any region (x, y, z)."""
+        return np.asarray(self.spread.max(axis=0) > measure.UNCERTAIN)
 
 
 @torch.inference_mode()

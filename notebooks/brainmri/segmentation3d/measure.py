@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 EMPTY_MM = 373.13  # the diagonal of BraTS' volumes, which the challenge takes for a distance where one mask is empty
 WHOLE = "whole"  # all regions together
 TOGETHER = {"core": ("necrosis", "enhancing")}  # regions that BraTS asks about as one, too
+UNCERTAIN = 0.2  # deviation of a probability over the ways of asking, from which on a voxel is called uncertain
 SMALLEST_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # components that may be worth less than no answer
 
 

@@ -11,10 +11,15 @@ from brainmri.results import caveats
 from brainmri.segmentation3d import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from brainmri.data import Source
-    from brainmri.segmentation3d.measure import Comparison, Found
+    from brainmri.segmentation3d.inference import Answer
+    from brainmri.segmentation3d.measure import Comparison, Found, Labels
+    from brainmri.segmentation3d.samples import Sample
+
+MUCH = 0.25  # uncertain, by what was found
+NAMED = 5  # cases, before the rest is counted
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Result:
     """How well a network found the regions of patients that it never saw, and under which circumstances.
 
     `found` has the figures of each case by its name, `patients` the patient of each in the same order. `weights` are
-    those of the network that answers, without what only helped it to learn.
+    those of the network that answers, without what only helped it to learn. Pieces of less than `smallest_ml` were not
+    taken for anything.
     """
 
     family: str
@@ -37,6 +43,7 @@ class Result:
     seconds: float
     weights: int
     seed: int
+    smallest_ml: float = 0.0
 
     @property
     def regions(self) -> dict[str, dict[str, Any]]:
@@ -51,6 +58,35 @@ class Result:
     def dice(self, region: str) -> list[float]:
         """Dice of a region in each case."""
         return [one[region].dice for one in self.found.values()]
+
+    def labels(self, sample: Sample, answer: Answer) -> Labels:
+        """What was found in a case, on the network's grid, without the pieces that were too small to count."""
+        return measure.cleaned(measure.labelled(answer.probability), self.smallest_ml, sample.spacing**3 / 1000)
+
+    def doubts(self, asked: Sequence[Sample], answers: Sequence[Answer]) -> list[str]:
+        """In which cases the ways of asking contradict each other in much of what was found, in words."""
+        if not any(answer.spread.any() for answer in answers):
+            return ["Each case was asked about in one way: how sure the network is of a place is not known."]
+        high = {}
+        for sample, answer in zip(asked, answers, strict=True):
+            unsure, found = float(answer.unsure.sum()), float((self.labels(sample, answer) > 0).sum())
+            if unsure > MUCH * found:
+                ml = sample.spacing**3 / 1000
+                said = f"{sample.case.name} ({unsure * ml:.1f} ml, where {found * ml:.1f} ml were found)"
+                high[said] = unsure / max(found, 1.0)
+        rule = (
+            "A place is called uncertain where the answers about it, mirrored and not, have a standard deviation above "
+            f"{measure.UNCERTAIN:g}."
+        )
+        if not high:
+            return [rule, f"In no case that is more than {MUCH:.0%} of what was found."]
+        worst = sorted(high, key=lambda said: -high[said])
+        more = f" and {len(worst) - NAMED} more" if len(worst) > NAMED else ""
+        return [
+            rule,
+            f"That is more than {MUCH:.0%} of what was found in {len(high)} of {len(asked)} cases: "
+            f"{', '.join(worst[:NAMED])}{more}. Do not rely on what was found there.",
+        ]
 
     def told(self) -> dict[str, str]:
         """The figures of each region in words, by what they are."""

@@ -276,6 +276,7 @@ class Study:
             seconds=sum(epoch["seconds"] for epoch in history),
             weights=sum(weight.numel() for name, weight in network.network.named_parameters() if "vae_" not in name),
             seed=self.seed,
+            smallest_ml=float(network.card["smallest_ml"]),
         )
         Run(self.folder).write_result(result.as_json())
         return result

@@ -18,7 +18,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
 
-from brainmri.segmentation3d import measure
 from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
 from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished, side
 from brainmri.volume import cut
@@ -102,13 +101,14 @@ def planes(
 
 
 def answered(sample: Sample, answer: Answer, result: Result, *, title: str) -> Figure:
-    """A case as it was drawn and found, and how far ways of asking differ, if there were several; with its Dice."""
-    rows: dict[str, NDArray[Any]] = {"drawn": _labels(sample), "found": measure.labelled(answer.probability)}
+    """A case as it was drawn and found, and how far ways of asking differ, if there were several; its Dice and ml."""
+    rows: dict[str, NDArray[Any]] = {"drawn": _labels(sample), "found": result.labels(sample, answer)}
     if answer.spread.any():
         rows["spread"] = answer.spread.max(axis=0)
     found = result.found[sample.case.name]
     dice = ", ".join(f"{region} {found[region].dice:.2f}" for region in result.names)
-    title = f"{title}: {sample.case.name}, Dice {dice}"
+    ml = ", ".join(f"{name} {found[name].volume_ml:.1f} ({found[name].true_ml:.1f})" for name in result.names)
+    title = f"{title}: {sample.case.name}, Dice {dice}\nml found (drawn): {ml}"
     modality = tuple(sample.case.images)[-1]
     return planes(sample, rows, result.source, modality=modality, title=title, regions=result.names)
 
