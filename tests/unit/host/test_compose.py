@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -174,6 +176,22 @@ def test_the_command_line() -> None:
     assert line[:6] == ["docker", "compose", "-p", "box", "--env-file", "/srv/box/state/compose.env"]
     assert line[6:] == ["-f", "/opt/checkout/deploy/compose/compose.yaml", "-f", "/srv/box/state/compose.gpu.yaml"]
     assert len(command_line(Compose(("docker-compose",), "1.29.2"), "box", PLACES, with_overlay=False)) == 7
+
+
+def test_without_its_token_the_proxy_obeys_nobody(tmp_path: Path) -> None:
+    compose = yaml.safe_load((Path(__file__).parents[3] / "deploy/compose/compose.yaml").read_text(encoding="utf-8"))
+    shell, option, script = compose["services"]["proxy"]["command"]
+    script = script.replace("$$", "$").replace("/run/secrets", str(tmp_path))
+    (tmp_path / "configurable-http-proxy").write_text('#!/bin/sh\necho "obeys $CONFIGPROXY_AUTH_TOKEN" "$@"\n')
+    (tmp_path / "configurable-http-proxy").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    (tmp_path / "proxy_token").write_text("abc\n")
+    said = subprocess.run([shell, option, script], env=env, capture_output=True, text=True, check=True)
+    assert said.stdout.startswith("obeys abc --ip=0.0.0.0")
+    (tmp_path / "proxy_token").unlink()
+    (tmp_path / "proxy_token").mkdir()  # as the engine does where the file is not there
+    said = subprocess.run([shell, option, script], env=env, capture_output=True, text=True, check=False)
+    assert (said.returncode != 0, said.stdout) == (True, "")
 
 
 def test_variables_of_the_administrators_shell_do_not_reach_compose() -> None:
