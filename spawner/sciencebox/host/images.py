@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import io
+import os
 import shlex
 import tarfile
 from dataclasses import dataclass
@@ -95,14 +96,15 @@ def context(checkout: Path, dockerfile: str) -> list[File]:
 
 def with_certificates(files: Sequence[File], folder: Path) -> list[File]:
     """The context of the base image with the certificate authorities that the host trusts beside its system's own."""
-    host = trusted(folder)
-    added = {f"{CERTIFICATES}/{path.name}": File(f"{CERTIFICATES}/{path.name}", path.read_bytes()) for path in host}
+    host = {f"{CERTIFICATES}/{path.relative_to(folder)}": path for path in trusted(folder)}
+    added = {name: File(name, path.read_bytes()) for name, path in host.items()}
     return sorted([file for file in files if file.path not in added] + list(added.values()), key=lambda file: file.path)
 
 
 def trusted(folder: Path = HOST_CERTIFICATES) -> list[Path]:
-    """The certificates of authorities in a folder; not a link to one that is gone."""
-    return sorted(path for path in folder.rglob("*.crt") if path.is_file())
+    """The certificates of authorities in a folder, also where links lead; not a link to one that is gone."""
+    found = (Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.suffix == ".crt" and path.is_file())
 
 
 def copied(dockerfile: str) -> list[str]:

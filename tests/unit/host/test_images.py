@@ -78,8 +78,13 @@ def test_certificates_of_the_host_go_into_the_base(checkout: Path, tmp_path: Pat
     without = hashes(checkout, certificates=folder)
     (folder / "site.crt").write_text("PEM")
     (folder / "gone.crt").symlink_to(tmp_path / "removed-since.pem")
+    for place in ("host/hospital", "elsewhere"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "root.crt").write_text(place)
+    (folder / "university").symlink_to(tmp_path / "elsewhere")  # Debian follows it, too
     base = images.plans(checkout, "debian", folder)[0]
-    assert "images/base/certificates/site.crt" in [file.path for file in base.files]
+    names = {file.path.removeprefix("images/base/certificates/") for file in base.files}
+    assert names >= {"site.crt", "hospital/root.crt", "university/root.crt"}, "none takes the place of another"
     assert base.inputs != without["base"]
 
 
