@@ -60,8 +60,16 @@ def test_only_administrators_are_told_how_cards_reach_sessions(hub: LittleHub, a
 
 def test_a_server_without_gpus_says_why(hub: LittleHub, ada: Person):
     hub.show(State(reason="The NVIDIA driver is not installed."))
-    assert "The NVIDIA driver is not installed. Sessions without a GPU work." in ada.get("sciencebox/gpus").text
+    page = ada.get("sciencebox/gpus").text
+    assert "The NVIDIA driver is not installed. Sessions without a GPU work." in page and "Queue" not in page
     assert "The NVIDIA driver is not installed." in ada.get("spawn").text
+
+
+def test_who_waits_is_shown_also_while_no_card_is_known(hub: LittleHub, ada: Person):
+    hub.show(State(reason="The NVIDIA driver does not answer.", line=("eva", "ada")))
+    page = ada.get("sciencebox/gpus").text
+    assert "The NVIDIA driver does not answer." in page
+    assert re.findall(r'<td>(\d)</td>\s*<th scope="row">(\w+)</th>', page) == [("1", "eva"), ("2", "you")]
 
 
 def test_simulated_cards_are_called_so(hub: LittleHub, ada: Person):
