@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import docker
 from docker.types import IPAMConfig, IPAMPool
 
 from sciencebox.host import engine
@@ -50,13 +51,21 @@ def provide(client: Any, settings: Settings, *, in_use: bool) -> Addresses:
             )
         _remove(client, there, settings)
     name = f"{settings.name}-sessions"
-    chosen = client.networks.create(name, driver="bridge", options=ONLY_IPV4)
+    chosen = _create(client, name)
     chosen.reload()
     addresses, _ = Addresses.of(chosen.attrs)
     chosen.remove()
     ipam = IPAMConfig(pool_configs=[IPAMPool(**addresses.pool())])
-    client.networks.create(name, driver="bridge", options=ONLY_IPV4, ipam=ipam)
+    _create(client, name, ipam=ipam)
     return addresses
+
+
+def _create(client: Any, name: str, **more: Any) -> Any:
+    try:
+        return client.networks.create(name, driver="bridge", options=ONLY_IPV4, **more)
+    except docker.errors.APIError as error:
+        mend = "See `docker network ls`; `default-address-pools` in its `daemon.json` says which subnets it may use."
+        raise StepError(f"The engine makes no network for sessions: {error.explanation}. {mend}") from error
 
 
 def remove(client: Any, settings: Settings) -> None:

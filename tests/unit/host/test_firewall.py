@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from docker.errors import NotFound
+from docker.errors import APIError, NotFound
 from hypothesis import given
 from hypothesis import strategies as st
 from sciencebox.host import network
@@ -75,6 +75,15 @@ def test_sessions_have_no_addresses_that_the_rules_do_not_know() -> None:
 
     asked = [call.kwargs["options"] for call in engine.networks.create.call_args_list]
     assert asked == [{"com.docker.network.enable_ipv6": "false"}] * 4
+
+
+def test_where_every_subnet_is_taken_it_is_said_how_the_engine_gets_others() -> None:
+    engine = MagicMock()
+    engine.networks.list.return_value = []
+    full = "could not find an available, non-overlapping IPv4 address pool among the defaults"
+    engine.networks.create.side_effect = APIError("500 Server Error", explanation=full)
+    with pytest.raises(StepError, match=r"no network for sessions: could not find .* `default-address-pools`"):
+        network.provide(engine, Settings(), in_use=False)
 
 
 def test_a_firewall_that_was_taken_out_leaves_no_container_that_is_not_started_with_the_server() -> None:
