@@ -1,5 +1,5 @@
 /* The open spawn form: numbers of now, a count that fits the choice, and a link to what is chosen. */
-import { answer, keepLooking } from './refresh.js';
+import { found, keepLooking } from './refresh.js';
 
 const hub = window.jhdata.base_url;
 const form = document.getElementById('spawn_form');
@@ -93,7 +93,7 @@ fitCount();
 
 if (form.querySelector('[data-gpu]')) {
   keepLooking(
-    async () => show(await (await answer(`${hub}sciencebox/numbers`)).json()),
+    async () => show(await found(`${hub}sciencebox/numbers`)),
     trouble => {
       const freshness = document.getElementById('freshness');
       freshness.textContent = trouble;

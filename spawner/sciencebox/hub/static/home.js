@@ -1,5 +1,9 @@
 /* The page of one's own session: how long it may run, stopping it, and letting it run longer. */
-import { tellTimes } from './times.js';
+import { found, keepLooking } from './refresh.js';
+import { clock, tellTimes } from './times.js';
+
+const LOOK_EVERY_MS = 30000;
+const [WARN_S, LAST_S] = [600, 60];
 
 tellTimes(document);
 const stop = document.getElementById('stop');
@@ -23,22 +27,49 @@ stop?.addEventListener('click', () => {
   act(stop, 'DELETE', stop.dataset.stop, () => 'It could not be stopped; try again in a few seconds.');
 });
 
-/** The button is there while the session may run longer, and says by how much. */
-async function offerMore(button) {
-  const answer = await fetch(button.dataset.session).catch(() => null);
-  const minutes = answer?.ok ? Math.round((await answer.json()).more_seconds / 60) : 0;
-  button.hidden = !minutes;
-  button.textContent = `Let it run ${minutes >= 120 ? `${Math.round(minutes / 60)} hours` : `${minutes} minutes`} longer`;
+/** A sentence at its place; none takes the place away. What stands there already is not said again. */
+function say(id, text) {
+  const place = document.getElementById(id);
+  place.hidden = !text;
+  if (place.textContent !== text) {
+    place.textContent = text;
+  }
+}
+
+const inSeconds = left => clock(Date.now() / 1000 + left);
+
+/** Until when it may run and whether longer, and what is wrong with its GPUs; JupyterLab says the same. */
+function tell({ seconds_left: left, idle_seconds_left: idle, more_seconds: more, faults }) {
+  const until = document.getElementById('until');
+  if (until && left !== null) {
+    until.textContent = `until ${inSeconds(left)}`;
+  }
+  const soon = left !== null && left <= WARN_S;
+  const when = left > LAST_S ? `at ${inSeconds(left)}` : 'in less than a minute';
+  say('ends', soon ? `Its time is over ${when}. Save your work and stop your kernels: then it is stopped. Your files stay.` : '');
+  say('idle', idle === null ? '' : 'Its GPU has computed nothing for a long time. Unless it does, the session is stopped at '
+    + `${inSeconds(idle)}, so that others can have it.`);
+  say('faults', faults.join('\n'));
+  const minutes = Math.round(more / 60);
+  extend.hidden = !minutes;
+  extend.textContent = `Let it run ${minutes >= 120 ? `${Math.round(minutes / 60)} hours` : `${minutes} minutes`} longer`;
+}
+
+async function look() {
+  const session = await found(extend.dataset.session);
+  if (session) {
+    tell(session);
+  } else {
+    location.reload();  // it runs no more, and the page says why
+  }
 }
 
 const extend = document.getElementById('extend');
 extend?.addEventListener('click', () => act(extend, 'POST', extend.dataset.session, async response =>
   (await response?.json().catch(() => null))?.message ?? 'It could not be done; try again in a few seconds.'));
-if (extend) {
-  offerMore(extend);
-}
-
-// A session that is being started or stopped is soon something else.
 if (stop?.dataset.pending) {
-  setTimeout(() => location.reload(), 3000);
+  setTimeout(() => location.reload(), 3000);  // it is soon something else
+} else if (extend) {
+  look().catch(() => null);
+  keepLooking(look, trouble => say('freshness', trouble), LOOK_EVERY_MS);
 }

@@ -10,16 +10,16 @@ const SIGNED_OUT = 'You are signed out; reload the page to sign in again.';
 
 class SignedOut extends Error {}
 
-/** Call `look` every few seconds while the page is visible. It throws when there is no answer; `onTrouble` says so. */
-export function keepLooking(look, onTrouble) {
-  let wait = EVERY_MS;
+/** Call `look` at this pace while the page is visible. It throws when there is no answer; `onTrouble` says so. */
+export function keepLooking(look, onTrouble, every = EVERY_MS) {
+  let wait = every;
   let timer = null;
 
   async function again() {
     timer = null;
     try {
       await look();
-      wait = EVERY_MS;
+      wait = every;
       onTrouble('');
     } catch (error) {
       wait = Math.min(2 * wait, LONGEST_MS);
@@ -44,16 +44,16 @@ export function keepLooking(look, onTrouble) {
   plan();
 }
 
-/** The answer to a GET; throws when it is not a good one. */
-export async function answer(url) {
+/** What a GET finds, as JSON; null where there is nothing. Throws for any other answer. */
+export async function found(url) {
   const response = await fetch(url, { headers: { Accept: 'application/json, text/html' } });
   if (response.redirected || response.status === 403) {
     throw new SignedOut();
   }
-  if (!response.ok) {
+  if (!response.ok && response.status !== 404) {
     throw new Error(`${response.status}`);
   }
-  return response;
+  return response.ok ? response.json() : null;
 }
 
 /** Hear the server's events by name while the page is visible; `onTrouble` says when it does not answer. */
