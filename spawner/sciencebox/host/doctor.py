@@ -146,10 +146,10 @@ def _proxies(host: Host) -> Row:
         if name != "NO_PROXY" and not WEB.fullmatch(value):  # of the environment; the hub would refuse its settings
             advice = f"It must begin with http:// or https://; correct it, or set `network.{NETWORK_VARIABLES[name]}`."
             return Row("Proxies", State.FAILED, f"{name}={without_password(value)}", advice)
-    local = [name for name, value in told.items() if name != "NO_PROXY" and _is_loopback(value)]
-    if local:
-        advice = f"Containers cannot reach {local[0]} at a loopback address; give this server's address in `network`."
-        return Row("Proxies", State.WARNING, shown, advice)
+    for name, value in host.network.items():
+        if name != "NO_PROXY" and _is_loopback(value):
+            advice = f"Containers cannot reach {name} at a loopback address; give this server's address in `network`."
+            return Row("Proxies", State.WARNING, f"{name}={without_password(value)}", advice)
     return Row("Proxies", State.OK, shown or "none")
 
 

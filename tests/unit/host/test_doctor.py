@@ -134,6 +134,12 @@ def test_what_is_wrong_is_told_with_what_to_do(change: dict[str, Any], what: str
         ({"engine": replace(ENGINE, info=CONFINED)}, "Engine", "SELinux keeps containers from", "selinux-enabled"),
         ({"only_ipv6": True}, "Network", "by IPv6 alone", "Give it IPv4"),
         ({"network": {"HTTP_PROXY": "http://127.0.0.1:3128"}}, "Proxies", "127.0.0.1", "this server's address"),
+        (
+            {"network": {"PIP_INDEX_URL": "http://localhost:3141/"}},
+            "Proxies",
+            "PIP_INDEX_URL=",
+            "cannot reach PIP_INDEX",
+        ),
         ({"driver": Driver(cards_seen=2)}, "Driver", "2 NVIDIA cards, but no driver under /", "Install the driver"),
         ({"toolkit": "1.10.0"}, "Toolkit", "nvidia-ctk 1.10.0", "Upgrade"),
         ({"toolkit": "1.20.1"}, "CDI", "knows no device", "nvidia-ctk cdi generate"),
