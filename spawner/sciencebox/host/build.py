@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 import subprocess
@@ -96,9 +97,15 @@ def provide_debian(client: Any, settings: Settings, screen: Screen, *, fresh: bo
             screen.log(f"{wanted} cannot be pulled: {error}")
         else:
             return wanted
-    if fresh or not _exists(client, BOOTSTRAPPED):
+    made = bootstrapped(mirror)
+    if fresh or not _exists(client, made):
         bootstrap(client, mirror, screen)
-    return BOOTSTRAPPED
+    return made
+
+
+def bootstrapped(mirror: str | None) -> str:
+    """The image bootstrapped from a mirror, or from Debian's own. Images get their packages from where it was made."""
+    return f"{BOOTSTRAPPED}-{hashlib.sha256(mirror.encode()).hexdigest()[:8]}" if mirror else BOOTSTRAPPED
 
 
 def pull(client: Any, image: str, screen: Screen) -> None:
@@ -130,7 +137,7 @@ def bootstrap(client: Any, mirror: str | None, screen: Screen) -> None:
             package.unlink()
         _add_updates(root / "etc/apt/sources.list", screen)
         screen.now("importing Debian into the engine")
-        _import(client, root)
+        _import(client, root, bootstrapped(mirror))
 
 
 def _add_updates(sources: Path, screen: Screen) -> None:
@@ -145,11 +152,11 @@ def _add_updates(sources: Path, screen: Screen) -> None:
     sources.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _import(client: Any, root: Path) -> None:
+def _import(client: Any, root: Path, image: str) -> None:
     left_out = [f"--exclude=./{pattern}" for pattern in LEFT_OUT]
     command = ["tar", "-C", str(root), "--numeric-owner", *left_out, "-c", "."]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
-        repository, version = BOOTSTRAPPED.split(":")
+        repository, version = image.split(":")
         client.api.import_image_from_data(tar.stdout, repository=repository, tag=version)
     if tar.returncode:
         raise StepError("Debian could not be packed into an image; is the disk full?")

@@ -71,7 +71,7 @@ def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
 
     def bootstrap(client: Engine, mirror: str | None, _screen: Screen) -> None:
         mirrors.append(mirror)
-        client.tags[build.BOOTSTRAPPED] = {}
+        client.tags[build.bootstrapped(mirror)] = {}
 
     monkeypatch.setattr(build, "bootstrap", bootstrap)
     return mirrors
@@ -109,9 +109,11 @@ def test_debian_is_bootstrapped_where_no_registry_answers(screen: Screen, bootst
 
 def test_a_mirror_is_bootstrapped_from(screen: Screen, bootstrapped: list[str | None]) -> None:
     engine = Engine(registry=True)
-    settings = Settings.model_validate({"network": {"apt_mirror": "http://mirror.example/debian"}})
-    assert build.provide_debian(engine, settings, screen) == build.BOOTSTRAPPED
-    assert bootstrapped == ["http://mirror.example/debian"]
+    mirrors = ["http://mirror.example/debian", "http://its-successor.example/debian"]
+    for mirror in (*mirrors, *mirrors):
+        settings = Settings.model_validate({"network": {"apt_mirror": mirror}})
+        assert build.provide_debian(engine, settings, screen) == build.bootstrapped(mirror)
+    assert bootstrapped == mirrors, "packages come from the one that the settings name, and it is made once"
     assert engine.pulled == []
 
 
