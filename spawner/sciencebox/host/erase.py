@@ -30,7 +30,8 @@ def erase(data_root: Path, screen: Screen) -> str:
     if not (state / MARK).exists():
         raise StepError(f"{root} does not look like the data of a deployment; remove it yourself.")
     mounts = mounting.mounted_below(root, mounting.read_mounts())
-    if mounts:
+    stays = str(root) in mounts  # a disk of its own, whose mount point is not ours
+    if mounts := [point for point in mounts if point != str(root)]:
         raise StepError(f"{', '.join(mounts)} is mounted from elsewhere; unmount it first, then run this again.")
     kept, others = [told_links(root)], sorted(path.name for path in root.iterdir() if path.name not in OURS)
     screen.now(f"removing {root}")
@@ -44,12 +45,12 @@ def erase(data_root: Path, screen: Screen) -> str:
         _remove(state)
         if others:
             kept.append(f"what is not of the deployment stays: {', '.join(others)}")
-        else:
+        if not (others or stays):
             root.rmdir()
             data_root.unlink(missing_ok=True)  # what is left of it, if it was one
     except OSError as error:
         raise StepError(f"{error.filename} could not be removed: {error.strerror}.") from error
-    return "; ".join([f"removed {'the data in ' if others else ''}{root}", *filter(None, kept)])
+    return "; ".join([f"removed {'the data in ' if others or stays else ''}{root}", *filter(None, kept)])
 
 
 def told_links(root: Path) -> str:

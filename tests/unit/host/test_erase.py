@@ -52,6 +52,16 @@ def test_what_is_mounted_from_elsewhere_is_never_removed(
     assert not (tmp_path / "disk/box").exists()
 
 
+def test_a_disk_of_its_own_is_emptied_and_stays_mounted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, screen: Screen
+) -> None:
+    root = data(tmp_path / "box")
+    (tmp_path / "mountinfo").write_text(f"30 22 8:17 / {root} rw - xfs /dev/sdb1 rw\n")
+    monkeypatch.setattr(mounting, "MOUNTINFO", tmp_path / "mountinfo")
+    assert erase.erase(root, screen) == f"removed the data in {root}"
+    assert list(root.iterdir()) == []
+
+
 def test_data_behind_a_link_are_removed_with_it(tmp_path: Path, screen: Screen) -> None:
     (tmp_path / "box").symlink_to(data(tmp_path / "disk"))
     erase.erase(tmp_path / "box", screen)
