@@ -78,6 +78,8 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
         raise StepError(f"{root} has no data of a deployment: it has not run yet, or its disk is not mounted.")
     if is_unfinished(root):
         raise StepError(f"A restore to {root} was interrupted; its data is not whole: run `make restore` again first.")
+    if not target.parent.is_dir():
+        raise StepError(f"There is no folder {target.parent}; is its disk mounted?")
     if target.exists():
         raise StepError(f"{target} is there already; choose another name.")
     if target.resolve().is_relative_to(root.resolve()):
@@ -100,7 +102,7 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
         raise StepError(f"{error.filename or target} could not be written: {error.strerror}.") from error
     except sqlite3.Error as error:
         raise StepError(f"The databases in {root}/state could not be copied: {error}.") from error
-    what = f"{users} homes, datasets and state" if homes else "the state without homes and datasets"
+    what = f"{_homes(users)}, datasets and state" if homes else "the state without homes and datasets"
     return f"{what} in {target}, {_size(target.stat().st_size)}"
 
 
@@ -150,7 +152,7 @@ def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
     _tar(unpack_command(archive, root, _compression(archive)), f"{archive} could not be unpacked.", screen)
     (root / NOTE).unlink(missing_ok=True)
     (root / UNFINISHED).unlink()
-    return f"{note.users} homes as of {note.made}" if note.homes else f"the state as of {note.made}, without homes"
+    return f"{_homes(note.users)} as of {note.made}" if note.homes else f"the state as of {note.made}, without homes"
 
 
 def is_unfinished(root: Path) -> bool:
@@ -315,6 +317,10 @@ def _stage(root: Path, work: Path, note: Note) -> None:
 
 def _children(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _homes(count: int) -> str:
+    return "1 home" if count == 1 else f"{count} homes"
 
 
 def _size(size: int) -> str:

@@ -230,7 +230,7 @@ def test_a_disk_that_is_not_mounted_is_not_backed_up_as_nothing(tmp_path: Path) 
         ("box.zip", r"should end in \.tar, \.tar\.gz, \.tar\.zst"),
         ("data/state/box.tar", "belongs onto another disk"),
         ("there.tar", "is there already"),
-        ("no/where.tar", "No such file"),
+        ("no/where.tar", "There is no folder .*/no; is its disk mounted"),
     ],
 )
 def test_where_a_backup_cannot_go(data: Path, tmp_path: Path, target: str, told: str) -> None:
