@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -48,6 +49,15 @@ def test_organs_are_learnt_and_found_by_the_same_commands(tmp_path: Path, capsys
     found = nibabel.load(out / row["mask"])
     assert set(np.unique(found.get_fdata())) <= {0, 1, 2, 3}
     assert b"1 liver, 2 spleen, 3 kidneys" in found.header["descrip"].tobytes()
+    described = json.loads((data / "dataset.json").read_text())
+    (data / "dataset.json").write_text(json.dumps({**described, "mirror": True, "outside": -500}))
+    assert main(["predict", str(run), "--input", str(data), "--out", str(tmp_path / "none")]) == 2
+    assert "Set `outside` in its dataset.json to -300" in capsys.readouterr().err
+    mixed_up = {**described, "regions": {"liver": [1], "spleen": [3], "kidneys": [2]}}
+    for other in ({**described, "outside": -500}, mixed_up):
+        (data / "dataset.json").write_text(json.dumps(other))
+        assert main(["train", "gan", "--data", str(data), "--out", str(run), "--size", "smoke"]) == 2
+        assert "holds another training" in capsys.readouterr().err
     brains = tmp_path / "brains"
     cohort.make(brains, cases=1, spacing=8.0)
     capsys.readouterr()

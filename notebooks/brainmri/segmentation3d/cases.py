@@ -16,8 +16,8 @@ label that this year does not have is refused: one year's number is another part
 Any other task of the Decathlon, or a folder laid out like one, is taken as its dataset.json has it: every modality, and
 a region for every label but the background. Keys that the Decathlon does not have may be added: `regions`, such as
 {"liver": [1, 2]}, where labels are to be put together, others being background; `outside`, the grey value up to which
-nothing is patient (such as -300 in a CT of the abdomen), for 0 is taken to be that; and `mirror`, false where right and
-left are not alike, so that a network must not learn from patients in a mirror.
+nothing is patient (such as -300 in a CT of the abdomen), for 0 is taken to be that, and in CT -900; and `mirror`, false
+where right and left are not alike, so that a network must not learn from patients in a mirror.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmri.data import DataError, Source, stored_source
+from brainmri.data import STAMP, DataError, Source, stored_source
 from brainmri.volume import SAME_GRID_MM, apart_mm, below, open_nifti, stem
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ YEARS = {  # which part a label is
 }
 OLDER, NEWER = YEARS
 DESCRIBED = "dataset.json"
+AIR = -900.0  # Hounsfield units up to which a CT shows no patient, unless it is said otherwise; 0 is water there
 ENDING = re.compile(rf"^(?P<case>.+)[-_](?P<kind>{'|'.join(sorted(NAMES, key=len, reverse=True))})$", re.IGNORECASE)
 PATIENT = re.compile(r"^(?P<patient>BraTS-\w+-\d+)-\d{3}$")  # BraTS 2023 numbers the scans of a patient
 CHANNELS = {  # how dataset.json names modalities, in small letters and without anything but letters and digits
@@ -71,12 +72,13 @@ LABELS = {  # how it names labels, and which part of a tumour each is
 class Target:
     """What is looked for in which images: their names in order, and the regions', which are 1, 2, ... in masks.
 
-    `mirror` says whether what is seen in a mirror could be a patient, too.
+    `mirror` says whether what is seen in a mirror could be a patient, too; `outside` up to which grey value nothing is.
     """
 
     modalities: tuple[str, ...] = MODALITIES
     regions: tuple[str, ...] = REGIONS
     mirror: bool = True
+    outside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,8 @@ def read_scan(case: Case) -> Scan:
         if case.outside:
             values = np.maximum(values - np.float32(case.outside), 0)
         if not values.any():
-            raise DataError(f"{path} is empty: every voxel is 0. Leave {case.name} out, or export it again.")
+            every = f"{case.outside:g} or less" if case.outside else "0"
+            raise DataError(f"{path} is empty: every voxel is {every}. Leave {case.name} out, or export it again.")
         volumes.append(values)
     return Scan(np.stack(volumes), _mask(case, shape, affine), affine)
 
@@ -243,8 +246,8 @@ def _decathlon(root: Path, wanted: Target) -> Cohort:
         known = {CHANNELS.get(_plain(name)) for name in channels.values()}
         tumour = "regions" not in described and known >= set(MODALITIES)
         taken = _tumour(wanted, channels, named) if tumour else _other(described, channels, named)
-        target, images, labels = taken
-        outside = float(described.get("outside", 0))
+        outside = float(described.get("outside", AIR if "CT" in channels.values() else 0))
+        target, images, labels = replace(taken[0], outside=outside), *taken[1:]
     except (json.JSONDecodeError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise DataError(
             f"{path} cannot be used ({error!r}). It gives modality and labels by number, as Task01_BrainTumour does."
@@ -258,8 +261,18 @@ def _decathlon(root: Path, wanted: Target) -> Cohort:
         raise DataError(f"{root} has a dataset.json, but imagesTr holds no NIfTI file. Copy the images there.")
     _refuse_twice(root, found)
     said = ", ".join(f"{number} = {target.regions[region - 1]}" for number, region in labels.items() if region)
-    layout = f"Medical Segmentation Decathlon: {said}{_whose(found)}"
-    return Cohort(root, tuple(found), layout, stored_source(root), target)
+    nothing = f"; up to {outside:g} there is no patient" if outside else ""
+    layout = f"Medical Segmentation Decathlon: {said}{nothing}{_whose(found)}"
+    return Cohort(root, tuple(found), layout, _source(root, described), target)
+
+
+def _source(root: Path, described: dict[str, Any]) -> Source:
+    """Whose data it is: as source.json says, which is ours, else as dataset.json does."""
+    source, told = stored_source(root), described.get("licence", described.get("license"))
+    if (root / "source.json").exists() or not told:
+        return source
+    name = str(described.get("name") or root.name)
+    return Source(name, str(told), str(described.get("reference", "")), synthetic=STAMP in name)
 
 
 def _tumour(target: Target, channels: dict[int, str], named: dict[int, str]) -> Taken:

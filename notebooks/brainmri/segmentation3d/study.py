@@ -22,7 +22,7 @@ from brainmri.fit import hardware
 from brainmri.runs import HOME, Run, hardware_of, open_run, trace
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
-from brainmri.segmentation3d.cases import PARTS, Cohort, Target, read_cohort, read_scan
+from brainmri.segmentation3d.cases import DESCRIBED, PARTS, Cohort, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Change, Patches
 from brainmri.segmentation3d.report import Result
@@ -78,10 +78,16 @@ class Trained:
 
     def refuse_other(self, cohort: Cohort) -> None:
         """Raise DataError for a cohort of other images or regions than the network learnt from."""
-        if cohort.target != self.target:
+        ours, theirs = self.target, cohort.target
+        if (ours.modalities, ours.regions) != (theirs.modalities, theirs.regions):
             raise data.DataError(
-                f"The network looks for {', '.join(self.target.regions)} in {', '.join(self.target.modalities)}; "
-                f"{cohort.root} is about {', '.join(cohort.target.regions)} in {', '.join(cohort.target.modalities)}."
+                f"The network looks for {', '.join(ours.regions)} in {', '.join(ours.modalities)}; "
+                f"{cohort.root} is about {', '.join(theirs.regions)} in {', '.join(theirs.modalities)}."
+            )
+        if ours.outside != theirs.outside:
+            raise data.DataError(
+                f"To the network grey values up to {ours.outside:g} are no patient, in {cohort.root} those up to "
+                f"{theirs.outside:g}. Set `outside` in its dataset.json to {ours.outside:g}."
             )
 
     def answer(self, sample: Sample) -> Answer:
@@ -158,11 +164,12 @@ class Study:
         data_name = "synthetic" if self.cohort.source.synthetic else self.cohort.root.name
         numbers = asdict(self.numbers)
         del numbers["checkpointing"]  # changes no result: a training may go on where memory is another
+        target = {name: value for name, value in asdict(self.cohort.target).items() if name != "outside" or value}
         return {
             "name": f"{self.family}-{self.size_name}-{data_name}",
             "task": self.family,
             "size": numbers,
-            "target": asdict(self.cohort.target),
+            "target": target,
             "seed": self.seed,
             "loss": self.loss,
             "data": fingerprint(self.cohort),
@@ -331,10 +338,11 @@ def _of_site(site: Path) -> Cohort | None:
 
 
 def fingerprint(cohort: Cohort) -> str:
-    """Changes when a case is added, removed, or one of its files is replaced (see `runs.trace`)."""
+    """Changes when a case is added or removed, a file of it replaced (see `runs.trace`), or its labels mean another."""
     digest = hashlib.sha256()
     for case in cohort:
         files = [(path.name, trace(path)) for path in sorted({path for path, _ in case.images.values()})]
         mask = trace(case.mask, whole=True) if case.mask else None
-        digest.update(repr((case.name, case.patient, files, mask)).encode())
+        meant = [sorted(case.labels.items())] if case.told == DESCRIBED else []  # else the names of the files say it
+        digest.update(repr((case.name, case.patient, files, mask, *meant)).encode())
     return digest.hexdigest()[:16]

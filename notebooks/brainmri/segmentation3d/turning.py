@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from brainmri.segmentation3d.view import COLOURS, middle, surfaces
+from brainmri.segmentation3d.view import colours, middle, surfaces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,7 @@ def turned(sample: Sample, labels: NDArray[np.uint8], source: Source, regions: S
         {"name": "image.nii", "data": _nifti(_grey(sample.images[-1]), sample.spacing), "colormap": "gray"},
         {"name": "mask.nii", "data": _nifti(labels, sample.spacing), "opacity": OPACITY},
     ])  # fmt: skip
-    colours = [_rgb(COLOURS[number]) for number in range(1, len(regions) + 1)]
-    red, green, blue = zip((0, 0, 0), *colours, strict=True)
+    red, green, blue = zip((0, 0, 0), *map(_rgb, colours(len(regions))), strict=True)
     shown.volumes[1].set_colormap_label({
         "R": list(red), "G": list(green), "B": list(blue), "A": [0, *[255] * len(regions)],
         "I": list(range(len(regions) + 1)), "labels": ["", *regions],

@@ -13,12 +13,12 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgba
+from matplotlib.colors import Normalize, hsv_to_rgb, to_hex, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
 
-from brainmri.segmentation3d.cases import CORE, OEDEMA, REGIONS
+from brainmri.segmentation3d.cases import REGIONS
 from brainmri.view import BLUE, GREEN, GREY, ORANGE, STYLE, finished, side
 from brainmri.volume import cut
 
@@ -38,11 +38,18 @@ if TYPE_CHECKING:
     Place = tuple[int, int, int]
 
 PLANES: dict[Plane, int] = {"axial": 2, "coronal": 1, "sagittal": 0}
-COLOURS = {CORE: ORANGE, OEDEMA: BLUE, 3: GREEN, 4: "#cc79a7", 5: "#f0e442", 6: "#56b4e9"}  # of regions, by number
+COLOURS = (ORANGE, BLUE, GREEN, "#cc79a7", "#f0e442", "#56b4e9")  # of the first regions, in their order
 FAMILY_COLOURS = (BLUE, GREEN, ORANGE, "#cc79a7", GREY)
 OPAQUE, CLEAR = 0.7, 0.2  # surfaces: of the first region, and of those that may lie around it
 LARGEST_SPREAD = 0.5  # that numbers from 0 to 1 can have
 NAMES = {"t1": "T1", "t1ce": "T1 after contrast", "t2": "T2", "flair": "FLAIR"}
+
+
+def colours(count: int) -> list[str]:
+    """One for each region, those of many regions around the circle of hues."""
+    if count <= len(COLOURS):
+        return list(COLOURS[:count])
+    return [to_hex(hsv_to_rgb((number / count, 0.55 + 0.45 * (number % 2), 0.95))) for number in range(count)]
 
 
 def middle(labels: NDArray[np.uint8]) -> Place:
@@ -64,7 +71,7 @@ def modalities(sample: Sample, source: Source, *, title: str = "", regions: Sequ
             _show(axis, image, at, "axial")
             axis.set_title(NAMES.get(name, name), fontsize=9, loc="center")
         _show(axes[-1], sample.images[-1], at, "axial")
-        _cover(axes[-1], _labels(sample), at, "axial")
+        _cover(axes[-1], _labels(sample), at, "axial", regions)
         axes[-1].set_title("its mask", fontsize=9, loc="center")
         _legend(axes[-1], regions)
         return finished(figure, source, title)
@@ -90,7 +97,10 @@ def planes(
         for line, (name, values) in zip(axes, rows.items(), strict=True):
             for axis, plane in zip(line, PLANES, strict=True):
                 _show(axis, image, at, plane)
-                (_cover if np.issubdtype(values.dtype, np.integer) else _heat)(axis, values, at, plane)
+                if np.issubdtype(values.dtype, np.integer):
+                    _cover(axis, values, at, plane, regions)
+                else:
+                    _heat(axis, values, at, plane)
                 axis.set_title(f"{name}, {plane}", fontsize=9, loc="center")
             if not np.issubdtype(values.dtype, np.integer):
                 scale = ScalarMappable(Normalize(0, LARGEST_SPREAD), "inferno")
@@ -119,6 +129,7 @@ def surfaces(
     """Regions as surfaces in space, a panel for each entry; all but the first are transparent."""
     from skimage.measure import marching_cubes
 
+    painted = colours(len(regions))
     with rc_context(STYLE):
         figure, axes = plt.subplots(
             1, len(labels), figsize=(4.6 * len(labels), 4.4), subplot_kw={"projection": "3d"}, squeeze=False
@@ -135,7 +146,7 @@ def surfaces(
                     points, faces, _, _ = marching_cubes(inside, 0.5)
                     x, y, z = (points - 1).T * spacing
                     alpha = OPAQUE if region == 1 else CLEAR
-                    axis.plot_trisurf(x, y, faces, z, color=COLOURS[region], alpha=alpha, linewidth=0)
+                    axis.plot_trisurf(x, y, faces, z, color=painted[region - 1], alpha=alpha, linewidth=0)
             for set_range, (first, last) in zip((axis.set_xlim, axis.set_ylim, axis.set_zlim), ends, strict=True):
                 set_range(first * spacing, (last + 1) * spacing)
             axis.set_box_aspect([last - first + 1 for first, last in ends])
@@ -212,12 +223,12 @@ def _show(axis: Axes, image: NDArray[np.float32], at: Place, plane: Plane) -> No
     side(axis, plane)
 
 
-def _cover(axis: Axes, labels: NDArray[np.uint8], at: Place, plane: Plane) -> None:
+def _cover(axis: Axes, labels: NDArray[np.uint8], at: Place, plane: Plane, regions: Sequence[str]) -> None:
     shown = _cut(labels, at, plane)
-    colours = np.zeros((*shown.shape, 4))
-    for region, colour in COLOURS.items():
-        colours[shown == region] = to_rgba(colour, 0.55)
-    axis.imshow(colours, interpolation="nearest")
+    painted = np.zeros((*shown.shape, 4))
+    for region, colour in enumerate(colours(len(regions)), start=1):
+        painted[shown == region] = to_rgba(colour, 0.55)
+    axis.imshow(painted, interpolation="nearest")
 
 
 def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: Plane) -> None:
@@ -226,6 +237,6 @@ def _heat(axis: Axes, values: NDArray[np.float32], at: Place, plane: Plane) -> N
 
 
 def _legend(axis: Axes, regions: Sequence[str], place: str = "lower right") -> None:
-    shown = zip(regions, COLOURS.values(), strict=False)
+    shown = zip(regions, colours(len(regions)), strict=True)
     patches = [Patch(color=colour, label=name) for name, colour in shown]
     axis.legend(handles=patches, fontsize=7, loc=place)

@@ -137,16 +137,36 @@ def other_task(root: Path, values: np.ndarray, mask: np.ndarray, **more: object)
 def test_another_task_of_the_decathlon_is_taken_as_it_describes_itself(tmp_path: Path) -> None:
     values = np.arange(-1024, -1024 + np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     cohort = read_cohort(other_task(tmp_path / "a", values, labels(1, 2), outside=-1024, mirror=False))
-    assert cohort.target == Target(("CT",), ("liver", "cancer"), mirror=False)
-    assert cohort.layout.startswith("Medical Segmentation Decathlon: 1 = liver, 2 = cancer; each case is taken")
+    assert cohort.target == Target(("CT",), ("liver", "cancer"), mirror=False, outside=-1024)
+    assert cohort.layout.startswith(
+        "Medical Segmentation Decathlon: 1 = liver, 2 = cancer; up to -1024 there is no patient; each case is taken"
+    )
     scan = read_scan(cohort.cases[0])
     assert np.array_equal(scan.images[0], values + 1024), "what is no patient is 0"
     assert scan.mask is not None
     assert scan.mask.flat[:3].tolist() == [1, 2, 0]
     together = other_task(tmp_path / "b", values, labels(1, 2), regions={"liver": [1, 2]})
     cohort = read_cohort(together)
+    with pytest.raises(DataError, match="every voxel is -900 or less"):
+        read_scan(cohort.cases[0])
+    together = other_task(tmp_path / "c", values, labels(1, 2), regions={"liver": [1, 2]}, outside=-1024)
+    cohort = read_cohort(together)
     assert cohort.target.regions == ("liver",)
     assert read_scan(cohort.cases[0]).mask.flat[:3].tolist() == [1, 1, 0]  # type: ignore[union-attr]
+
+
+def test_a_task_as_it_comes_says_whose_it_is_and_water_in_its_ct_is_patient(tmp_path: Path) -> None:
+    values = np.full(SHAPE, -1000, dtype=np.float32)
+    values[2] = 0  # water
+    named = {"name": "Spleen", "reference": "a centre", "licence": "CC-BY-SA 4.0"}
+    cohort = read_cohort(other_task(tmp_path, values, labels(1), **named))
+    assert cohort.source.credit == "Data: Spleen, a centre, CC-BY-SA 4.0"
+    assert "; up to -900 there is no patient; " in cohort.layout
+    image = read_scan(cohort.cases[0]).images[0]
+    assert (image != 0)[2].all()
+    assert not image[0].any()
+    (tmp_path / "source.json").write_text('{"name": "ours", "licence": "none"}')
+    assert read_cohort(tmp_path).source.credit == "Data: ours, none"
 
 
 @pytest.mark.parametrize("regions", [{"liver": [1], "all": [1, 2]}, {"whole": [1]}, {"liver": "1"}, [1]])

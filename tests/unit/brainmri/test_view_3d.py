@@ -65,6 +65,18 @@ def test_surfaces_are_named_by_their_regions(sample: Sample) -> None:
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["liver", "spleen"]
 
 
+def test_every_one_of_many_regions_has_a_colour_of_its_own(sample: Sample) -> None:
+    names = [f"organ {number}" for number in range(1, 14)]
+    assert len(set(view.colours(13))) == 13
+    labels = np.zeros_like(sample.labels)
+    labels[5, 5, 5], labels[6, 5, 5] = 12, 13
+    figure = view.planes(sample, {"mask": labels}, MADE_UP, regions=names)
+    painted = np.asarray(figure.axes[0].images[1].get_array()).reshape(-1, 4)
+    assert len(np.unique(painted[painted[:, 3] > 0], axis=0)) == 2
+    assert len(figure.axes[2].get_legend().get_texts()) == 13
+    view.surfaces({"mask": labels}, 1.0, MADE_UP, names)
+
+
 def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) -> None:
     found = {
         f"case-{number}": {region: Found(value, 3.0, value, 0.1, 10.0, 10.0) for region in ("core", "oedema", "whole")}
