@@ -84,10 +84,16 @@ if ! new_enough || ! has_venv; then
     new_enough || fail "Python 3.10 or newer is needed; this system has $(python3 --version)."
 fi
 
-# What the environment was made from: when that is unchanged, nothing is done. Of two commands at once one waits.
+# What the environment was made from: when that is unchanged, nothing is done, nor for an update of the same Python, which
+# may come at night where nothing can be fetched. Of two commands at once one waits.
 exec 9< "$(dirname "$venv")"
 flock 9
-wanted=$({ python3 --version; cat "$requirements" "$checkout/spawner/pyproject.toml"; echo "$checkout"; } | sha256sum)
+made_from() {
+    python3 -c 'import sys; print(*sys.version_info[:2])'
+    cat "$requirements" "$checkout/spawner/pyproject.toml"
+    echo "$checkout"
+}
+wanted=$(made_from | sha256sum)
 if [ "$(cat "$venv/made-from" 2> /dev/null)" != "$wanted" ]; then
     echo "Preparing the command line in $venv ..." >&2
     rm -rf "$venv"

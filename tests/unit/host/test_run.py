@@ -62,7 +62,7 @@ case "$1 $2" in
     "-m venv") mkdir -p "$3/bin" && ln -s "$0" "$3/bin/python" ;;
     "-m pip") ;;
     "-c "*) echo "$HOME" ;;
-    "--version ") echo "Python 3.11" ;;
+    "--version ") echo "Python 3.11.$(date +%s%N)" ;;
     *) printf "%s\\n" "$@" ;;
 esac
 """
