@@ -267,7 +267,7 @@ def test_too_few_patients_are_said(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(cohort, "make", lambda root, **_: root.name)
@@ -277,3 +277,14 @@ def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(
     assert study.find_cohort("smoke", 0).root == data
     monkeypatch.setenv("SCIENCEBOX_DATA", str(data / "SYNTHETIC-001"))
     assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
+    site = tmp_path / "site"
+    shutil.copytree(data, site / "brats")
+    (site / "slices").mkdir()
+    monkeypatch.setenv("SCIENCEBOX_DATA", str(site))
+    assert study.find_cohort("smoke", 0).root == site / "brats"
+    assert capsys.readouterr().out == ""
+    (site / "brats/SYNTHETIC-002/SYNTHETIC-002_t2.nii.gz").unlink()
+    assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
+    said = capsys.readouterr().out
+    assert said.startswith(f"Not taken: SYNTHETIC-002 in {site}/brats/SYNTHETIC-002 has no t2")
+    assert said.count("Not taken") == 1

@@ -68,6 +68,10 @@ LABELS = {  # how it names labels, and which part of a tumour each is
 }
 
 
+class NoCaseError(DataError):
+    """A folder holds no case at all, so it is of other data."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What is looked for in which images: their names in order, and the regions', which are 1, 2, ... in masks.
@@ -164,7 +168,7 @@ def read_cohort(root: Path, *, enhancing: bool = False) -> Cohort:
             files.setdefault((path.parent, match["case"]), {})[match["kind"].lower()] = path
     found = [_case(folder, name, kinds, target) for (folder, name), kinds in files.items() if set(kinds) != {"seg"}]
     if not found:
-        raise DataError(
+        raise NoCaseError(
             f"{root} holds no case of four modalities. Lay them out as BraTS does, CASE/CASE_t1.nii.gz with t1ce, t2, "
             "flair and seg, or as the Medical Segmentation Decathlon does, with dataset.json."
         )

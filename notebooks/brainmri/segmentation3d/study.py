@@ -22,7 +22,7 @@ from brainmri.fit import hardware
 from brainmri.runs import HOME, Run, hardware_of, open_run, trace
 from brainmri.segmentation3d import cohort as made_up
 from brainmri.segmentation3d import inference, measure, samples, sizes, training, workers
-from brainmri.segmentation3d.cases import DESCRIBED, PARTS, Cohort, Target, read_cohort, read_scan
+from brainmri.segmentation3d.cases import DESCRIBED, PARTS, Cohort, NoCaseError, Target, read_cohort, read_scan
 from brainmri.segmentation3d.objectives import FAMILIES
 from brainmri.segmentation3d.patches import Change, Patches
 from brainmri.segmentation3d.report import Result
@@ -325,16 +325,27 @@ def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bar
 
 
 def _of_site(site: Path) -> Cohort | None:
-    """The first folder, or all of them, with cases of three patients or more: fewer cannot be learnt from and asked."""
+    """The first folder, or all of them, with cases of three patients or more: fewer cannot be learnt from and asked.
+
+    Of a folder with cases that cannot be taken it is said why.
+    """
     folders = sorted(path for path in site.iterdir() if path.is_dir()) if site.is_dir() else []
+    refused: list[str] = []
     for folder in (*folders, site):
         try:
             found = read_cohort(folder).masked
-        except (data.DataError, OSError):  # other data, which a site may well have
+        except (NoCaseError, OSError):  # other data, which a site may well have
+            continue
+        except data.DataError as error:
+            refused.append(str(error))
             continue
         if len(set(found.patients)) >= 3 and found.target == Target():
-            return found
-    return None
+            break
+    else:
+        found = None
+    for why in dict.fromkeys(refused):  # all folders together hold what one of them does
+        print(f"Not taken: {why}")
+    return found
 
 
 def fingerprint(cohort: Cohort) -> str:
