@@ -32,6 +32,7 @@ from sciencebox.host.erase import told_links
 from sciencebox.host.facts import read_host
 from sciencebox.host.kubectl import Tools
 from sciencebox.host.release import Release
+from sciencebox.host.row import failures
 from sciencebox.host.stack import follow
 from sciencebox.host.steps import Screen, Step, StepError, run_steps
 from sciencebox.settings import Settings, SettingsError, load
@@ -169,7 +170,7 @@ def deploy_k8s(
         if check:
             table = release.rows()
             show.checks(table, _console())
-            raise typer.Exit(1 if checks.failures(table) else 0)
+            raise typer.Exit(1 if failures(table) else 0)
         _do(release.steps())
         show.facts(release.summary(), _console())
 
@@ -195,7 +196,7 @@ def doctor(settings: File = EXAMPLE) -> None:
     loaded = load(settings)
     table = checks.rows(read_host(loaded, CHECKOUT, os.environ), loaded)
     show.checks(table, _console())
-    if checks.failures(table):
+    if failures(table):
         raise typer.Exit(1)
 
 

@@ -117,7 +117,7 @@ def pull(client: Any, image: str, screen: Screen) -> None:
         client.api.pull(*parse_repository_tag(image))
         client.images.get(image)
     except _ENGINE_FAULTS as error:
-        advice = "Check its name and the network, or bring it here with `docker load`."
+        advice = "Check its name, the network and the engine's own proxies, or bring it here with `docker load`."
         raise StepError(f"The image {image} cannot be pulled: {error} {advice}") from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sqlite3
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,9 @@ from sciencebox.host.compose import (
 )
 from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
-from sciencebox.host.secrets import Secrets
+from sciencebox.host.gpu_checks import gpus
+from sciencebox.host.row import State, failures
+from sciencebox.host.secrets import Secrets, has_account
 from sciencebox.host.steps import Screen, Step, StepError
 from sciencebox.sessions.engine import remove
 from sciencebox.sessions.stack import folder_of, published
@@ -115,11 +116,11 @@ class Deployment:
             raise StepError("A restore of this data was interrupted; run `make restore` again first.")
         host = self.host = read_host(self.settings, self.checkout, self.environment)
         table = doctor.before_engine(host, self.settings)
-        failed = doctor.failures(table)
+        failed = failures(table)
         if failed:
             raise StepError(" ".join(f"{row.what}: {row.found}. {row.advice}" for row in failed))
-        for row in [*table, *doctor.gpus(host, self.settings)]:
-            if row.state is not doctor.State.OK:
+        for row in [*table, *gpus(host, self.settings)]:
+            if row.state is not State.OK:
                 screen.warn(f"{row.what}: {row.found}. {row.advice}")
         if host.engine.answers:
             with contextlib.closing(engine.connect(self.socket)) as client:
@@ -382,17 +383,3 @@ class Deployment:
             os.chown(target, PROXY_USER, PROXY_USER)
             contents.append(content)
         return contents
-
-
-def has_account(database: Path, name: str) -> bool:
-    """Whether the hub's database has an account of this name; one that cannot be read is taken to have it."""
-    if not database.exists():
-        return False
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'users_info'").fetchone()
-            if not there:  # the site's directory knew everybody until now
-                return False
-            return connection.execute("SELECT 1 FROM users_info WHERE username = ?", (name,)).fetchone() is not None
-    except sqlite3.Error:
-        return True

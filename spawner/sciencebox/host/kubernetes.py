@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sciencebox.host.doctor import Row, State
 from sciencebox.host.engine import numbers
+from sciencebox.host.row import Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import yaml
 from rich.console import Console
 
-from sciencebox.host import doctor, kubernetes, values
+from sciencebox.host import kubernetes, values
 from sciencebox.host.kubernetes import Cluster
+from sciencebox.host.row import State, failures
 from sciencebox.host.steps import Screen, Step, StepError
 from sciencebox.settings import SettingsError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sciencebox.host.kubectl import Said, Tools
+    from sciencebox.host.row import Row
     from sciencebox.host.values import Values
 
 CHART = Path("deploy/helm/sciencebox")
@@ -79,13 +81,13 @@ class Release:
         """Look at the cluster; stop at what would make a later step fail."""
         table = self.rows()
         for row in table:
-            if row.state is doctor.State.WARNING:
+            if row.state is State.WARNING:
                 screen.warn(f"{row.what}: {row.found}. {row.advice}")
-        if failed := doctor.failures(table):
+        if failed := failures(table):
             raise StepError("\n".join(f"{row.what}: {row.found}. {row.advice}" for row in failed))
         return f"Kubernetes {self.cluster.version}, context {self.cluster.context or 'of this pod'}"
 
-    def rows(self) -> list[doctor.Row]:
+    def rows(self) -> list[Row]:
         """The table of checks."""
         self.cluster = self.tools.read(self.name)
         return kubernetes.rows(self.cluster, self.values, self.tools.namespace)

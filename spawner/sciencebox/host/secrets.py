@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,3 +79,17 @@ class Secrets:
 def password() -> str:
     """A password that can be typed: four groups of four, 93 bits."""
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
+
+
+def has_account(database: Path, name: str) -> bool:
+    """Whether the hub's database has an account of this name; one that cannot be read is taken to have it."""
+    if not database.exists():
+        return False
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            there = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'users_info'").fetchone()
+            if not there:  # the site's directory knew everybody until now
+                return False
+            return connection.execute("SELECT 1 FROM users_info WHERE username = ?", (name,)).fetchone() is not None
+    except sqlite3.Error:
+        return True

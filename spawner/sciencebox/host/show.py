@@ -10,8 +10,9 @@ from rich.text import Text
 
 from sciencebox.gpus import wording
 from sciencebox.gpus.reconcile import GPUS_LABEL, SINCE_LABEL, USER_LABEL
-from sciencebox.host import doctor, engine, watch
+from sciencebox.host import engine, watch
 from sciencebox.host.compose import services
+from sciencebox.host.row import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from sciencebox.gpus.device import Inventory
     from sciencebox.host.deploy import Deployment
     from sciencebox.host.gpus import Card
+    from sciencebox.host.row import Row
 
-_STYLES = {doctor.State.OK: "green", doctor.State.WARNING: "yellow", doctor.State.FAILED: "bold red"}
+_STYLES = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "bold red"}
 
 
 def summary(deployment: Deployment, console: Console) -> None:
@@ -119,7 +121,7 @@ def _here(told: str) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment.year > 1 else ""  # 1: it was never started
 
 
-def checks(rows: Iterable[doctor.Row], console: Console) -> None:
+def checks(rows: Iterable[Row], console: Console) -> None:
     """The doctor's table."""
     table = Table("", "", "found", "what to do", box=None, padding=(0, 1))
     for row in rows:

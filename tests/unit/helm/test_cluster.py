@@ -11,9 +11,9 @@ import pytest
 import yaml
 from rich.console import Console
 from sciencebox.host import release, values
-from sciencebox.host.doctor import Row, State, failures
 from sciencebox.host.kubernetes import Cluster, address, rows, troubles
 from sciencebox.host.release import Release
+from sciencebox.host.row import Row, State, failures
 from sciencebox.host.steps import Screen, StepError
 
 from tests.unit.helm.chart import CHART, ROOT

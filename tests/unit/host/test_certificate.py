@@ -11,7 +11,8 @@ import pytest
 from sciencebox.host import facts
 from sciencebox.host.certificate import read
 from sciencebox.host.compose import Places
-from sciencebox.host.doctor import State, before_engine, rows
+from sciencebox.host.doctor import before_engine, rows
+from sciencebox.host.row import State
 from sciencebox.settings import Settings
 
 from tests.unit.host.test_doctor import HEALTHY

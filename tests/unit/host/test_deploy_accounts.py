@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
-from sciencebox.host.deploy import has_account
+from sciencebox.host.secrets import has_account
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounts_section import Accounts
 from sciencebox.host import directory as asked
-from sciencebox.host.doctor import State
+from sciencebox.host.row import State
 from sciencebox.settings import Settings
 
 from tests import directory

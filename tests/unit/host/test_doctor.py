@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from sciencebox.gpus.device import Device, Health, Inventory
 from sciencebox.host.compose import as_deployed
-from sciencebox.host.doctor import GIB, Row, State, before_engine, failures, rows, without_password
+from sciencebox.host.doctor import GIB, before_engine, rows, without_password
 from sciencebox.host.driver import Driver
 from sciencebox.host.engine import Compose, EngineState
 from sciencebox.host.facts import Clock, Host, System, parse_os_release, read_network, server_name, unreadable
 from sciencebox.host.ports import PortUse
+from sciencebox.host.row import Row, State, failures
 from sciencebox.sessions.attach import DriverFiles, ModeChoice
 from sciencebox.sessions.stack import View
 from sciencebox.settings import Settings, parse
@@ -82,6 +83,15 @@ def test_a_good_server_has_nothing_to_do() -> None:
             "Port",
             "443 is taken by nginx (process 12)",
             "Stop it, or set another `server.https_port`.",
+        ),
+        (
+            {
+                "ports": (PortUse(443, "docker-proxy (process 12)"), PortUse(80)),
+                "engine": EngineState(SOCKET, installed=True, fault=f"no answer at {SOCKET} within 15 s"),
+            },
+            "Port",
+            "443 is taken by docker-proxy",
+            f"The container engine does not answer: no answer at {SOCKET}",
         ),
         ({"clock": Clock(0, 1.9e9)}, "Clock", "behind the files", "Set the clock"),
         ({"unreadable": ("/etc/ssl/no.pem",)}, "Files", "/etc/ssl/no.pem of the settings cannot be read", "Correct"),
