@@ -148,8 +148,10 @@ def restore(
     archive: Annotated[Path, typer.Argument(metavar="FILE", help="What `backup` wrote.")], settings: File = EXAMPLE
 ) -> None:
     """Unpack a backup on a server that has no data yet; deploy brings the service up with it."""
-    wanted = _deployment(settings).settings
+    deployment = _deployment(settings)
+    wanted = deployment.settings
     note = backups.look(archive)
+    deployment.see_that_it_is_down()
     backups.check_target(wanted.name, wanted.data_root, note)
     _do([Step("Data", lambda screen: backups.restore(archive, note, wanted.data_root, screen))])
     _console().print("Now `make deploy` brings the service up with it.", highlight=False)

@@ -11,8 +11,10 @@ from unittest.mock import MagicMock
 import pytest
 from docker.errors import NotFound
 from rich.console import Console
+from sciencebox import cli
 from sciencebox.files import let_everybody_read
 from sciencebox.host import deploy, stack
+from sciencebox.host.backup import Note
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.ports import PortUse
 from sciencebox.host.steps import Screen, StepError
@@ -124,6 +126,22 @@ def test_who_starts_a_session_while_the_service_is_stopped_does_not_keep_it_from
     jobs = [f"sciencebox-{job}" for job in ("stack", "demo-data", "keys", "publish")]
     assert removed == ["ada", *jobs, "the-hub", "late"]
     assert all(call.kwargs["v"] for call in client.api.remove_container.call_args_list), "nor what images keep beside"
+
+
+def test_nothing_is_restored_beneath_a_service_that_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its containers have the folders that were there when they were made, and a deployment leaves them as they are."""
+    monkeypatch.setattr(cli.backups, "look", lambda _: Note("sciencebox", "0.1.0", "today", 0, homes=True))
+    monkeypatch.setattr(cli.backups, "restore", lambda *_: "restored")
+    there = {"hub": Service("hub", "1", "running")}
+    monkeypatch.setattr(deploy.watch, "read_services", lambda *_: there)
+    (tmp_path / "site.yaml").write_text(f"data_root: {tmp_path}/box\n")
+    monkeypatch.setattr(deploy.engine, "look", lambda _: HEALTHY.engine)
+    with pytest.raises(StepError, match=r"The service is here, .*: `make down` first"):
+        cli.restore(tmp_path / "box.tar", tmp_path / "site.yaml")
+    for state, services in ((HEALTHY.engine, {}), (replace(HEALTHY.engine, version=""), there)):
+        there = services
+        monkeypatch.setattr(deploy.engine, "look", lambda _, state=state: state)
+        cli.restore(tmp_path / "box.tar", tmp_path / "site.yaml")
 
 
 def test_what_containers_read_of_the_checkout_can_be_read_there(tmp_path: Path) -> None:
