@@ -273,13 +273,11 @@ class Deployment:
         return f"stopped, with {ended} sessions" if ended else "stopped"
 
     def see_that_it_is_down(self) -> None:
-        """Raises StepError where the service is here: it would go on with the folders that it was started with."""
+        """Raises StepError where the service is here: it would go on with the folders that it was made with."""
         if engine.look(self.socket).answers:
             with contextlib.closing(engine.connect(self.socket)) as client:
                 if watch.read_services(client, self.settings.name):
-                    raise StepError(
-                        "The service is here, with the folders that it was started with: `make down` first."
-                    )
+                    raise StepError("The service is here, with the folders that it was made with: `make down` first.")
 
     def sessions(self) -> list[Mapping[str, Any]]:
         """Containers of users' sessions, as the engine lists them."""
