@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 from brainmri.cli import main
-from brainmri.segmentation3d import abdomen, cohort, networks, patches
+from brainmri.data import DataError
+from brainmri.segmentation3d import abdomen, cohort, networks, patches, study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,8 @@ def test_organs_are_learnt_and_found_by_the_same_commands(tmp_path: Path, capsys
     found = nibabel.load(out / row["mask"])
     assert set(np.unique(found.get_fdata())) <= {0, 1, 2, 3}
     assert b"1 liver, 2 spleen, 3 kidneys" in found.header["descrip"].tobytes()
+    with pytest.raises(DataError, match="Open `32_other_organs`"):
+        study.find_cohort("smoke", 0, data)
     described = json.loads((data / "dataset.json").read_text())
     (data / "dataset.json").write_text(json.dumps({**described, "mirror": True, "outside": -500}))
     assert main(["predict", str(run), "--input", str(data), "--out", str(tmp_path / "none")]) == 2

@@ -72,7 +72,7 @@ class Result:
             unsure, found = float(answer.unsure.sum()), float((self.labels(sample, answer) > 0).sum())
             if unsure > MUCH * found:
                 ml = sample.spacing**3 / 1000
-                said = f"{sample.case.name} ({unsure * ml:.1f} ml, where {found * ml:.1f} ml were found)"
+                said = f"{sample.case.name} ({unsure * ml:.1f} ml, beside {found * ml:.1f} ml that were found)"
                 high[said] = unsure / max(found, 1.0)
         rule = (
             "A place is called uncertain where the answers about it, mirrored and not, have a standard deviation above "
@@ -91,7 +91,7 @@ class Result:
     def told(self) -> dict[str, str]:
         """The figures of each region in words, by what they are."""
         return {
-            f"{region.capitalize()}: {what}": said
+            f"{region[0].upper()}{region[1:]}: {what}": said
             for region, one in self.regions.items()
             for what, said in {
                 "Dice": str(Interval(one["dice"], one["dice_low"], one["dice_high"])),

@@ -311,11 +311,20 @@ def plain_dice(network: nn.Module, sample: Sample, size: Size) -> float:
 
 
 def find_cohort(size_name: str, seed: int, folder: str | Path | None = None, bars: Bars | None = None) -> Cohort:
-    """The cases of a folder, else a site's below SCIENCEBOX_DATA, else a made-up cohort, which is drawn if need be."""
+    """The brains of a folder, else a site's below SCIENCEBOX_DATA, else a made-up cohort, which is drawn if need be.
+
+    Raises DataError for a folder that has none, or is about something else.
+    """
     if folder:
-        return read_cohort(Path(folder))
-    if found := _of_site(data.site_folder()):
+        found = read_cohort(Path(folder))
+        if found.target != Target():
+            raise data.DataError(
+                f"{folder} is about {', '.join(found.target.regions)} in {', '.join(found.target.modalities)}, not "
+                "core and oedema of brain tumours. Open `32_other_organs`, which takes that folder."
+            )
         return found
+    if of_site := _of_site(data.site_folder()):
+        return of_site
     size = sizes.named(size_name)
     home = Path.home() / HOME / "data" / f"synthetic-3d-{size.cases}-cases-{size.spacing:g}-mm-seed-{seed}"
     show = bars("drawing a synthetic cohort") if bars else None

@@ -186,7 +186,7 @@ def families(results: Mapping[str, Result], source: Source) -> Figure:
                 error = [[summed["dice"] - summed["dice_low"]], [summed["dice_high"] - summed["dice"]]]
                 axis.errorbar(place, summed["dice"], error, fmt="_", color=colour, lw=2, ms=16, mew=2, capsize=4)
             axis.set_xticks(range(len(results)), list(results), rotation=18, fontsize=8)
-            axis.set(ylim=(-0.03, 1.03), title=region.capitalize())
+            axis.set(ylim=(-0.03, 1.03), title=region[0].upper() + region[1:])
             axis.grid(axis="y", color="#dddddd")
         axes[0, 0].set_ylabel("Dice")
         return finished(figure, source, "A dot a case; the bar is the mean with its 95 % interval")

@@ -100,15 +100,15 @@ def test_every_figure_says_synthetic_and_where_the_data_is_from(sample: Sample) 
 
 
 def test_an_answer_is_shown_beside_the_mask_with_the_dice_of_the_case(sample: Sample) -> None:
-    found = {region: Found(value, 3.0, 1.0, 0.1, 10.0, 12.5) for region, value in (("liver", 0.25), ("whole", 1.0))}
+    found = {region: Found(value, 3.0, 1.0, 0.1, 10.0, 12.5) for region, value in (("liver PZ", 0.25), ("whole", 1.0))}
     result = Result("U-Net", "vae", {"one": found}, ("a",), "split", MADE_UP, "quick", "2 cores", 1, 1.0, 1, 0)
     asked = SimpleNamespace(probability=np.zeros((1, *sample.size)), spread=np.zeros((1, *sample.size)))
     once = view.answered(sample, asked, result, title="The worst")
-    assert "The worst: one, Dice liver 0.25\nml found (drawn): liver 10.0 (12.5)" in texts(once)
+    assert "The worst: one, Dice liver PZ 0.25\nml found (drawn): liver PZ 10.0 (12.5)" in texts(once)
     assert [axis.get_title() for axis in once.axes[::3]] == ["drawn, axial", "found, axial"]
     asked.spread[:] = 0.1
     assert view.answered(sample, asked, result, title="x").axes[6].get_title() == "spread, axial"
-    assert result.told()["Liver: Dice"] == "0.250 (of a single patient or block, which gives no interval)"
+    assert result.told()["Liver PZ: Dice"] == "0.250 (of a single patient or block, which gives no interval)"
     assert result.told()["Whole: missed altogether"] == "0 of 1"
 
 
@@ -127,7 +127,7 @@ def test_where_much_is_uncertain_is_said_and_what_was_too_small_to_count_is_not_
     assert result.doubts([sample], [answer])[1] == "In no case that is more than 25% of what was found."
     spread[0, 7:9, 6:9, 6] = 0.3
     answer.unsure = spread[0] > 0.2
-    assert "in 1 of 1 cases: one (0.0 ml, where 0.0 ml were found)" in result.doubts([sample], [answer])[1]
+    assert "in 1 of 1 cases: one (0.0 ml, beside 0.0 ml that were found)" in result.doubts([sample], [answer])[1]
 
 
 def test_planes_go_through_the_most_tumour(sample: Sample) -> None:
