@@ -84,6 +84,9 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
         raise StepError(f"{target} is there already; choose another name.")
     if target.resolve().is_relative_to(root.resolve()):
         raise StepError(f"{target} is in {root} itself; a backup belongs onto another disk.")
+    if homes and are_lost(root):
+        advice = "Is its disk mounted? With ARGS=--state-only homes and datasets are left out."
+        raise StepError(f"{root / 'homes'} has no home, though users are known. {advice}")
     draft = target.with_name(f".{target.name}.unfinished")
     try:
         with _workplace(root / "state", draft) as work:
@@ -104,6 +107,17 @@ def save(name: str, root: Path, target: Path, screen: Screen, *, homes: bool = T
         raise StepError(f"The databases in {root}/state could not be copied: {error}.") from error
     what = f"{_homes(users)}, datasets and state" if homes else "the state without homes and datasets"
     return f"{what} in {target}, {_size(target.stat().st_size)}"
+
+
+def are_lost(root: Path) -> bool:
+    """Whether none of the users has a home, though some are known: as where the disk of homes is not mounted."""
+    try:
+        where = (root / "state/identities.sqlite").absolute().as_uri()
+        with closing(sqlite3.connect(f"{where}?mode=ro", uri=True)) as database:
+            names = [name for (name,) in database.execute("SELECT name FROM identity")]
+    except sqlite3.Error:  # nobody has had a session yet
+        return False
+    return bool(names) and not any((root / "homes" / name).is_dir() for name in names)
 
 
 def look(archive: Path) -> Note:

@@ -126,6 +126,10 @@ class Deployment:
             with contextlib.closing(engine.connect(self.socket)) as client:
                 if lost := watch.lost_data(client, self.settings.name, self.places):
                     raise StepError(lost)
+        if backup.are_lost(root := self.settings.data_root):
+            screen.warn(
+                f"{root}/homes has no home, though users are known: is its disk mounted? Else they get empty ones."
+            )
         self._make_folders()
         self._lock_deployment()
         screen.log_to((self.places.state / erase.MARK).open("a", encoding="utf-8", errors="backslashreplace"))
@@ -316,6 +320,8 @@ class Deployment:
         try:
             for folder, mode in [*((folder, 0o755) for folder in public), *((folder, 0o700) for folder in private)]:
                 if not folder.exists():
+                    if folder.is_symlink():
+                        raise StepError(f"{folder} leads to {folder.readlink()}, which is not there. Is it mounted?")
                     folder.mkdir(parents=True)
                     folder.chmod(mode)
             for folder in private[1:]:

@@ -22,6 +22,7 @@ from rich.console import Console
 from sciencebox.host import backup
 from sciencebox.host.deploy import Deployment
 from sciencebox.host.steps import Screen, StepError
+from sciencebox.sessions.identity import Uids
 from sciencebox.settings import Settings
 
 ROOT = os.geteuid() == 0
@@ -222,6 +223,19 @@ def test_a_disk_that_is_not_mounted_is_not_backed_up_as_nothing(tmp_path: Path) 
     (tmp_path / "box/state/secrets").mkdir(parents=True)  # as the engine makes them when the server starts
     with pytest.raises(StepError, match=r"has no data of a deployment: .* or its disk is not mounted"):
         backup.save("box", tmp_path / "box", tmp_path / "box.tar", SCREEN)
+
+
+def test_homes_whose_disk_is_not_mounted_are_not_backed_up_as_none(data: Path, tmp_path: Path) -> None:
+    Uids(data / "state/identities.sqlite").of("ada")
+    backup.save("box", data, tmp_path / "box.tar", SCREEN)
+    shutil.rmtree(data / "homes")
+    (data / "homes/lost+found").mkdir(parents=True)
+    unmounted = (data / "homes").rename
+    for where in (lambda: None, lambda: unmounted(data / "mounted"), lambda: (data / "homes").symlink_to("/mnt/none")):
+        where()
+        with pytest.raises(StepError, match=r"/homes has no home, though users are known\. Is its disk mounted\?"):
+            backup.save("box", data, tmp_path / "next.tar", SCREEN)
+    backup.save("box", data, tmp_path / "state.tar", SCREEN, homes=False)
 
 
 @pytest.mark.parametrize(

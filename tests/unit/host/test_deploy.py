@@ -19,6 +19,7 @@ from sciencebox.host.deploy import Deployment
 from sciencebox.host.ports import PortUse
 from sciencebox.host.steps import Screen, StepError
 from sciencebox.host.watch import Service
+from sciencebox.sessions.identity import Uids
 from sciencebox.settings import Settings
 
 from tests.unit.host.test_doctor import HEALTHY
@@ -70,6 +71,17 @@ def test_folders_are_made_private_where_they_must_be(
     for file in (made._lock, screen.log_file):
         assert file is not None
         file.close()
+
+
+def test_a_disk_that_is_not_mounted_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(deploy, "read_host", lambda *_: HEALTHY)
+    shown = io.StringIO()
+    (tmp_path / "box/state").mkdir(parents=True)
+    Uids(tmp_path / "box/state/identities.sqlite").of("ada")
+    (tmp_path / "box/homes").symlink_to("/mnt/none")
+    with pytest.raises(StepError, match=r"box/homes leads to /mnt/none, which is not there\. Is it mounted\?"):
+        deployment(tmp_path).check_host(Screen(Console(file=shown)))
+    assert "box/homes has no home, though users are known: is its disk mounted?" in shown.getvalue()
 
 
 @pytest.mark.parametrize(
