@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from sciencebox.accounts_section import DIRECTORY_SECRET
 from sciencebox.files import let_everybody_read, write_folder, write_if_changed, write_whole
-from sciencebox.host import backup, build, doctor, engine, erase, firewall, images, mounting, network, stack, watch
+from sciencebox.host import (
+    backup,
+    build,
+    certificate,
+    doctor,
+    engine,
+    erase,
+    firewall,
+    images,
+    mounting,
+    network,
+    stack,
+    watch,
+)
 from sciencebox.host.command import ask, run
 from sciencebox.host.compose import (
-    ACME_ROOT,
-    CHAIN,
     FIREWALL,
-    KEY,
     Places,
     as_deployed,
     caller_environment,
-    certificate_sources,
     command_line,
     digest,
     env_file,
@@ -350,7 +359,7 @@ class Deployment:
             raise StepError("The server was not looked at.")
         deployed = as_deployed(self.settings, self.hostname, self.network, self.variant())
         gpu = None if self.settings.gpus.simulate else overlay(self.host.driver, self.host.cdi_folders(self.settings))
-        certificates = self._copy_certificates()
+        certificates = certificate.copy(self.settings.server, self.places.certificates, PROXY_USER)
         if gpu:
             write_whole(self.places.overlay, gpu)
         else:
@@ -378,21 +387,3 @@ class Deployment:
         )
         write_whole(self.places.env_file, values)
         return gpu is not None
-
-    def _copy_certificates(self) -> list[bytes]:
-        """The site's own certificates where Caddy, which is not root, can read them."""
-        sources, folder = certificate_sources(self.settings.server), self.places.certificates
-        contents = []
-        for name in (CHAIN, KEY, ACME_ROOT):
-            target, source = folder / name, sources.get(name)
-            if source is None:
-                target.unlink(missing_ok=True)
-                continue
-            try:
-                content = source.read_bytes()
-            except OSError as error:
-                raise StepError(f"{source} cannot be read: {error.strerror}; see `server` in the settings.") from error
-            write_whole(target, content.decode("ascii", errors="replace"))
-            os.chown(target, PROXY_USER, PROXY_USER)
-            contents.append(content)
-        return contents

@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from sciencebox.host import facts
+from sciencebox.host import certificate, facts
 from sciencebox.host.certificate import read
 from sciencebox.host.compose import Places
 from sciencebox.host.doctor import before_engine, rows
 from sciencebox.host.row import State
+from sciencebox.host.steps import StepError
+from sciencebox.sections import Server
 from sciencebox.settings import Settings
 
 from tests.unit.host.test_doctor import HEALTHY
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = 86400
+CADDY = 999
+
+
+@pytest.fixture(autouse=True)
+def no_other_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests need not be root."""
+    monkeypatch.setattr(certificate.os, "chown", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +67,8 @@ def test_what_no_server_could_use_stops_a_deployment_before_anything_is_built(
 
 
 def test_who_should_renew_it_is_told_in_time_and_who_did_to_deploy(made: Path, tmp_path: Path) -> None:
-    for name in ("a.pem", "a.key"):
-        shutil.copy(made / name, tmp_path)
+    shutil.copy(made / "a.key", tmp_path)
+    (tmp_path / "a.pem").write_bytes("Klinikum München\r\n".encode("latin-1") + (made / "a.pem").read_bytes())
     server = {"tls": "files", "certificate": f"{tmp_path}/a.pem", "key": f"{tmp_path}/a.key"}
     settings = Settings.model_validate({"data_root": f"{tmp_path}/box", "server": server})
     places = Places(settings.data_root, tmp_path)
@@ -76,7 +85,7 @@ def test_who_should_renew_it_is_told_in_time_and_who_did_to_deploy(made: Path, t
     assert told == expected
 
     places.certificates.mkdir(parents=True)
-    shutil.copy(made / "a.pem", places.certificates / "chain.pem")
+    certificate.copy(settings.server, places.certificates, CADDY)
     assert facts._certificate(settings, places) == found
     for name in ("pem", "key"):
         shutil.copy(made / f"b.{name}", tmp_path / f"a.{name}")
@@ -87,3 +96,24 @@ def test_who_should_renew_it_is_told_in_time_and_who_did_to_deploy(made: Path, t
     (tmp_path / "a.key").unlink()
     assert facts._certificate(settings, places) is None, "that it cannot be read is told elsewhere"
     assert facts._certificate(Settings(), places) is None
+
+
+def test_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    server = Server(tls="files", certificate=tmp_path / "no.pem", key=tmp_path / "no.key")
+    with pytest.raises(StepError, match=r"no\.pem cannot be read: No such file"):
+        certificate.copy(server, tmp_path, CADDY)
+
+
+def test_it_is_copied_and_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "certificates"
+    folder.mkdir()
+    for name in ("c.pem", "k.pem"):
+        (tmp_path / name).write_text(name)
+    server = Server(tls="files", certificate=tmp_path / "c.pem", key=tmp_path / "k.pem")
+    before = certificate.copy(server, folder, CADDY)
+    assert (folder / "key.pem").read_text() == "k.pem"
+    assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "c.pem").write_text("renewed")
+    assert certificate.copy(server, folder, CADDY) != before
+    certificate.copy(Server(), folder, CADDY)
+    assert list(folder.iterdir()) == []

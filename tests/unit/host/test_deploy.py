@@ -164,30 +164,6 @@ def test_what_containers_read_of_the_checkout_can_be_read_there(tmp_path: Path) 
     assert all((ROOT / "deploy/compose" / name).is_file() for name in deploy.READ_IN_CONTAINERS)
 
 
-def test_a_certificate_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    server = {"tls": "files", "certificate": str(tmp_path / "no.pem"), "key": str(tmp_path / "no.key")}
-    made = deployment(tmp_path, server=server)
-    (made.places.state / "certificates").mkdir(parents=True)
-    with pytest.raises(StepError, match=r"no\.pem cannot be read: No such file"):
-        made._copy_certificates()
-
-
-def test_the_sites_own_certificate_is_copied_and_followed(tmp_path: Path) -> None:
-    for name in ("c.pem", "k.pem"):
-        (tmp_path / name).write_text(name)
-    server = {"tls": "files", "certificate": str(tmp_path / "c.pem"), "key": str(tmp_path / "k.pem")}
-    made = deployment(tmp_path, server=server)
-    folder = made.places.state / "certificates"
-    folder.mkdir(parents=True)
-    before = made._copy_certificates()
-    assert (folder / "key.pem").read_text() == "k.pem"
-    assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
-    (tmp_path / "c.pem").write_text("renewed")
-    assert made._copy_certificates() != before
-    deployment(tmp_path)._copy_certificates()
-    assert list(folder.iterdir()) == []
-
-
 @pytest.mark.parametrize(("port", "address"), [(443, "https://box.example"), (9443, "https://box.example:9443")])
 def test_the_address(tmp_path: Path, port: int, address: str) -> None:
     assert deployment(tmp_path, server={"hostname": "box.example", "https_port": port}).address == address
