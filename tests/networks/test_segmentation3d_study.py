@@ -15,7 +15,6 @@ import pytest
 import torch
 from brainmri import fit
 from brainmri.cli import main
-from brainmri.data import DataError
 from brainmri.runs import Run
 from brainmri.segmentation3d import cohort, samples, sizes, study
 from brainmri.segmentation3d.cases import read_cohort
@@ -260,10 +259,17 @@ def test_a_gpu_that_is_too_small_for_anything_is_said(
     assert "the GPU has 0.1 GiB. Use a smaller network" in capsys.readouterr().err
 
 
-def test_too_few_patients_are_said(data: Path, tmp_path: Path) -> None:
+def test_too_few_patients_and_none_with_a_mask_are_said_and_take_no_folder(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(data / "SYNTHETIC-001", tmp_path / "few/SYNTHETIC-001")
-    with pytest.raises(DataError, match="need one each"):
-        study.Study(read_cohort(tmp_path / "few"), "vae", "smoke", tmp_path).division()
+    command = ["train", "vae", "--data", str(tmp_path / "few"), "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "need one each" in capsys.readouterr().err
+    (tmp_path / "few/SYNTHETIC-001/SYNTHETIC-001_seg.nii.gz").unlink()
+    assert main(command) == 2
+    assert "has no mask" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "the next training, with what was missing, would be refused"
 
 
 def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(

@@ -55,6 +55,7 @@ def train(options: argparse.Namespace) -> int:
         cohort, options.task, options.size, options.out, seed=options.seed, loss=loss, size=size,
         bars=Progress, devices=devices, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
+    study.division()  # what cannot be learnt from takes no folder
     claim(options.out, study.settings, force=options.force)
     print("\n".join(filter(None, [cohort.layout, adapted, _devices(devices)])))
     result = study.run()
