@@ -65,7 +65,7 @@ def _fault(chain: Path, key: Path) -> str:
     """Why no server could use them, in a clause."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key, password=_nobody_types_it)
-    except PermissionError as error:
+    except ValueError as error:  # of the function below
         return str(error)
     except ssl.SSLError as error:
         if error.reason == MISMATCH:
@@ -76,4 +76,4 @@ def _fault(chain: Path, key: Path) -> str:
 
 
 def _nobody_types_it() -> str:
-    raise PermissionError("the key is protected by a password, which nobody types when a server starts")
+    raise ValueError("the key is protected by a password, which nobody types when a server starts")
