@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -22,25 +23,33 @@ from sciencebox.sessions import tasks
 from sciencebox.sessions.faults import Faults
 
 if TYPE_CHECKING:
-    import logging
-
     from sciencebox.hub.base import AnyDesk
     from sciencebox.sessions.desk import Desk
 
 
 STRANGERS_EVERY_S = 20.0
 LONGEST_BODY = 2**20  # bytes: forms and calls are small, and are kept in memory, whoever sends them
-# As JupyterHub has it for requests: a parameter with one of these in its name, and what follows these paths.
+# As JupyterHub has it for requests: a parameter with one of these in its name, and what follows these paths; also of an
+# address that is itself a parameter, as where somebody is to be led on after signing in.
+# A name ends where the next one begins, so that a long address, which anybody may send, is read through once.
+_IN_A_NAME = r"(?:(?!%3D|%26|%3F)[^=&?\s])*"
 _SECRETS = re.compile(
-    r"([?&][^=&\s]*(?:_xsrf|token|auth|key|code|state)[^=&\s]*=|/api/authorizations/(?:cookie|token)/)[^&\s]+"
+    rf"((?:[?&]|%3F|%26)(?={_IN_A_NAME}?(?:_xsrf|token|auth|key|code|state)){_IN_A_NAME}(?:=|%3D)"
+    r"|/api/authorizations/(?:cookie|token)/)(?:(?!%26)[^&\s])+"
 )
 
 
 def without_secrets(record: logging.LogRecord) -> bool:
     """A filter for a log: an address keeps no token. JupyterHub has its like for requests, not for all it says."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(_SECRETS.sub(r"\1[secret]", arg) if isinstance(arg, str) else arg for arg in record.args)
+    if isinstance(record.args, tuple) and record.args:
+        record.args = tuple(_scrubbed(arg) for arg in record.args)
+    elif not record.args:
+        record.msg = _scrubbed(record.msg)
     return True
+
+
+def _scrubbed(said: Any) -> Any:
+    return _SECRETS.sub(r"\1[secret]", said) if isinstance(said, str) else said
 
 
 class DeskHub(JupyterHub):
@@ -52,9 +61,14 @@ class DeskHub(JupyterHub):
     caretaker: Caretaker
 
     def init_logging(self) -> None:
-        """A log without secrets."""
+        """One log for everything that the hub's process says, without secrets."""
         super().init_logging()
-        self.log.addFilter(without_secrets)
+        for handler in self.log.handlers:  # not of the logger alone, which sees nothing of what others hand on to it
+            handler.addFilter(without_secrets)
+        for name in ("sciencebox", "asyncio"):
+            logger = logging.getLogger(name)
+            logger.parent = self.log
+            logger.setLevel(self.log.level)
 
     def init_handlers(self) -> None:
         """The hub's pages; ours first, for the spawn form takes the place of JupyterHub's."""
