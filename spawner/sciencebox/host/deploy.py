@@ -39,6 +39,7 @@ from sciencebox.host.compose import (
     overlay,
     parse_hashes,
 )
+from sciencebox.host.driver import variant
 from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.gpu_checks import gpus
@@ -231,10 +232,8 @@ class Deployment:
         return stack.run(self.client, wanted, screen, "The demonstration's data could not be drawn")
 
     def variant(self) -> str:
-        """Which libraries the stack gets: those for GPUs where a driver is."""
-        if self.settings.stack.variant != "auto":
-            return self.settings.stack.variant
-        return "cuda" if self.host and self.host.driver.installed and not self.settings.gpus.simulate else "cpu"
+        """Which libraries the stack gets."""
+        return variant(self.settings, self.host.driver if self.host else None)
 
     def bring_up(self, screen: Screen) -> str:
         """Write what Compose needs, and let it start or replace what changed. Sessions are not touched."""

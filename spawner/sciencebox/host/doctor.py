@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sciencebox import explain
+from sciencebox.host.driver import variant
 from sciencebox.host.gpu_checks import gpus
 from sciencebox.host.row import Row, State
 from sciencebox.settings import NETWORK_VARIABLES
@@ -22,6 +23,7 @@ LEAST_FREE = 3 * GIB  # below, a deployment stops halfway
 SOON_DAYS = 7  # before a whitelist expires
 SOON_RENEWED_DAYS = 14  # what an authority takes to renew a certificate, and somebody to ask it to
 COMFORTABLE_FREE = 20 * GIB  # images, one release of the stack, some homes
+WITH_CUDA_FREE = 35 * GIB  # the same with the release's libraries for GPUs, which are still to come
 WEB = re.compile(r"https?://\S+")
 ENGINES_PROXY = "docker-proxy "  # the program that holds a port for a container
 LOOPBACK = ("localhost", "127.", "[::1]")
@@ -37,7 +39,7 @@ def before_engine(host: Host, settings: Settings) -> list[Row]:
     return [
         _system(host),
         _root(host),
-        *_disk(host),
+        *_disk(host, settings),
         *_ports(host, settings),
         _clock(host),
         *_network(host),
@@ -68,16 +70,24 @@ def _root(host: Host) -> Row:
     return Row("Rights", State.FAILED, "not root", "Run this as root, or install sudo.")
 
 
-def _disk(host: Host) -> Iterator[Row]:
+def _disk(host: Host, settings: Settings) -> Iterator[Row]:
     for folder, free in host.free.items():
+        enough = COMFORTABLE_FREE
+        if folder == str(settings.data_root) and not host.views and _gets_cuda(host, settings):
+            enough = WITH_CUDA_FREE
         found = f"{free / GIB:.0f} GiB free for {folder}"
         if free < LEAST_FREE:
             advice = f"Free at least {explain.size(LEAST_FREE)} there, or choose another disk (`data_root`)."
             yield Row("Disk", State.FAILED, found, advice)
-        elif free < COMFORTABLE_FREE:
-            yield Row("Disk", State.WARNING, found, f"{explain.size(COMFORTABLE_FREE)} are comfortable.")
+        elif free < enough:
+            yield Row("Disk", State.WARNING, found, f"{explain.size(enough)} are comfortable.")
         else:
             yield Row("Disk", State.OK, found)
+
+
+def _gets_cuda(host: Host, settings: Settings) -> bool:
+    """Whether a release for GPUs is built here."""
+    return settings.stack.source == "local" and variant(settings, host.driver) == "cuda"
 
 
 def _ports(host: Host, settings: Settings) -> Iterator[Row]:

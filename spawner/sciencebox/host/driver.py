@@ -56,6 +56,13 @@ def read_driver(settings: Settings, environment: Mapping[str, str]) -> Driver:
     return Driver(files, root, inventory, count_cards(Path("/sys/bus/pci/devices")), links)
 
 
+def variant(settings: Settings, driver: Driver | None) -> str:
+    """Which libraries the stack gets: those for GPUs where a driver is."""
+    if settings.stack.variant != "auto":
+        return settings.stack.variant
+    return "cuda" if driver and driver.installed and not settings.gpus.simulate else "cpu"
+
+
 def dev_root(driver_root: Path) -> Path:
     """The folder of the device nodes: a driver in a container has its own."""
     own = driver_root / "dev"

@@ -168,6 +168,13 @@ def test_a_warning_does_not_fail(change: dict[str, Any], what: str, found: str, 
     assert advice in told.advice
 
 
+def test_a_release_for_gpus_takes_more_of_the_disk_until_it_is_there() -> None:
+    host = replace(HEALTHY, free={"/var/lib/sciencebox": 25 * GIB, "/var/lib/docker": 25 * GIB})
+    assert row(host, "Disk", State.WARNING).advice == "35 GiB are comfortable."
+    for well in (replace(host, views=(OWN,)), replace(host, driver=Driver())):
+        assert not [each for each in rows(well, Settings()) if each.what == "Disk" and each.state is not State.OK]
+
+
 def test_a_server_without_a_card_is_no_failure() -> None:
     host = replace(HEALTHY, driver=Driver(), mode=ModeChoice(None, "There is no GPU to attach."))
     assert failures(rows(host, Settings())) == []
