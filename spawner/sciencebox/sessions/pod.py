@@ -6,6 +6,7 @@ a session needs of its own, and `add_to` adds that to what is set: no volume, mo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
@@ -80,7 +81,7 @@ def wish(options: SessionOptions, resource: str) -> Wish:
 
 def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Site) -> PodParts:
     """Describe the pod of one session."""
-    named = passwd(site.user, site.uid, site.home or "/")
+    named = passwd(login(site.user), site.uid, site.home or "/")
     annotations = {OPTIONS_ANNOTATION: kept(options), NAMES_ANNOTATION: named}
     traits: dict[str, Any] = {
         "cpu_limit": options.cores,
@@ -124,6 +125,11 @@ def describe(settings: Settings, options: SessionOptions, wished: Wish, site: Si
     return PodParts(traits, _expressions(wished, site.supplies), _environment(settings, options, wished, site))
 
 
+def login(user: str) -> str:
+    """A user's name as /etc/passwd can have it: a sign-in service may tell one with colons, spaces or braces."""
+    return re.sub(r"[^\w.@+-]", "-", user)
+
+
 def priority_class(namespace: str, priority: int) -> str | None:
     """The name of the class of pods that the chart makes for groups of this priority; None where they have none."""
     number = f"minus-{-priority}" if priority < 0 else str(priority)
@@ -156,8 +162,8 @@ def _environment(settings: Settings, options: SessionOptions, wished: Wish, site
     found = {
         **site_environment(settings),
         **stack_environment(site.view),
-        "USER": site.user,
-        "LOGNAME": site.user,
+        "USER": login(site.user),
+        "LOGNAME": login(site.user),
         "SHELL": "/bin/bash",
         "OMP_NUM_THREADS": str(options.cores),
         "SCIENCEBOX_DATA": "/data",

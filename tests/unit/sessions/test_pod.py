@@ -30,6 +30,14 @@ def parts(options: SessionOptions, site: Site = ADA, resource: str = "nvidia.com
     return describe(SETTINGS, options, wish(options, resource), site)
 
 
+def test_a_name_that_is_none_in_passwd_brings_no_line_of_its_own_there() -> None:
+    described = parts(CPU, replace(ADA, user="urn:x:0:0\nroot {userid} |é"))
+    named = "urn-x-0-0-root--userid---é"
+    lines = described.traits["extra_annotations"]["sciencebox.org/names"].splitlines()
+    assert lines == [ROOT.strip(), f"{named}:x:20007:20007::/home/ada:/bin/bash"]
+    assert described.environment["USER"] == described.environment["LOGNAME"] == named
+
+
 def test_a_session_without_a_gpu_gets_none_and_what_it_asked_for() -> None:
     described = parts(CPU)
     assert described.traits == {
