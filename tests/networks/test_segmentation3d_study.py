@@ -200,9 +200,16 @@ def test_every_new_case_gets_a_mask_on_its_own_grid_and_volumes(run: Path, data:
 def test_the_enhancing_part_is_learnt_and_measured_by_itself_and_the_core_as_well(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, out = str(tmp_path / "run"), tmp_path / "out"
-    assert main(["train", "vae", "--data", str(data), "--out", run, "--size", "smoke", "--enhancing"]) == 0
-    assert "BraTS 2018-2021 (enhancing = 4): necrosis = 1, oedema = 2" in capsys.readouterr().out
+    run, out, cases = str(tmp_path / "run"), tmp_path / "out", tmp_path / "cases"
+    shutil.copytree(data, cases)
+    cohort.make(tmp_path / "more", cases=1, spacing=8.0, seed=1)
+    (tmp_path / "more/SYNTHETIC-001").rename(cases / "SYNTHETIC-004")
+    for path in (cases / "SYNTHETIC-004").iterdir():
+        path.unlink() if "seg" in path.name else path.rename(path.with_name(path.name.replace("001", "004")))
+    assert main(["train", "vae", "--data", str(cases), "--out", run, "--size", "smoke", "--enhancing"]) == 0
+    said = capsys.readouterr().out
+    assert "BraTS 2018-2021 (enhancing = 4): necrosis = 1, oedema = 2" in said
+    assert "1 of 4 cases have no mask, and nothing is learnt from them." in said
     assert main(["synthetic3d", str(tmp_path / "others"), "--cases", "1", "--spacing", "8", "--seed", "5"]) == 0
     capsys.readouterr()
     for arguments in ([], ["--data", str(tmp_path / "others")]):

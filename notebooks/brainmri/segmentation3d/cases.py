@@ -52,8 +52,9 @@ NAMES_OF_2023 = {"t1n", "t1c", "t2w", "t2f"}
 YEARS = {  # which part a label is
     "BraTS 2018-2021": {0: "", 1: "necrosis", 2: "oedema", 4: "enhancing"},
     "BraTS 2023": {0: "", 1: "necrosis", 2: "oedema", 3: "enhancing"},
+    "BraTS of the year that a mask's labels tell": {0: "", 1: "necrosis", 2: "oedema", 3: "enhancing", 4: "enhancing"},
 }
-OLDER, NEWER = YEARS
+OLDER, NEWER, EITHER = YEARS  # by the names of the files; the last where they are mixed, such as t1, t1c, t2 and flair
 DESCRIBED = "dataset.json"
 AIR = -900.0  # Hounsfield units up to which a CT shows no patient, unless it is said otherwise; 0 is water there
 ENDING = re.compile(rf"^(?P<case>.+)[-_](?P<kind>{'|'.join(sorted(NAMES, key=len, reverse=True))})$", re.IGNORECASE)
@@ -174,7 +175,7 @@ def read_cohort(root: Path, *, enhancing: bool = False) -> Cohort:
         )
     _refuse_twice(root, found)
     years = [year for year in YEARS if any(one.told == year for one in found)]
-    told = " and ".join(f"{year} (enhancing = {max(YEARS[year])})" for year in years)
+    told = " and ".join(f"{year} (enhancing = {' or '.join(map(str, _enhancing(year)))})" for year in years)
     meant = "necrosis = 1, oedema = 2" if enhancing else "core = necrotic + enhancing, oedema = 2"
     return Cohort(root, tuple(found), f"{told}: {meant}{_whose(found)}", stored_source(root), target)
 
@@ -204,12 +205,7 @@ def read_scan(case: Case) -> Scan:
 
 def _case(folder: Path, name: str, kinds: dict[str, Path], target: Target) -> Case:
     years = {NEWER if kind in NAMES_OF_2023 else OLDER for kind in kinds if kind != "seg"}
-    if len(years) > 1:
-        raise DataError(
-            f"{name} in {folder} has files named as in {OLDER} and others as in {NEWER} ({', '.join(sorted(kinds))}): "
-            "what its labels mean cannot be told. Name all of them as one of the two does."
-        )
-    (year,) = years
+    year = EITHER if len(years) > 1 else years.pop()
     where = {NAMES[kind]: path for kind, path in kinds.items()}
     missing = [modality for modality in MODALITIES if modality not in where]
     if missing:
@@ -217,10 +213,17 @@ def _case(folder: Path, name: str, kinds: dict[str, Path], target: Target) -> Ca
             f"{name} in {folder} has no {' and no '.join(missing)}. All of {', '.join(MODALITIES)} are needed: add "
             "the file, or take the case out of the folder."
         )
+    twice = [kind for kind in sorted(kinds) if where[NAMES[kind]] != kinds[kind]]
+    if twice:
+        raise DataError(f"{name} in {folder} has two files for {NAMES[twice[0]]}. Leave the one that is meant.")
     match = PATIENT.match(name)
     images = {modality: (where[modality], None) for modality in MODALITIES}
     labels = {label: _number(part, target) for label, part in YEARS[year].items()}
     return Case(name, match["patient"] if match else name, images, where.get("seg"), labels, told=year)
+
+
+def _enhancing(year: str) -> list[int]:
+    return [label for label, part in YEARS[year].items() if part == "enhancing"]
 
 
 def _number(part: str, target: Target) -> int:
@@ -339,7 +342,7 @@ def _mask(case: Case, shape: Any, affine: NDArray[np.float64]) -> NDArray[np.uin
     unknown = [int(value) for value in present if int(value) not in case.labels]
     if unknown and case.told == DESCRIBED:
         raise DataError(f"{case.mask} has a label {unknown[0]}, which {DESCRIBED} does not name.")
-    if unknown:
+    if unknown or ({3, 4} <= set(present.tolist()) and case.told == EITHER):
         listed = ", ".join(str(int(value)) for value in present)
         raise DataError(
             f"{case.mask} has labels {listed}: {OLDER} has 1, 2 and 4, {NEWER} has 1, 2 and 3, and by the names of its "

@@ -57,7 +57,9 @@ def train(options: argparse.Namespace) -> int:
     )  # fmt: skip
     study.division()  # what cannot be learnt from takes no folder
     claim(options.out, study.settings, force=options.force)
-    print("\n".join(filter(None, [cohort.layout, adapted, _devices(devices)])))
+    left = len(cohort) - len(cohort.masked)
+    unmasked = f"{left} of {len(cohort)} cases have no mask, and nothing is learnt from them." if left else ""
+    print("\n".join(filter(None, [cohort.layout, unmasked, adapted, _devices(devices)])))
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -68,16 +69,23 @@ def test_a_label_that_the_year_of_the_names_does_not_have_is_no_core(
         read_scan(case)
 
 
-def test_names_of_two_years_are_read_case_by_case_and_refused_within_one(tmp_path: Path) -> None:
+def test_names_of_two_years_are_told_apart_case_by_case_and_within_one_by_its_labels(tmp_path: Path) -> None:
     write_case(tmp_path, "older", OF_2018, labels(1, 2, 4))
     write_case(tmp_path, "newer", OF_2023, labels(1, 2, 3))
     cohort = read_cohort(tmp_path)
     assert cohort.layout.startswith("BraTS 2018-2021 (enhancing = 4) and BraTS 2023 (enhancing = 3): core = ")
     for case in cohort:
         assert read_scan(case).mask.flat[:3].tolist() == [CORE, OEDEMA, CORE]  # type: ignore[union-attr]
-    (tmp_path / "older/older_t2.nii.gz").rename(tmp_path / "older/older_t2w.nii.gz")
-    with pytest.raises(DataError, match=r"older in .* named as in BraTS 2018-2021 and others as in BraTS 2023"):
-        read_cohort(tmp_path)
+    for values, region in (((1, 2, 3), CORE), ((1, 2, 4), CORE), ((3, 4), 0)):
+        shutil.rmtree(tmp_path)
+        write_case(tmp_path, "mixed", ("_t1", "_t1c", "_t2", "_flair", "_seg"), labels(*values))
+        cohort = read_cohort(tmp_path)
+        assert "(enhancing = 3 or 4)" in cohort.layout
+        if region:
+            assert read_scan(cohort.cases[0]).mask.flat[:3].tolist() == [CORE, OEDEMA, region]  # type: ignore[union-attr]
+            continue
+        with pytest.raises(DataError, match="has labels 0, 3, 4"):
+            read_scan(cohort.cases[0])
 
 
 def test_the_enhancing_part_can_be_a_region_of_its_own_in_every_layout(tmp_path: Path) -> None:
@@ -175,8 +183,13 @@ def test_regions_that_cannot_be_told_apart_are_refused(tmp_path: Path, regions: 
         read_cohort(other_task(tmp_path, np.ones(SHAPE, dtype=np.float32), labels(1), regions=regions))
 
 
-def test_a_missing_modality_is_named(tmp_path: Path) -> None:
-    (write_case(tmp_path, "one") / "one_t2.nii.gz").unlink()
+def test_a_missing_modality_is_named_and_so_is_one_that_is_there_twice(tmp_path: Path) -> None:
+    path = write_case(tmp_path, "one") / "one_t2.nii.gz"
+    shutil.copy(path, path.with_name("one_t2w.nii.gz"))
+    with pytest.raises(DataError, match=r"one in .* has two files for t2"):
+        read_cohort(tmp_path)
+    path.with_name("one_t2w.nii.gz").unlink()
+    path.unlink()
     with pytest.raises(DataError, match=r"one in .* has no t2"):
         read_cohort(tmp_path)
 
