@@ -248,16 +248,19 @@ def _tar(command: Sequence[str], failure: str, screen: Screen, accepted: Collect
 @contextmanager
 def _workplace(state: Path, draft: Path) -> Iterator[Path]:
     """A folder for what is put together for `draft`. The lock in it ends with this process, however it ends."""
-    work = Path(mkdtemp(prefix=f".{WORK}-", suffix=".new", dir=state))
+    hidden = Path(mkdtemp(prefix=f".{WORK}-", suffix=".new", dir=state))
     try:
-        with (work / DRAFT).open("wb") as lock:
+        with (hidden / DRAFT).open("wb") as lock:
             lock.write(os.fsencode(draft))
             lock.flush()
             fcntl.flock(lock, fcntl.LOCK_EX)
-            work = work.rename(state / work.name.removeprefix(".").removesuffix(".new"))
-            yield work
+            work = hidden.rename(state / hidden.name.removeprefix(".").removesuffix(".new"))
+            try:
+                yield work
+            finally:
+                work.rename(hidden)  # as long as the lock lasts: half removed, another would take it for abandoned
     finally:
-        shutil.rmtree(work)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 @contextmanager
@@ -288,9 +291,12 @@ def _look_at_others(work: Path, draft: Path, screen: Screen) -> None:
                 if theirs == draft:
                     raise StepError("Another backup writes this archive; wait until it has ended.") from None
                 continue
+        if not other.exists():  # it has ended just now
+            continue
         shutil.rmtree(other, ignore_errors=True)
         if theirs:
-            theirs.unlink(missing_ok=True)
+            with suppress(OSError):  # its disk may be read-only now
+                theirs.unlink(missing_ok=True)
         screen.warn(f"A backup was cut off before; what it left is removed{f', with {theirs}' if theirs else ''}.")
 
 

@@ -201,6 +201,9 @@ def test_what_a_killed_one_left_is_removed_and_what_runs_is_left_alone(
     assert ended.returncode == -signal.SIGKILL
     assert (tmp_path / ".killed.tar.unfinished").exists()
 
+    elsewhere = data / "state/backup-to-a-disk-that-is-read-only-now"
+    elsewhere.mkdir()
+    (elsewhere / backup.DRAFT).write_bytes(b"/proc/version")
     tar = backup._tar
 
     def while_it_runs(*how: Any, **more: Any) -> list[str]:
@@ -212,7 +215,7 @@ def test_what_a_killed_one_left_is_removed_and_what_runs_is_left_alone(
 
     monkeypatch.setattr(backup, "_tar", while_it_runs)
     backup.save("box", data, tmp_path / "box.tar", screen)
-    assert shown.getvalue().count("A backup was cut off before; what it left is removed") == 1
+    assert shown.getvalue().count("A backup was cut off before; what it left is removed") == 2
     assert not (tmp_path / ".killed.tar.unfinished").exists()
     assert not list((data / "state").glob("*backup-*"))
     assert "homes/ada" in names(tmp_path / "box.tar")
