@@ -290,6 +290,8 @@ def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(
     assert study.find_cohort("smoke", 0).root == data
     monkeypatch.setenv("SCIENCEBOX_DATA", str(data / "SYNTHETIC-001"))
     assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
+    monkeypatch.setenv("SCIENCEBOX_DATA", str(tmp_path / "nowhere"))
+    assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
     site = tmp_path / "site"
     shutil.copytree(data, site / "brats")
     (site / "slices").mkdir()

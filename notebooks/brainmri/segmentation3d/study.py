@@ -338,9 +338,9 @@ def _of_site(site: Path) -> Cohort | None:
 
     Of a folder with cases that cannot be taken it is said why.
     """
-    folders = sorted(path for path in site.iterdir() if path.is_dir()) if site.is_dir() else []
+    folders = [*sorted(path for path in site.iterdir() if path.is_dir()), site] if site.is_dir() else []
     refused: list[str] = []
-    for folder in (*folders, site):
+    for folder in folders:
         try:
             found = read_cohort(folder).masked
         except (NoCaseError, OSError):  # other data, which a site may well have
