@@ -159,13 +159,21 @@ def restore(archive: Path, note: Note, root: Path, screen: Screen) -> str:
             if not folder.exists():
                 folder.mkdir(parents=True)
                 folder.chmod(0o755)
-        (root / UNFINISHED).write_text(note.made, encoding="utf-8")
+        mark = (root / UNFINISHED).open("a", encoding="utf-8")
     except OSError as error:
         what = error.filename or root
         raise StepError(f"{what} could not be made: {error.strerror}; see `data_root`.") from error
-    _tar(unpack_command(archive, root, _compression(archive)), f"{archive} could not be unpacked.", screen)
-    (root / NOTE).unlink(missing_ok=True)
-    (root / UNFINISHED).unlink()
+    with mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StepError(f"Another restore to {root} is at work; wait until it has ended.") from None
+        mark.truncate(0)
+        mark.write(note.made)
+        mark.flush()
+        _tar(unpack_command(archive, root, _compression(archive)), f"{archive} could not be unpacked.", screen)
+        (root / NOTE).unlink(missing_ok=True)
+        (root / UNFINISHED).unlink()
     return f"{_homes(note.users)} as of {note.made}" if note.homes else f"the state as of {note.made}, without homes"
 
 

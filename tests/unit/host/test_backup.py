@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import shutil
@@ -309,6 +310,11 @@ def test_half_a_restore_is_not_deployed_and_can_be_done_again(data: Path, tmp_pa
     with pytest.raises(StepError, match=f"restore of the backup of {note.made} .* was interrupted: restore that one"):
         backup.check_target("box", target, replace(note, made="2020-01-01 00:00:00 UTC"))
     archive.write_bytes(whole)
+    backup.check_target("box", target, note)
+    with (target / backup.UNFINISHED).open() as mark:
+        fcntl.flock(mark, fcntl.LOCK_EX)
+        with pytest.raises(StepError, match=r"Another restore to .*/new is at work; wait until it has ended"):
+            backup.restore(archive, note, target, SCREEN)
     backup.check_target("box", target, note)
     backup.restore(archive, note, target, SCREEN)
     assert not backup.is_unfinished(target)
