@@ -294,7 +294,8 @@ def test_a_site_with_three_patients_is_used_and_one_with_less_is_not(
     assert study.find_cohort("smoke", 0) == "synthetic-3d-6-cases-5-mm-seed-0"  # type: ignore[comparison-overlap]
     site = tmp_path / "site"
     shutil.copytree(data, site / "brats")
-    (site / "slices").mkdir()
+    (site / "alone").mkdir()
+    shutil.copy(data / "SYNTHETIC-001/SYNTHETIC-001_t1.nii.gz", site / "alone")
     monkeypatch.setenv("SCIENCEBOX_DATA", str(site))
     assert study.find_cohort("smoke", 0).root == site / "brats"
     assert capsys.readouterr().out == ""

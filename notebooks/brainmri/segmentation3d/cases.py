@@ -70,7 +70,7 @@ LABELS = {  # how it names labels, and which part of a tumour each is
 
 
 class NoCaseError(DataError):
-    """A folder holds no case at all, so it is of other data."""
+    """A folder holds no case at all, or scans of one modality: it is of other data."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,8 @@ def _case(folder: Path, name: str, kinds: dict[str, Path], target: Target) -> Ca
     where = {NAMES[kind]: path for kind, path in kinds.items()}
     missing = [modality for modality in MODALITIES if modality not in where]
     if missing:
-        raise DataError(
+        error = NoCaseError if len(where.keys() & set(MODALITIES)) == 1 else DataError  # a scan that stands alone
+        raise error(
             f"{name} in {folder} has no {' and no '.join(missing)}. All of {', '.join(MODALITIES)} are needed: add "
             "the file, or take the case out of the folder."
         )
