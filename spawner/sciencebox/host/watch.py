@@ -155,8 +155,10 @@ def wait_until_ready(client: Any, settings: Settings, hostname: str, screen: Scr
         if not missing and not fault:
             return "all healthy, and the address answers"
         if broken or time.monotonic() > deadline:
-            suspect = broken[0] if broken else found.get("hub")
-            raise StepError(_sentence(missing, fault, bool(broken)), _end_of_log(client, suspect, screen))
+            # Where all are well and the address does not answer, Caddy says why, as where it gets no certificate.
+            not_well = [service for service in found.values() if not service.well]
+            suspect = next(iter(broken or not_well), None) if missing else found["caddy"]
+            raise StepError(_sentence(missing, fault, bool(broken), suspect), _end_of_log(client, suspect, screen))
         screen.now(f"waiting for {', '.join(missing)}" if missing else f"waiting for the address: {fault}")
         time.sleep(POLL_S)
 
@@ -183,10 +185,11 @@ def _is_well(service: Service | None) -> bool:
     return service is not None and service.well
 
 
-def _sentence(missing: list[str], fault: str, broken: bool) -> str:
+def _sentence(missing: list[str], fault: str, broken: bool, suspect: Service | None) -> str:
     what = ", ".join(missing) if missing else f"the address ({fault})"
     kind = "does not start" if broken else f"was not ready within {DEADLINE_S} s"
-    return f"{what} {kind}. The end of its log is above; when its cause is mended, run this again."
+    where = f"The end of the log of {suspect.name} is above; when" if suspect else "When"
+    return f"{what} {kind}. {where} the cause is mended, run this again."
 
 
 def _end_of_log(client: Any, service: Service | None, screen: Screen) -> str:

@@ -70,11 +70,17 @@ def test_a_hub_that_ended_some_time_ago_and_works_is_waited_with(monkeypatch: py
 def test_a_missing_service_is_told_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome, _ = wait(monkeypatch, {name: service for name, service in WELL.items() if name != "hub"})
     assert outcome.startswith("failed: hub (missing) was not ready within")
+    assert outcome.endswith(" s. When the cause is mended, run this again.")
 
 
-def test_an_address_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome, _ = wait(monkeypatch, WELL, fault="Connection refused")
-    assert outcome.startswith("failed: the address (Connection refused) was not ready")
+def test_an_address_that_does_not_answer_is_told_with_what_caddy_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, shown = wait(monkeypatch, WELL, fault="tlsv1 alert internal error")
+    assert outcome.startswith("failed: the address (tlsv1 alert internal error) was not ready")
+    assert "Last lines of caddy:" in shown, "why there is no certificate, the hub does not know"
+    outcome, shown = wait(monkeypatch, WELL | {"proxy": Service("proxy", "proxy", "running", "starting")})
+    assert outcome.startswith("failed: proxy (starting) was not ready")
+    assert "Last lines of proxy:" in shown
+    assert "The end of the log of proxy is above;" in outcome
 
 
 def test_neither_the_data_nor_the_name_of_a_deployment_that_is_there_is_taken(tmp_path: Path) -> None:
