@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 200
 TOGETHER_S = 0.5  # changes that come together are told together
+LETTERS_A_SECOND = 500_000  # that a page is sent at most: a cluster has thousands of cards, and changes all the time
 _MARKS = "admin:servers"  # the scope that it takes
 _HEALTH = {"drain": Health.DRAINED, "quarantine": Health.QUARANTINED}
 MOST_RENDERED = 100  # views that are kept
@@ -235,12 +236,13 @@ class GpuEventsHandler(_GpusHandler):
             while True:
                 seen, loads = self.view(), self.live.loads()
                 cards = "" if seen == told[0] else _event("cards", await self._render(seen))
-                self.write(cards + ("" if loads == told[1] else _event("loads", loads)) or ":\n\n")
+                news = cards + ("" if loads == told[1] else _event("loads", loads))
+                self.write(news or ":\n\n")
                 await self.flush()
                 told = seen, loads
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), SILENCE_S)
-                await asyncio.sleep(TOGETHER_S)
+                await asyncio.sleep(max(TOGETHER_S, len(news) / LETTERS_A_SECOND))
                 changed.clear()
 
     async def _render(self, seen: View) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from sciencebox.gpus.device import Health, Load
-from sciencebox.hub.gpus import MOST_STREAMS
+from sciencebox.hub.gpus import LETTERS_A_SECOND, MOST_STREAMS, TOGETHER_S
 
 from tests.fakes.little_hub import TWO_FREE, State, gpu, held
 from tests.service import wait_until
@@ -135,6 +136,19 @@ def test_an_open_page_hears_of_what_changes_and_of_nothing_else(hub: LittleHub, 
         name, data = next(heard)
         assert name == "loads"
         assert json.loads(data)["GPU-0"]["temperature"] == 61
+
+
+def test_what_there_is_much_of_is_told_less_often(hub: LittleHub, ada: Person):
+    many = tuple(gpu(n) for n in range(500))
+    hub.show(State(gpus=many))
+    with ada.get("sciencebox/gpus/events", stream=True) as answer:
+        cards = (data for name, data in events(answer) if name == "cards")
+        told_at = []
+        for user in ("bob", "eva", "karl"):
+            letters = len(next(cards))
+            told_at.append(time.monotonic())
+            hub.show(State(gpus=many, holdings=(held(0, user),)))
+    assert told_at[2] - told_at[1] > 0.9 * letters / LETTERS_A_SECOND > TOGETHER_S
 
 
 def test_who_is_signed_out_hears_nothing(hub: LittleHub):
