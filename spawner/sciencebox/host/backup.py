@@ -37,8 +37,9 @@ COMPRESSION = {
     ".tar.gz": (("--gzip",), "gzip"),
     ".tar.zst": (("--zstd",), "zstd"),
 }
-# Of the state: figures that Prometheus collects anew, and what only means something while a command runs.
-LEFT_OUT = frozenset({"prometheus", "deploy.lock"})
+# Of the state: figures that Prometheus collects anew, what only means something while a command runs, and device nodes,
+# which are another server's.
+LEFT_OUT = frozenset({"prometheus", "deploy.lock", "nodes"})
 FOLDERS = ("homes", "data")
 TAR = ("tar", "--force-local")  # a colon in an archive's name is part of a time, and of no server's address
 TAR_SAW_CHANGES = 1  # a file was written to while it was read: a service that is up does that

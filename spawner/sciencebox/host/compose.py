@@ -64,6 +64,11 @@ class Places:
         return self.state / "certificates"
 
     @property
+    def nodes(self) -> Path:
+        """The hub's device nodes."""
+        return self.state / "nodes"
+
+    @property
     def settings(self) -> Path:
         """The settings as deployed, which the hub reads."""
         return self.state / "sciencebox.yaml"
@@ -204,18 +209,18 @@ def acme_options(settings: Settings) -> dict[str, str]:
     }
 
 
-def overlay(driver: Driver, cdi_folders: Iterable[str] = ()) -> str | None:
+def overlay(driver: Driver, cdi_folders: Iterable[str] = (), nodes: str = "") -> str | None:
     """The overlay through which the hub sees the GPUs; None without a usable driver.
 
-    The hub reads the driver's state and process table, so it has the device nodes and the host's process ids; and of
-    the CDI specifications in `cdi_folders`, whether they bound the memory of shares.
+    The hub reads the driver's state and process table, so it has the device nodes, of the folder `nodes` or the
+    driver's own, and the host's process ids; and of the CDI specifications in `cdi_folders`, whether they bound the
+    memory of shares.
     """
     if not driver.usable or driver.files.nvml is None:
         return None
     library_folder, library = driver.files.nvml.rsplit("/", 1)
     inside = "/" + library_folder.removeprefix(str(driver.root)).lstrip("/")
     seen = f"{DRIVER_IN_HUB}{inside}"
-    nodes = sorted(node for node in driver.files.nodes if node == "nvidiactl" or node[len("nvidia") :].isdigit())
     hub = {
         "pid": "host",
         "environment": {
@@ -223,7 +228,7 @@ def overlay(driver: Driver, cdi_folders: Iterable[str] = ()) -> str | None:
             "SCIENCEBOX_DRIVER": DRIVER_IN_HUB,
             "SCIENCEBOX_DEV_ROOT": driver.files.dev_root,
         },
-        "devices": [f"{driver.files.dev_root}/{node}:/dev/{node}" for node in nodes],
+        "devices": [f"{nodes or driver.files.dev_root}/{node}:/dev/{node}" for node in driver.nodes_for_hub],
         "volumes": [
             f"{library_folder}:{seen}:ro",
             *(f"{folder}:{folder}:ro" for folder in (*driver.link_folders, *cdi_folders)),

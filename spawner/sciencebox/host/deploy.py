@@ -39,7 +39,7 @@ from sciencebox.host.compose import (
     overlay,
     parse_hashes,
 )
-from sciencebox.host.driver import variant
+from sciencebox.host.driver import copy_nodes, variant
 from sciencebox.host.engine import numbers
 from sciencebox.host.facts import Host, read_host, read_server_name
 from sciencebox.host.gpu_checks import gpus
@@ -357,7 +357,9 @@ class Deployment:
         if self.host is None:
             raise StepError("The server was not looked at.")
         deployed = as_deployed(self.settings, self.hostname, self.network, self.variant())
-        gpu = None if self.settings.gpus.simulate else overlay(self.host.driver, self.host.cdi_folders(self.settings))
+        gpu, driver = None, self.host.driver
+        if driver.usable and not self.settings.gpus.simulate:
+            gpu = overlay(driver, self.host.cdi_folders(self.settings), copy_nodes(driver, self.places.nodes))
         certificates = certificate.copy(self.settings.server, self.places.certificates, PROXY_USER)
         if gpu:
             write_whole(self.places.overlay, gpu)

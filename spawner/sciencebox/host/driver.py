@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +43,32 @@ class Driver:
     def usable(self) -> bool:
         """Whether cards can be used: libraries and device nodes."""
         return self.installed and bool(self.files.nvml) and "nvidiactl" in self.files.nodes
+
+    @property
+    def nodes_for_hub(self) -> list[str]:
+        """The device nodes by which the driver tells of its cards."""
+        return sorted(node for node in self.files.nodes if node == "nvidiactl" or node[len("nvidia") :].isdigit())
+
+
+def copy_nodes(driver: Driver, folder: Path) -> str:
+    """Make device nodes for the hub that stay when a card does not. Their folder: the driver's if none can be made.
+
+    The engine starts no container with a node that is not there, as that of a card that has failed after a restart.
+    """
+    own = Path(driver.files.dev_root)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for path in folder.iterdir():
+            if path.name not in driver.nodes_for_hub:
+                path.unlink()
+        for node in driver.nodes_for_hub:
+            copy, number = folder / node, (own / node).stat().st_rdev
+            if not copy.exists() or copy.stat().st_rdev != number:
+                copy.unlink(missing_ok=True)
+                os.mknod(copy, stat.S_IFCHR | 0o600, number)
+    except OSError:  # as in a container that may not
+        return str(own)
+    return str(folder)
 
 
 def read_driver(settings: Settings, environment: Mapping[str, str]) -> Driver:

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import stat
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
+import yaml
 from sciencebox.gpus.device import Inventory
-from sciencebox.host.driver import count_cards, dev_root, link_folders, read_driver, within
+from sciencebox.host import driver
+from sciencebox.host.compose import overlay
+from sciencebox.host.driver import Driver, count_cards, dev_root, link_folders, read_driver, within
+from sciencebox.sessions.attach import DriverFiles
 from sciencebox.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import pytest
+
+
+def test_a_card_that_is_gone_after_a_restart_does_not_keep_the_hub_from_starting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[tuple[str, int]] = []
+
+    def mknod(path: Path, mode: int, device: int) -> None:
+        assert stat.S_ISCHR(mode)
+        made.append((path.name, device))
+        path.symlink_to("/dev/null")
+
+    monkeypatch.setattr(driver.os, "mknod", mknod)
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidiactl", "nvidia0", "nvidia1", "nvidia-uvm"):
+        (tmp_path / "dev" / name).symlink_to("/dev/null")
+    number = Path("/dev/null").stat().st_rdev
+    names = frozenset({"nvidiactl", "nvidia0", "nvidia1", "nvidia-uvm"})
+    found = Driver(DriverFiles(("libcuda.so.1",), nodes=names, dev_root=f"{tmp_path}/dev", nvml="/lib/nvml.so"))
+    for _ in range(2):  # the second time they are there
+        assert driver.copy_nodes(found, tmp_path / "nodes") == f"{tmp_path}/nodes"
+    assert made == [(name, number) for name in ("nvidia0", "nvidia1", "nvidiactl")]
+    hub = yaml.safe_load(overlay(found, nodes=f"{tmp_path}/nodes") or "")["services"]["hub"]
+    assert hub["devices"][1] == f"{tmp_path}/nodes/nvidia1:/dev/nvidia1"
+    without = replace(found, files=replace(found.files, nodes=names - {"nvidia1"}))
+    assert driver.copy_nodes(without, tmp_path / "nodes") == f"{tmp_path}/nodes"
+    assert sorted(path.name for path in (tmp_path / "nodes").iterdir()) == ["nvidia0", "nvidiactl"]
+    monkeypatch.setattr(driver.os, "mknod", Mock(side_effect=PermissionError))
+    assert driver.copy_nodes(found, tmp_path / "other") == f"{tmp_path}/dev", "where no node can be made, those of now"
 
 
 def test_links_are_followed_out_of_the_library_folder(tmp_path: Path) -> None:
