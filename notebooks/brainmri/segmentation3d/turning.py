@@ -20,27 +20,41 @@ if TYPE_CHECKING:
 
 HEIGHT = 420  # pixels
 OPACITY = 0.6  # of the mask
+MISSED, WHITE = "drawn, not found", (255, 255, 255)
 
 
-def turned(sample: Sample, labels: NDArray[np.uint8], source: Source, regions: Sequence[str]) -> Any:
+def turned(
+    sample: Sample,
+    labels: NDArray[np.uint8],
+    source: Source,
+    regions: Sequence[str],
+    drawn: NDArray[np.uint8] | None = None,
+) -> Any:
     """Three planes of a case's last modality and the head in space, `labels` (x, y, z) over it, its source below.
 
-    Dragging turns the head, clicking moves the planes. Without ipyniivue, the surfaces of the regions as a figure.
+    Of the mask that was `drawn`, what `labels` lack is white. Dragging turns the head, clicking moves the planes.
+    Without ipyniivue, the surfaces of the regions as a figure.
     """
     if find_spec("ipyniivue") is None:
-        return surfaces({sample.case.name: labels}, sample.spacing, source, regions)
+        shapes = {sample.case.name: labels} if drawn is None else {"drawn": drawn, "found": labels}
+        return surfaces(shapes, sample.spacing, source, regions)
     from ipyniivue import NiiVue, ShowRender
     from ipywidgets import HTML, VBox
 
+    names, painted = list(regions), [_rgb(colour) for colour in colours(len(regions))]
+    over = labels
+    if drawn is not None:
+        over = np.where((labels == 0) & (drawn > 0), len(regions) + 1, labels).astype(np.uint8)
+        names, painted = [*names, MISSED], [*painted, WHITE]
     shown = NiiVue(height=HEIGHT, multiplanar_show_render=ShowRender.ALWAYS, is_radiological_convention=True)
     shown.load_volumes([
         {"name": "image.nii", "data": _nifti(_grey(sample.images[-1]), sample.spacing), "colormap": "gray"},
-        {"name": "mask.nii", "data": _nifti(labels, sample.spacing), "opacity": OPACITY},
+        {"name": "mask.nii", "data": _nifti(over, sample.spacing), "opacity": OPACITY},
     ])  # fmt: skip
-    red, green, blue = zip((0, 0, 0), *map(_rgb, colours(len(regions))), strict=True)
+    red, green, blue = zip((0, 0, 0), *painted, strict=True)
     shown.volumes[1].set_colormap_label({
-        "R": list(red), "G": list(green), "B": list(blue), "A": [0, *[255] * len(regions)],
-        "I": list(range(len(regions) + 1)), "labels": ["", *regions],
+        "R": list(red), "G": list(green), "B": list(blue), "A": [0, *[255] * len(names)],
+        "I": list(range(len(names) + 1)), "labels": ["", *names],
     })  # fmt: skip
     shown.scene.crosshair_pos = [(at + 0.5) / edge for at, edge in zip(middle(labels), labels.shape, strict=True)]
     return VBox([shown, HTML(html.escape(f"{sample.case.name}. {source.credit}"))])
