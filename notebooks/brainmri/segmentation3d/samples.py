@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from brainmri.data import DataError
 from brainmri.segmentation3d.cases import MODALITIES, read_scan
+from brainmri.volume import Volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,7 +76,13 @@ def load(cases: Sequence[Case], spacing: float, on_progress: Callable[[int, int]
     """Read cases and bring them to one spacing. Raises DataError for the first that cannot be used."""
     made = []
     for case in cases:
-        made.append(prepare(case, read_scan(case), spacing))
+        scan = read_scan(case)
+        if tuple(case.images) == MODALITIES and Volume(scan.images[0], scan.affine).spacing_lost:
+            raise DataError(
+                f"{case.name} says that its voxels are 1 x 1 x 1 mm, and the head {min(scan.images.shape[1:])} mm from "
+                "end to end: its spacing was lost. Write the real one into the headers of its files."
+            )
+        made.append(prepare(case, scan, spacing))
         if on_progress:
             on_progress(len(made), len(cases))
     return made

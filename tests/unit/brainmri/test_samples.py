@@ -9,8 +9,8 @@ import nibabel
 import numpy as np
 import pytest
 from brainmri.data import DataError
-from brainmri.segmentation3d.cases import CORE, OEDEMA, Case, Scan
-from brainmri.segmentation3d.samples import normalise, prepare
+from brainmri.segmentation3d.cases import CORE, OEDEMA, Case, Scan, read_cohort
+from brainmri.segmentation3d.samples import load, normalise, prepare
 from brainmri.splits import split_patients
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +80,17 @@ def test_brightness_and_scale_of_a_scanner_do_not_matter_and_air_stays_0() -> No
     assert np.allclose(normalise(image), normalise(image * 37), atol=1e-4)
     assert not normalise(image)[image == 0].any()
     assert not normalise(np.zeros((3, 3, 3), dtype=np.float32)).any()
+
+
+def test_a_head_whose_voxels_lost_their_size_is_refused(tmp_path: Path) -> None:
+    original = scan()
+    for modality, image in zip(CASE.images, original.images, strict=True):
+        nibabel.save(nibabel.Nifti1Image(image, np.eye(4)), tmp_path / f"one_{modality}.nii.gz")
+    with pytest.raises(DataError, match=r"one says that its voxels are 1 x 1 x 1 mm, and the head 24 mm .*was lost"):
+        load(read_cohort(tmp_path).cases, 2.0)
+    for path in tmp_path.iterdir():
+        nibabel.save(nibabel.Nifti1Image(nibabel.load(path).get_fdata(), np.diag([4, 5, 6, 1])), path)
+    assert load(read_cohort(tmp_path).cases, 4.0)[0].scale.tolist() == [1, 0.8, pytest.approx(2 / 3)]
 
 
 def test_a_case_is_known_again_by_its_voxels() -> None:
