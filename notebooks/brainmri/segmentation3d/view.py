@@ -6,6 +6,7 @@ Planes are shown as radiologists look at them, and say by a letter what is on th
 from __future__ import annotations
 
 import html
+from colorsys import hsv_to_rgb
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib import rc_context
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, hsv_to_rgb, to_hex, to_rgba
+from matplotlib.colors import Normalize, to_hex, to_rgba
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from scipy import ndimage
@@ -49,7 +50,7 @@ def colours(count: int) -> list[str]:
     """One for each region, those of many regions around the circle of hues."""
     if count <= len(COLOURS):
         return list(COLOURS[:count])
-    return [to_hex(hsv_to_rgb((number / count, 0.55 + 0.45 * (number % 2), 0.95))) for number in range(count)]
+    return [to_hex(hsv_to_rgb(number / count, 0.55 + 0.45 * (number % 2), 0.95)) for number in range(count)]
 
 
 def middle(labels: NDArray[np.uint8]) -> Place:
