@@ -91,12 +91,7 @@ class Site:
         self.plane.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}},
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "hub", **named}},
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "Role",
-                "metadata": {"name": "hub", **named},
-                "rules": SPAWNER_RULES,
-            },
+            self._role(SPAWNER_RULES),
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "RoleBinding",
@@ -107,6 +102,19 @@ class Site:
             *self._granted(),
         )
         wait_until(lambda: self.plane.has(f"{self._place}/serviceaccounts/default"), "pods may be made there")
+
+    def _role(self, rules: list[dict[str, Any]]) -> dict[str, Any]:
+        named = {"name": "hub", "namespace": self.namespace}
+        return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": named, "rules": rules}
+
+    def may_delete(self, *, allowed: bool) -> None:
+        """Whether the hub may delete pods, which zero-to-jupyterhub lets it."""
+        pods, events = SPAWNER_RULES
+        verbs = [verb for verb in pods["verbs"] if allowed or verb != "delete"]
+        self.plane.apply(self._role([{**pods, "verbs": verbs}, events]))
+        who = ("--namespace", self.namespace, "--as", f"system:serviceaccount:{self.namespace}:hub")
+        asked = ("auth", "can-i", "delete", "pods", *who)
+        wait_until(lambda: (self.plane.try_kubectl(*asked).returncode == 0) is allowed, "the right is known")
 
     def grant(self, **values: Any) -> None:
         """What the chart lets the hub do with these values."""

@@ -31,6 +31,22 @@ def test_a_session_is_reached_and_its_pod_deleted_by_hand_is_told(site: Site) ->
     wait_until(lambda: "2 of 2 free" in site.person("bob").get("spawn").text, "the GPUs are free")
 
 
+def test_what_is_left_of_a_session_whose_stop_failed_is_removed_and_frees_its_gpu(site: Site) -> None:
+    site.start_hub(more="from sciencebox.hub import app\napp.STRANGERS_EVERY_S = 1\n")
+    for name in ("ada", "bob"):
+        site.ask(name)
+        site.runs(name)
+    site.may_delete(allowed=False)
+    site.stop("ada")
+    wait_until(lambda: "cannot be removed" in site.log, "it is tried again")
+    assert "Nothing is running" in site.person("ada").get("home").text
+    assert site.phase("ada") == "Running"
+    site.may_delete(allowed=True)
+    wait_until(lambda: not site.phase("ada"), "the pod is removed")
+    wait_until(lambda: "1 of 2 free" in site.person("eva").get("spawn").text, "its GPU is free")
+    assert site.is_ready("bob") and site.phase("bob") == "Running"
+
+
 def test_a_node_that_is_lost_or_emptied_ends_its_sessions_and_their_users_are_told(site: Site) -> None:
     site.start_hub()
     site.ask("ada")

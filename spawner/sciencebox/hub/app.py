@@ -128,6 +128,17 @@ class DeskHub(JupyterHub):
         """The name that a user's session has where it runs."""
         raise NotImplementedError
 
+    def _sessions(self) -> set[str]:
+        """The names of those that it knows, be they starting, running or stopping."""
+        spawners = (spawner for user in self.users.values() for spawner in user.spawners.values())
+        return {self.session_of(spawner) for spawner in spawners if spawner.active}
+
+    async def _keep_tidy(self) -> None:
+        """JupyterHub forgets a session whose stop failed, and what is left of it would keep its GPUs."""
+        while True:
+            await asyncio.sleep(STRANGERS_EVERY_S)
+            await self.desk.remove_strangers(self._sessions())
+
     def _time_is_over_for(self) -> list[str]:
         """Users whose session has held its GPUs for as long as it may."""
         over = {holding.session: holding.user for holding in self.desk.over()}
@@ -155,20 +166,8 @@ class ScienceBoxHub(DeskHub):
     async def init_spawners(self) -> Any:
         """Sessions that are running; then whatever container is left of a session that nobody knows is removed."""
         count = await super().init_spawners()
-        await self._remove_strangers()
+        await self.desk.remove_strangers(self._sessions())
         return count
-
-    async def _remove_strangers(self) -> None:
-        known = {
-            spawner.object_name for user in self.users.values() for spawner in user.spawners.values() if spawner.active
-        }
-        await self.desk.remove_strangers(known)
-
-    async def _keep_tidy(self) -> None:
-        """JupyterHub forgets a session whose stop failed, whose container would keep its GPUs."""
-        while True:
-            await asyncio.sleep(STRANGERS_EVERY_S)
-            await self._remove_strangers()
 
     async def open_desk(self) -> None:
         """Look at driver and engine."""

@@ -79,6 +79,9 @@ class AnyDesk(Protocol):
     async def budget(self, user: str, groups: Iterable[str]) -> Budget | None:
         """What is left of a quota. Raises BooksError."""
 
+    async def remove_strangers(self, known: Collection[str]) -> None:
+        """Remove sessions of ours that are not `known` by name."""
+
     async def mark(self, mark: Mark) -> None:
         """Let nobody have a GPU. Raises MarksError."""
 

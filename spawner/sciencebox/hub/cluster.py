@@ -145,12 +145,13 @@ class ClusterHub(DeskHub):
         return found
 
     async def start(self) -> None:
-        """Then bring back who was about to start before the restart."""
+        """Then bring back who was about to start before the restart; what nobody knows after that is removed."""
         await super().start()
-        self._beside.append(tasks.start(self._bring_back(), "bringing back who waited"))
+        self._beside.append(tasks.start(self._bring_back(), "bringing back who waited, and removing what is left"))
 
     async def _bring_back(self) -> None:
         await asyncio.gather(*(self._begin_again(user, options) for user, options in self._unfinished))
+        await self._keep_tidy()
 
     async def _begin_again(self, user: str, options: dict[str, str]) -> None:
         try:

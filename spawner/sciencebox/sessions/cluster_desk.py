@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+from kubernetes_asyncio.client import ApiException, V1DeleteOptions, V1Preconditions
+
 from sciencebox.accounting.quota import BooksError
 from sciencebox.gpus import cluster, wording
 from sciencebox.gpus.broker import Place, Refusal
@@ -35,7 +38,7 @@ from sciencebox.sessions.snapshot import Snapshot
 from sciencebox.sessions.stack import Stacks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sciencebox.gpus.cluster import Claim, Node, Supply, Wish
     from sciencebox.gpus.device import Inventory
@@ -48,10 +51,11 @@ if TYPE_CHECKING:
     from sciencebox.sessions.signal import Signal
     from sciencebox.settings import Settings
 
-PATIENCE_S = 20.0  # how long a hub that starts waits for the cluster
+PATIENCE_S = 20.0  # how long a hub waits for the cluster when it starts, or tidies up
 CVMFS = Path("/cvmfs")
 # z2jh lets every session onto nodes that are set aside for sessions.
 FOR_SESSIONS = frozenset({"hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated"})
+_GONE = {404, 409}  # of an API server that is asked to delete a pod: there is none, or another one
 _BY_SCHEDULER = "The cluster's scheduler gives them out; `kubectl cordon` takes a node out of service."
 
 log = logging.getLogger(__name__)
@@ -95,6 +99,7 @@ class ClusterDesk(Leasing):
         tolerated = FOR_SESSIONS | set(asked.tolerations)
         self._sight = Sight(watch, tolerated, self._extensions, self.prometheus, self.kueue)
         self._offered: tuple[object, Offer] | None = None
+        self._api: Any = None
         self._looking = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -103,6 +108,7 @@ class ClusterDesk(Leasing):
 
         `api` and `custom` are a CoreV1Api and a CustomObjectsApi of kubernetes_asyncio.
         """
+        self._api = api
         await self.stacks.look()
         await asyncio.to_thread(self._extensions.read)
         others = self.settings.kubernetes.count_others
@@ -312,14 +318,43 @@ class ClusterDesk(Leasing):
         """What a session holds or waits for."""
         return next((claim for claim in self._sight.now().claims if claim.session == session), None)
 
+    def _pods(self) -> Iterable[tuple[dict[str, Any], dict[str, str]]]:
+        """Metadata and annotations of the pods of sessions that are there and are not about to go."""
+        for pod in list(self.watch.pods.values()):
+            metadata = pod["metadata"]
+            annotations = metadata.get("annotations") or {}
+            if OPTIONS_ANNOTATION in annotations and "deletionTimestamp" not in metadata:
+                yield metadata, annotations
+
     def asked(self) -> dict[str, str]:
         """By user, what the pods of sessions that are there were asked for; see `pod.kept`."""
-        annotations = [
-            pod["metadata"].get("annotations") or {}
-            for pod in self.watch.pods.values()
-            if "deletionTimestamp" not in pod["metadata"]
-        ]
-        return {a[cluster.USER_ANNOTATION]: a[OPTIONS_ANNOTATION] for a in annotations if OPTIONS_ANNOTATION in a}
+        return {a[cluster.USER_ANNOTATION]: a[OPTIONS_ANNOTATION] for _, a in self._pods()}
+
+    async def remove_strangers(self, known: Collection[str]) -> None:
+        """Delete the pods of sessions that are not `known` to the hub by name, as when the cluster was away for a stop.
+
+        Nobody could ever end them, and they would keep their GPUs.
+        """
+        for metadata, _ in self._pods():
+            if self.closed or self.watch.fault or metadata["name"] in known:
+                continue
+            why = await self._delete(metadata)
+            if why:
+                log.error("The pod %s is of no session and cannot be removed: %s", metadata["name"], why)
+            else:
+                log.warning("Removed the pod %s: the hub knows no session of it.", metadata["name"])
+
+    async def _delete(self, metadata: dict[str, Any]) -> str:
+        """Delete this pod, and no other one that has its name by now. Returns why that cannot be done."""
+        only_this = V1DeleteOptions(preconditions=V1Preconditions(uid=metadata["uid"]))
+        try:
+            asked = self._api.delete_namespaced_pod(metadata["name"], self.namespace, body=only_this)
+            await asyncio.wait_for(asked, PATIENCE_S)
+        except ApiException as error:
+            return "" if error.status in _GONE else f"{error.status} {error.reason}"
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            return str(error) or type(error).__name__
+        return ""
 
     def node_answers(self, name: str) -> bool:
         """Whether a node is there and in touch with the cluster."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kubernetes_asyncio.client import ApiException
 from sciencebox import settings as settings_file
 from sciencebox.accounting.leases import Lease
 from sciencebox.gpus.broker import Refusal
@@ -316,3 +317,31 @@ def test_a_uid_is_never_anybody_elses_though_the_database_gives_a_number_again(t
     assert asked.uids_of({"eva": 2}) == {"eva": 20_003}  # bob was deleted
     assert asked.uids_of({"zoe": 3}) == {"zoe": 20_004}
     assert desk(StillWatch(NODES), uids=file).uids_of({"eva": 2, "bob": 4}) == {"eva": 20_003, "bob": 20_002}
+
+
+class Deleting:
+    """The API as far as it deletes pods; `there` are those that are still there."""
+
+    def __init__(self, watch: StillWatch) -> None:
+        self.there = watch.pods
+
+    async def delete_namespaced_pod(self, name: str, namespace: str, body: Any) -> None:
+        key = f"{namespace}/{name}"
+        if self.there[key]["metadata"]["uid"] != body.preconditions.uid:
+            raise ApiException(409, "another pod of this name")
+        del self.there[key]
+
+
+@pytest.mark.parametrize(("fault", "closed"), [("", False), ("it does not answer", False), ("", True)])
+async def test_what_is_left_of_a_session_that_the_hub_does_not_know_is_removed(fault: str, closed: bool) -> None:
+    foreign = pod("their-training", 4, "a")
+    del foreign["metadata"]["annotations"]
+    pods = [pod("ada", 1, "a"), pod("bob", 2, "a"), pod("eva", 3), foreign]
+    for each in pods:
+        each["metadata"]["uid"] = f"uid of {each['metadata']['name']}"
+    watch = StillWatch(NODES, pods)
+    asked = desk(watch)
+    asked._api, asked.closed, watch.fault = Deleting(watch), closed, fault
+    await asked.remove_strangers({"jupyter-ada", "jupyter-eva"})
+    left = {"hub/jupyter-ada", "hub/jupyter-eva", "hub/jupyter-their-training"}
+    assert watch.pods.keys() == (left | {"hub/jupyter-bob"} if fault or closed else left)
