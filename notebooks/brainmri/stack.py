@@ -104,7 +104,8 @@ def run(folder: Path, environment: str, code: str) -> str:
         StackError: it failed.
     """
     setup = folder / environment / "setup.sh"  # which also says where the environment's Java and headers are
-    kept = {name: os.environ[name] for name in ("HOME", "USER", "TMPDIR", "LANG") if name in os.environ}
+    names = ("HOME", "USER", "TMPDIR", "LANG", "OMP_WAIT_POLICY")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     kept |= {"PATH": os.defpath, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
     command = ["sh", "-c", '. "$0" && exec python -c "$1"', str(setup), code]
     done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S, check=False)

@@ -56,7 +56,7 @@ def describe(
         **stack_environment(view),
         **attachment.environment,
         "SCIENCEBOX_SESSION": facts(options, devices, attachment.mode, view, until),
-        "OMP_NUM_THREADS": str(options.cores),
+        **thread_environment(options.cores),
     }
     data = settings.data_root / "data"
     environment["SCIENCEBOX_DATA"] = "/data"
@@ -135,6 +135,15 @@ def _user_environment(identity: Identity) -> dict[str, str]:
 def stack_environment(view: str | None) -> dict[str, str]:
     """By which Jupyter finds the kernels of a view."""
     return {"JUPYTER_PATH": f"{view}/share/jupyter"} if view else {}
+
+
+def thread_environment(cores: int) -> dict[str, str]:
+    """As many threads as cores, and threads that sleep while they wait for one another.
+
+    Cores are a share of the server's time. A thread that spins while it waits, as OpenMP's do unless they are told, uses
+    up the time of the very thread that it waits for as soon as others compute, too.
+    """
+    return {"OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "passive"}
 
 
 def site_environment(settings: Settings) -> dict[str, str]:

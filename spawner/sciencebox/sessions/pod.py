@@ -15,7 +15,7 @@ from sciencebox.gpus.cluster import KIND_ANNOTATION, LONGEST_ANNOTATION, MEMORY_
 from sciencebox.gpus.device import Device
 from sciencebox.gpus.kueue import QUEUE_LABEL
 from sciencebox.sessions.identity import passwd
-from sciencebox.sessions.launch import facts, site_environment, stack_environment
+from sciencebox.sessions.launch import facts, site_environment, stack_environment, thread_environment
 from sciencebox.sessions.options import ANY_GPU, NO_GPU, to_user_options
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _environment(settings: Settings, options: SessionOptions, wished: Wish, site
         "USER": login(site.user),
         "LOGNAME": login(site.user),
         "SHELL": "/bin/bash",
-        "OMP_NUM_THREADS": str(options.cores),
+        **thread_environment(options.cores),
         "SCIENCEBOX_DATA": "/data",
         "SCIENCEBOX_SESSION": facts(options, _devices(wished, site.supplies), "kubernetes", site.view, None),
     }
