@@ -36,6 +36,7 @@ from tests.bench import (
     replay,
     report,
     stack,
+    threads,
     waiting,
 )
 from tests.bench import results as records
@@ -73,8 +74,10 @@ PARTS = (
     "bound",
     "pipeline2d",
     "pipeline3d",
+    "threads",
 )
-IN_THE_STACK = {"pipeline2d": pipeline2d, "pipeline3d": pipeline3d}  # without a container engine
+DRAWN = {"pipeline2d": pipeline2d, "pipeline3d": pipeline3d}
+IN_THE_STACK = {**DRAWN, "threads": threads}  # without a container engine
 ALONE = {"broker": broker.throughput, "replay": replay.compare}  # the broker by itself
 ON_A_CLUSTER = {"cluster": cluster.form_on_a_cluster, "bound": bound.click_to_bound}  # without a container engine
 ROUNDS, QUICK_ROUNDS = 15, 3
@@ -212,7 +215,7 @@ def _write_page() -> None:
         picture.draw_waits(results["replay"], WAITS)
     if "bound" in results:
         picture.draw_bound(results["bound"], BOUND)
-    for name, module in IN_THE_STACK.items():
+    for name, module in DRAWN.items():
         if name in results:
             module.draw(results[name], ROOT / f"docs/images/bench-{name}.svg")
     PAGE.write_text(report.page(results))

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.bench import broker, pipeline2d, pipeline3d, report_cluster
+from tests.bench import broker, pipeline2d, pipeline3d, report_cluster, threads
 from tests.bench.broker import DEVICES, MODELS, RUNNING
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER, USERS
 from tests.bench.replay import BUSY, GPUS, OURS, PEER, SCENES
@@ -87,6 +87,7 @@ def page(results: Results) -> str:
         ("bound", report_cluster.bound),
         ("pipeline2d", pipeline2d.section),
         ("pipeline3d", pipeline3d.section),
+        ("threads", threads.section),
     )
     for name, section in sections:
         if name in results:
@@ -135,6 +136,8 @@ def goals(results: Results) -> list[Goal]:
         found += [Goal(what, is_, limit, at_least=more) for what, is_, limit, more in pipeline2d.goals(figure)]
     if figure := results.get("pipeline3d"):
         found += [Goal(what, is_, limit, at_least=more) for what, is_, limit, more in pipeline3d.goals(figure)]
+    if figure := results.get("threads"):
+        found += [Goal(what, is_, limit, at_least=more) for what, is_, limit, more in threads.goals(figure)]
     if figure := results.get("images"):
         for name, limit in IMAGE_MB.items():
             found.append(Goal(f"Image {name}, MB", figure["values"][name] / 1e6, limit, 0))

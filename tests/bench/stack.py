@@ -74,6 +74,15 @@ def imports(rounds: int, say: Say) -> dict[str, list[float]]:
 
 def run(environment: str, *arguments: str | Path) -> str:
     """What a Python of the stack prints, with the notebooks' package of the checkout. Raises RigError."""
+    words, environ = command(environment, *arguments)
+    done = subprocess.run(words, env=environ, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RigError(f"{environment}, {arguments[0]}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
+    return done.stdout
+
+
+def command(environment: str, *arguments: str | Path) -> tuple[list[str | Path], dict[str, str]]:
+    """The command for a Python of the stack, and its variables. Raises RigError."""
     built = stack_folder()
     found = next(built.glob(f"lcg/views/SB_1/*/{environment}"), None)
     if found is None:
@@ -83,11 +92,7 @@ def run(environment: str, *arguments: str | Path) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ |= {name: value for name, value in kernel["env"].items() if "$" not in value}  # as users have it
     environ["PYTHONPATH"] = str(ROOT / "notebooks")
-    command = [STACK_TOOL, "--enter", python, *arguments]
-    done = subprocess.run(command, env=environ, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RigError(f"{environment}, {arguments[0]}: {(done.stderr.strip().splitlines() or ['it failed'])[-1]}")
-    return done.stdout
+    return [STACK_TOOL, "--enter", python, *arguments], environ
 
 
 def _second_release(source: Path, folder: Path, arguments: tuple[str | Path, ...]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import pipeline2d, pipeline3d, replay, report
+from tests.bench import pipeline2d, pipeline3d, replay, report, threads
 from tests.bench.bound import OURS, PLAIN
 from tests.bench.measure import ALONE, OURS_CPU, OURS_GPU, PLAIN_OURS, PLAIN_PLAIN, STEPS, TOGETHER
 from tests.bench.stack import COLD, LOCAL, WARM
@@ -79,6 +79,13 @@ RESULTS = {
         },
         rounds=1,
     ),
+    "threads": figure(
+        {
+            threads.ALONE: {threads.OURS: [4.0], threads.PLAIN: [4.2]},
+            threads.TOGETHER: {threads.OURS: [4.0], threads.PLAIN: [1.0]},
+        },
+        rounds=1,
+    ),
     "images": figure({"base": 1e8, "session": 701e6, "hub": 5e8}, EARLY, 1),
 }
 
@@ -104,6 +111,7 @@ def test_goals_are_met_by_what_was_measured() -> None:
     assert not met[f"2D, images a second of the input: ours / {pipeline2d.KERAS}"]
     assert not met["2D, part of a step spent waiting for data"]
     assert met[f"3D, seconds an epoch: {pipeline3d.TUTORIAL} / ours"]
+    assert met[f"Training on the CPU, {threads.TOGETHER}: {threads.OURS} / {threads.PLAIN}"]
     assert not met[f"Form, 200 users, {ALONE}: 95th percentile, ms"]
 
 
