@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sciencebox.gpus.pool import Holding
     from sciencebox.hub.base import AnyDesk
 
+FRESH_S = 5.0  # how old what is read may be: each form asks, and each session every minute
 HALF_LIVES = 20  # after which what was used counts less than a millionth
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,7 @@ class Accountant:
         self._is_ready = False
         self._writing = asyncio.Lock()
         self._written: tuple[Holding, ...] = ()
-        self._written_at = -SAMPLE_S
+        self._written_at = -inf
 
     async def open(self) -> None:
         """Make the tables, and tell the broker, which knows what is held now, what everybody used lately."""
@@ -60,24 +62,33 @@ class Accountant:
 
     async def run(self) -> None:
         """Write for as long as the hub runs: when somebody else holds something, and at a steady pace."""
+        paced_at = -inf
         with self._desk.changed.listen() as changed:
             while True:
                 await self._desk.refresh_ledger()
                 changed.clear()  # what that look saw itself
+                is_time = time.monotonic() - paced_at >= SAMPLE_S
+                if is_time:
+                    paced_at = time.monotonic()
                 try:
-                    await self._write_if_due()
+                    await self._write_unless_known(0.0 if is_time else inf)
                 except SQLAlchemyError as error:
                     log.error("Who has which GPU cannot be written down now: %s", error)
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(changed.wait(), SAMPLE_S)
                 await asyncio.sleep(self._desk.together_s)
 
-    async def _write_if_due(self) -> None:
-        """Much changes that is nobody's lease: where somebody waits, or what a pod tells of its start."""
-        held = self._desk.ledger
-        if held != self._written or time.monotonic() - self._written_at >= SAMPLE_S:
-            await self._write()
-            self._written, self._written_at = held, time.monotonic()
+    async def _write_unless_known(self, for_s: float) -> None:
+        """Write, unless what is held is what was written, and that less than `for_s` ago.
+
+        Much changes that is nobody's lease: where somebody waits, or what a pod tells of its start.
+        """
+        async with self._writing:
+            held = self._desk.ledger
+            known = held == self._written and time.monotonic() - self._written_at < for_s
+            if self._is_ready and self._desk.readable and not known:
+                await self._write(held)
+                self._written, self._written_at = held, time.monotonic()
 
     async def lately(self, user: str) -> list[Lease]:
         """A user's leases of the last seven days. Raises BooksError."""
@@ -88,25 +99,21 @@ class Accountant:
         if not self._is_ready:
             raise BooksError("the tables could not be made when the hub started")
         try:
-            await self._write()  # what ended a moment ago counts
+            await self._write_unless_known(FRESH_S)  # what ended a moment ago counts
             if user is None:
                 return await asyncio.to_thread(self._store.since, moment)
             return await asyncio.to_thread(self._store.of, user, moment)
         except SQLAlchemyError as error:
             raise BooksError(str(error)) from error
 
-    async def _write(self) -> None:
-        if not self._is_ready or not self._desk.readable:
-            return
-        async with self._writing:
-            holdings = self._desk.ledger
-            kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
-            seen = self._meter.take()
-            try:
-                going = await asyncio.to_thread(self._store.going)
-                leases = changes(going, holdings, kinds, time.time(), seen)
-                if leases:
-                    await asyncio.to_thread(self._store.write, leases)
-            except BaseException:
-                self._meter.give_back(seen)
-                raise
+    async def _write(self, holdings: tuple[Holding, ...]) -> None:
+        kinds = {device.uuid: device.kind for device in self._desk.inventory.devices}
+        seen = self._meter.take()
+        try:
+            going = await asyncio.to_thread(self._store.going)
+            leases = changes(going, holdings, kinds, time.time(), seen)
+            if leases:
+                await asyncio.to_thread(self._store.write, leases)
+        except BaseException:
+            self._meter.give_back(seen)
+            raise

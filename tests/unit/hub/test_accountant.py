@@ -71,13 +71,13 @@ class Store:
 
 
 @asynccontextmanager
-async def at_work(desk: Desk, store: Store) -> AsyncIterator[None]:
+async def at_work(desk: Desk, store: Store) -> AsyncIterator[Accountant]:
     """An accountant that has written for the first time."""
     accountant = Accountant(store, desk)  # type: ignore[arg-type]
     await accountant.open()
     work = asyncio.create_task(accountant.run())
     await seen(lambda: store.read == 1)
-    yield
+    yield accountant
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
@@ -116,3 +116,16 @@ async def test_a_share_that_was_used_before_the_hub_started_counts_as_its_part_o
         store.before.append(Lease(user, f"session-{user}", device, "A100", 0.0, 800.0, ended=True))
     await Accountant(store, desk).open()  # type: ignore[arg-type]
     assert desk.used == [("ada", 100.0), ("bob", 800.0)]
+
+
+@pytest.mark.asyncio
+async def test_what_was_written_a_moment_ago_is_not_written_again_for_everybody_who_asks() -> None:
+    desk, store = Desk(), Store()
+    desk.ledger = (HELD,)
+    async with at_work(desk, store) as accountant:
+        await asyncio.gather(*(accountant.leases(0.0) for _ in range(20)))
+        assert store.read == 1
+        desk.ledger = ()  # it ended: that counts at once
+        await asyncio.gather(*(accountant.leases(0.0) for _ in range(20)))
+        assert store.read == 2
+        assert [lease.ended for lease in store.written[-1]] == [True]
