@@ -140,8 +140,8 @@ def stack_environment(view: str | None) -> dict[str, str]:
 def thread_environment(cores: int) -> dict[str, str]:
     """As many threads as cores, and threads that sleep while they wait for one another.
 
-    Cores are a share of the server's time. A thread that spins while it waits, as OpenMP's do unless they are told, uses
-    up the time of the very thread that it waits for as soon as others compute, too.
+    Cores are a share of the server's time. A thread that spins while it waits, as OpenMP's do unless they are told,
+    uses up the time of the very thread that it waits for as soon as others compute, too.
     """
     return {"OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "passive"}
 

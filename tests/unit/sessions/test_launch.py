@@ -65,7 +65,7 @@ def test_a_session_runs_as_its_user_at_home() -> None:
     assert launch.environment["HOME"] == "/home/maria"
     assert launch.environment["USER"] == "maria"
     assert launch.environment["OMP_NUM_THREADS"] == "2"
-    assert launch.environment["OMP_WAIT_POLICY"] == "passive"  # a thread that spins uses up what the session may compute
+    assert launch.environment["OMP_WAIT_POLICY"] == "passive"  # one that spins uses up what the session may compute
     assert launch.labels == LABELS
 
 
