@@ -117,6 +117,23 @@ def test_a_killed_hub_finds_sessions_and_places_as_they_were(busy: Site) -> None
     assert busy.reaches_session("eva")  # with the token that it was given before
 
 
+def test_a_hub_that_comes_back_while_the_cluster_is_away_keeps_places_for_when_it_is_back(busy: Site) -> None:
+    busy.ask("eva")
+    busy.waits("eva")
+    before = {user: pod["metadata"]["uid"] for user, pod in busy.pods().items()}
+    busy.end_hub(signal.SIGKILL)
+    busy.plane.end("kube-apiserver", signal.SIGKILL)
+    try:
+        busy.start_hub(more=IMPATIENT)
+        assert "The cluster does not answer" in busy.person("max").get("spawn").text
+    finally:
+        busy.plane.start("kube-apiserver")
+        busy.plane.wait_until_ready()
+    wait_until(lambda: "goes on where it was" in busy.log, "the start goes on")
+    assert busy.waiting("eva") == "You are next"
+    assert {user: pod["metadata"]["uid"] for user, pod in busy.pods().items()} == before
+
+
 def test_a_hub_that_is_told_to_stop_leaves_the_queue_as_it_is(busy: Site) -> None:
     busy.ask("eva")
     busy.waits("eva")

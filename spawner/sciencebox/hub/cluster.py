@@ -129,8 +129,8 @@ class ClusterHub(DeskHub):
         await asyncio.to_thread(self.desk.uids_of, numbers)
         self._unfinished = self._set_aside()
 
-    def _set_aside(self) -> list[tuple[str, dict[str, str]]]:
-        """Starts that a hub did not live to end: whose they are, and what was asked for.
+    def _set_aside(self) -> list[str]:
+        """Whose starts a hub did not live to end, as far as their pods are there, or may be: the cluster may be away.
 
         JupyterHub would take their pods for sessions that do not answer, and delete them and their places.
         """
@@ -138,8 +138,8 @@ class ClusterHub(DeskHub):
         found = []
         for spawner in self.db.query(orm.Spawner).filter(orm.Spawner.server != None):  # noqa: E711 - SQL
             user = spawner.user.name if spawner.user else ""
-            if not spawner.server.ip and not spawner.name and user in asked:
-                found.append((user, read_kept(asked[user])))
+            if not spawner.server.ip and not spawner.name and (user in asked or not self.desk.readable):
+                found.append(user)
                 self.db.delete(spawner.server)
         self.db.commit()
         return found
@@ -150,7 +150,10 @@ class ClusterHub(DeskHub):
         self._beside.append(tasks.start(self._bring_back(), "bringing back who waited, and removing what is left"))
 
     async def _bring_back(self) -> None:
-        await asyncio.gather(*(self._begin_again(user, options) for user, options in self._unfinished))
+        await self.desk.until_readable()
+        asked = self.desk.asked()
+        again = (self._begin_again(user, read_kept(asked[user])) for user in self._unfinished if user in asked)
+        await asyncio.gather(*again)
         await self._keep_tidy()
 
     async def _begin_again(self, user: str, options: dict[str, str]) -> None:
