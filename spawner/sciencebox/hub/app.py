@@ -178,10 +178,15 @@ class ScienceBoxHub(DeskHub):
         """Then bring back who waited for a GPU before the restart."""
         await super().start()
         self._beside += [
-            tasks.start(self.caretaker.bring_back(self.desk.room), "bringing back who waited"),
+            tasks.start(self._bring_back(), "bringing back who waited"),
             tasks.start(self.faults.run(), "hearing of GPUs that fail"),
             tasks.start(self._keep_tidy(), "removing what is left of sessions"),
         ]
+
+    async def _bring_back(self) -> None:
+        """As soon as somebody could be given a GPU; after a start of the server its driver may take its time."""
+        await self.desk.changed.until(lambda: self.desk.readable)
+        await self.caretaker.bring_back(self.desk.room)
 
     def faults_of(self, spawner: Any) -> list[str]:
         """What its cards' driver told."""

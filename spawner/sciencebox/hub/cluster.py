@@ -150,7 +150,7 @@ class ClusterHub(DeskHub):
         self._beside.append(tasks.start(self._bring_back(), "bringing back who waited, and removing what is left"))
 
     async def _bring_back(self) -> None:
-        await self.desk.until_readable()
+        await self.desk.changed.until(lambda: self.desk.readable)
         asked = self.desk.asked()
         again = (self._begin_again(user, read_kept(asked[user])) for user in self._unfinished if user in asked)
         await asyncio.gather(*again)

@@ -188,13 +188,6 @@ class ClusterDesk(Leasing):
         """Whether that is certain."""
         return not self.watch.fault
 
-    async def until_readable(self) -> None:
-        """Wait until it is."""
-        with self.changed.listen() as changed:
-            while not self.readable:
-                await changed.wait()
-                changed.clear()
-
     def see_use(self, user: str, since: float, until: float, gpus: float = 1.0) -> None:
         """The scheduler has an order of its own."""
 

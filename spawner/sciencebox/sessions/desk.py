@@ -164,10 +164,12 @@ class Desk(Leasing):
 
     async def _look_at_driver(self) -> None:
         async with self._looking_at_driver:  # a call that is under way is not one that hangs
-            look = self.broker.look()
+            look, before = self.broker.look(), self.readable
             found = await self.cards.look()
             self.broker.see_inventory(found, look)
             self.cards.inventory = by_session(found, self.broker.ledger, self._containers)
+            if self.readable != before:
+                self._tell_of_a_change()
         now = time.time()
         for see in self.watchers:
             see(self.inventory.devices, self.broker.ledger, now)
@@ -307,9 +309,12 @@ class Desk(Leasing):
             log.error("The GPU hours of %s are not known: %s", user, error)
             return Refusal("unreadable", wording.quota_unreadable())
         # From here on nothing is waited for: who comes back to the queue is not out of it for a moment.
-        kept = self.room.welcome_back(session, wish) or KeptTicket(session, user, time.time(), wish, groups)
+        back = self.room.welcome_back(session, wish)
+        kept = back or KeptTicket(session, user, time.time(), wish, groups)
         ticket = within(left, ticket_of(kept, self.settings))
         refusal = ticket if isinstance(ticket, Refusal) else self.broker.ask(ticket)
+        if back and refusal and refusal.code == "unreadable":  # that passes: the place is kept until then
+            self.room.expect([*self.room.expected, back], [ticket_of(back, self.settings)])
         return refusal or kept
 
     def settle(self, session: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Signal:
@@ -25,6 +25,13 @@ class Signal:
             yield event
         finally:
             self._events.discard(event)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds, which is looked at after every change."""
+        with self.listen() as changed:
+            while not holds():
+                await changed.wait()
+                changed.clear()
 
     def tell(self) -> None:
         """Something has changed."""

@@ -163,6 +163,8 @@ class WaitingRoom:
         self._closed = True
 
     def _is_incomplete(self) -> bool:
+        if self._expected and not self._broker.readable:  # nobody can come back yet
+            self._expected_until = self._clock() + COMEBACK_S
         if self._expected and self._clock() > self._expected_until:
             log.warning("Not back in the queue after the restart: %s", ", ".join(sorted(self._expected)))
             for session in list(self._expected):

@@ -20,8 +20,10 @@ from sciencebox.sessions import look as look_module
 from sciencebox.sessions.attach import DriverFiles
 from sciencebox.sessions.desk import Desk
 from sciencebox.sessions.identity import Identities
-from sciencebox.sessions.options import SessionOptions
+from sciencebox.sessions.options import SessionOptions, to_user_options
+from sciencebox.sessions.policy import ticket_of
 from sciencebox.sessions.refusals import AttachError
+from sciencebox.sessions.tickets import KeptTicket
 from sciencebox.settings import parse
 
 if TYPE_CHECKING:
@@ -210,6 +212,25 @@ async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemo
     assert isinstance(answer, Refusal)
     assert answer.code == "unreadable"
     assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
+
+
+async def test_who_waited_before_a_restart_keeps_the_place_while_the_engine_is_silent(
+    engine: EngineInMemory, make_desk: MakeDesk
+) -> None:
+    desk, engine.up = make_desk(), False
+    kept = KeptTicket("session-maria", "maria", 100.0, to_user_options(ONE_GPU), [])
+    desk.room.expect([kept], [ticket_of(kept, desk.settings)])
+    answer = await desk.request("maria", ONE_GPU, "session-maria")
+    assert isinstance(answer, Refusal)
+    assert [(place.ticket.session, place.ticket.arrived) for place in desk.queue()] == [("session-maria", 100.0)]
+
+    back = asyncio.create_task(desk.changed.until(lambda: desk.readable))
+    await asyncio.sleep(0)  # it listens
+    engine.up = True
+    await desk.refresh(max_age_s=0)
+    await asyncio.wait_for(back, 5)
+    assert isinstance(await desk.request("maria", ONE_GPU, "session-maria"), Grant)
+    assert not desk.queue()
 
 
 async def test_a_driver_that_never_answers_stops_only_gpus(

@@ -180,6 +180,22 @@ async def test_who_does_not_come_back_holds_nobody_up() -> None:
     assert house.kept == ()
 
 
+async def test_while_nobody_can_come_back_no_place_is_given_away() -> None:
+    house = House()
+    kept = KeptTicket("s-bob", "bob", NOW - 60, OPTIONS, [])
+    house.room.expect([kept], [ticket(kept)])
+    house.broker.see_ledger(None, house.broker.look(), NOW, "it does not answer")
+    for _ in range(3):
+        house.now += COMEBACK_S + 1
+        house.room.serve()
+    assert house.room.expected == (kept,)
+
+    house.broker.see_ledger((), house.broker.look(), house.now)
+    bob = house.ask("bob")
+    await settled()
+    assert bob.done()
+
+
 async def test_who_comes_back_with_another_wish_begins_anew() -> None:
     house = House()
     kept = KeptTicket("s-bob", "bob", NOW - 60, {"gpu": "any", "gpu_count": 2}, [])
