@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SERVICE = "sciencebox"  # the name under which JupyterHub knows it
 SCOPES = ["servers"]
 LOOK_EVERY_S = 5.0
+TRIES = 3
+_FAILED = 500  # HTTP status from which on it is not the request that is wrong
 ANSWER_S = 60.0  # JupyterHub answers a start within seconds, unless it is busy
 
 log = logging.getLogger(__name__)
@@ -61,11 +63,17 @@ class Caretaker:
         await asyncio.gather(*(self._bring_back(room, kept) for kept in room.expected))
 
     async def _bring_back(self, room: WaitingRoom, kept: KeptTicket) -> None:
-        try:
-            await self.start(kept.user, kept.options)
-        except (HTTPClientError, OSError) as error:
-            log.warning("%s does not come back into the queue: %s", kept.user, error)
-            room.give_up(kept.session)
+        """Driver, engine or books may be unreadable for a moment: who is expected then still is asked for again."""
+        for _ in range(TRIES):
+            try:
+                await self.start(kept.user, kept.options)
+                return
+            except (HTTPClientError, OSError) as error:
+                log.warning("%s does not come back into the queue: %s", kept.user, error)
+                if kept not in room.expected or getattr(error, "code", _FAILED) < _FAILED:
+                    break
+            await asyncio.sleep(LOOK_EVERY_S)
+        room.give_up(kept.session)
 
     async def _call(self, method: str, user: str, body: str | None) -> None:
         address = url_path_join(self._api_url, "users", url_escape_path(user), "server")
