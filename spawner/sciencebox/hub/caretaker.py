@@ -63,17 +63,24 @@ class Caretaker:
         await asyncio.gather(*(self._bring_back(room, kept) for kept in room.expected))
 
     async def _bring_back(self, room: WaitingRoom, kept: KeptTicket) -> None:
-        """Driver, engine or books may be unreadable for a moment: who is expected then still is asked for again."""
+        if not await self.start_again(kept.user, kept.options, lambda: kept in room.expected):
+            room.give_up(kept.session)
+
+    async def start_again(self, user: str, options: dict[str, Any], is_expected: Callable[[], bool]) -> bool:
+        """Start the session of somebody who waited before a restart; whether that was possible.
+
+        What has to be read for it may be unreadable for a moment: who is expected then still is asked for again.
+        """
         for _ in range(TRIES):
             try:
-                await self.start(kept.user, kept.options)
-                return
+                await self.start(user, options)
+                return True
             except (HTTPClientError, OSError) as error:
-                log.warning("%s does not come back into the queue: %s", kept.user, error)
-                if kept not in room.expected or getattr(error, "code", _FAILED) < _FAILED:
+                log.warning("The start of %s does not go on: %s", user, error)
+                if not is_expected() or getattr(error, "code", _FAILED) < _FAILED:
                     break
             await asyncio.sleep(LOOK_EVERY_S)
-        room.give_up(kept.session)
+        return False
 
     async def _call(self, method: str, user: str, body: str | None) -> None:
         address = url_path_join(self._api_url, "users", url_escape_path(user), "server")

@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from jupyterhub import orm
 from jupyterhub.utils import url_path_join
 from kubespawner.clients import load_config, shared_client
-from tornado.httpclient import HTTPClientError
 
 from sciencebox import settings as settings_file
 from sciencebox.accounting import database
@@ -152,15 +151,11 @@ class ClusterHub(DeskHub):
     async def _bring_back(self) -> None:
         await self.desk.changed.until(lambda: self.desk.readable)
         asked = self.desk.asked()
-        again = (self._begin_again(user, read_kept(asked[user])) for user in self._unfinished if user in asked)
-        await asyncio.gather(*again)
+        await asyncio.gather(*(self._begin_again(user, asked[user]) for user in self._unfinished if user in asked))
         await self._keep_tidy()
 
-    async def _begin_again(self, user: str, options: dict[str, str]) -> None:
-        try:
-            await self.caretaker.start(user, options)
-        except (HTTPClientError, OSError) as error:
-            log.warning("%s's start does not go on: %s", user, error)
+    async def _begin_again(self, user: str, asked: str) -> None:
+        await self.caretaker.start_again(user, read_kept(asked), lambda: user in self.desk.asked())
 
     @property
     def own_api_url(self) -> str:
