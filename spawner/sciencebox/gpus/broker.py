@@ -126,7 +126,7 @@ class Broker:
 
         After None nothing is granted and nothing is freed until a reading succeeds.
         """
-        if look <= self._ledger_look:
+        if self.is_outdated(look):
             return
         self._ledger_look = look
         if holdings is None:
@@ -226,6 +226,13 @@ class Broker:
     def readable(self) -> bool:
         """Whether driver and engine could be read; if not, nothing is granted."""
         return self._pool.inventory.readable and not self._ledger_fault
+
+    def is_outdated(self, look: int) -> bool:
+        """Whether a reading of the ledger that began no earlier was taken in: then this one says nothing any more.
+
+        Nor does it say what is left over, for a session that was being started then may run by now.
+        """
+        return look <= self._ledger_look
 
     def in_motion(self, look: int) -> frozenset[str]:
         """Sessions about which a reading that began at `look` says nothing final, because they were being started."""

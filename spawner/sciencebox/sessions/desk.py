@@ -150,9 +150,12 @@ class Desk(Leasing):
         try:
             containers = await asyncio.wait_for(self.engine.containers(), PATIENCE_S)
         except UNREADABLE as error:
-            self._engine_fault = "The container engine does not answer."
-            log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
-            self.broker.see_ledger(None, look, time.time(), "it does not answer")
+            if not self.broker.is_outdated(look):  # else a later one was quicker
+                self._engine_fault = "The container engine does not answer."
+                log.error("The engine cannot be read, so no GPU is granted or freed: %s", error or type(error).__name__)
+                self.broker.see_ledger(None, look, time.time(), "it does not answer")
+            return ()
+        if self.broker.is_outdated(look):
             return ()
         self._containers = {container.id: container.name for container in containers}
         ledger = reconcile(containers, self.settings.name, self.broker.in_motion(look))

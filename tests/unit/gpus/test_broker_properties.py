@@ -206,6 +206,8 @@ class Service(RuleBasedStateMachine):
         self.take_in(reading)
 
     def take_in(self, reading: Reading) -> None:
+        if self.broker.is_outdated(reading.look):
+            return
         ledger = reconcile(reading.listed or (), DEPLOYMENT, self.broker.in_motion(reading.look))
         self.broker.see_ledger(ledger.holdings, reading.look, NOW)
         for name, container in list(self.containers.items()):

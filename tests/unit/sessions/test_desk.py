@@ -204,6 +204,30 @@ async def test_the_containers_say_who_holds_what_after_a_restart(engine: EngineI
     assert standing.event("eva")["in_use"] == "The GPUs are in use by jonas and maria."
 
 
+async def test_a_list_that_comes_late_takes_no_session_that_runs_by_now_for_what_is_left_of_one(
+    engine: EngineInMemory, make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = make_desk()
+    (card,) = granted(await desk.request("maria", ONE_GPU, "session-maria")).devices
+    listed, late = asyncio.Event(), asyncio.Event()
+
+    async def containers(label: str = GPUS_LABEL) -> list[ContainerFacts]:
+        listed.set()
+        await late.wait()
+        return [_container("session-maria", card.uuid, state="created")]
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr(engine, "containers", containers)
+        old = asyncio.create_task(desk.refresh_ledger())
+        await listed.wait()
+    engine.found = [_container("session-maria", card.uuid)]
+    desk.settle("session-maria")
+    assert await desk.refresh_ledger() == ()
+    late.set()
+    assert await old == ()
+    assert [holding.session for holding in desk.ledger] == ["session-maria"]
+
+
 async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     desk, engine.up = make_desk(), False
     answer = await desk.request("maria", ONE_GPU, "session-maria")
