@@ -20,10 +20,8 @@ from sciencebox.sessions import look as look_module
 from sciencebox.sessions.attach import DriverFiles
 from sciencebox.sessions.desk import Desk
 from sciencebox.sessions.identity import Identities
-from sciencebox.sessions.options import SessionOptions, to_user_options
-from sciencebox.sessions.policy import ticket_of
+from sciencebox.sessions.options import SessionOptions
 from sciencebox.sessions.refusals import AttachError
-from sciencebox.sessions.tickets import KeptTicket
 from sciencebox.settings import parse
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def make_desk(engine: EngineInMemory, tmp_path: Path) -> MakeDesk:
     return make
 
 
-def _container(name: str, *gpus: str, state: str = "running", deployment: str = "sciencebox") -> ContainerFacts:
+def container(name: str, *gpus: str, state: str = "running", deployment: str = "sciencebox") -> ContainerFacts:
     labels = {DEPLOYMENT_LABEL: deployment, USER_LABEL: name, GPUS_LABEL: ",".join(gpus)}
     return ContainerFacts(f"id-{name}", name, {k: v for k, v in labels.items() if v}, state)
 
@@ -193,41 +191,6 @@ async def test_no_gpu_is_granted_within_a_quota_that_cannot_be_read(make_desk: M
     assert answer.code == "unreadable"
 
 
-async def test_the_containers_say_who_holds_what_after_a_restart(engine: EngineInMemory, make_desk: MakeDesk) -> None:
-    engine.found = [_container("maria", "GPU-0"), _container("jonas", "GPU-1", deployment="another")]
-    told: asyncio.Queue[Standing] = asyncio.Queue()
-    waiting = asyncio.create_task(make_desk().request("eva", ONE_GPU, "session-eva", tell=told.put_nowait))
-    standing = await asyncio.wait_for(told.get(), 10)
-    waiting.cancel()
-
-    assert standing.holders == ("jonas", "maria")
-    assert standing.event("eva")["in_use"] == "The GPUs are in use by jonas and maria."
-
-
-async def test_a_list_that_comes_late_takes_no_session_that_runs_by_now_for_what_is_left_of_one(
-    engine: EngineInMemory, make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = make_desk()
-    (card,) = granted(await desk.request("maria", ONE_GPU, "session-maria")).devices
-    listed, late = asyncio.Event(), asyncio.Event()
-
-    async def containers(label: str = GPUS_LABEL) -> list[ContainerFacts]:
-        listed.set()
-        await late.wait()
-        return [_container("session-maria", card.uuid, state="created")]
-
-    with monkeypatch.context() as slowly:
-        slowly.setattr(engine, "containers", containers)
-        old = asyncio.create_task(desk.refresh_ledger())
-        await listed.wait()
-    engine.found = [_container("session-maria", card.uuid)]
-    desk.settle("session-maria")
-    assert await desk.refresh_ledger() == ()
-    late.set()
-    assert await old == ()
-    assert [holding.session for holding in desk.ledger] == ["session-maria"]
-
-
 async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     desk, engine.up = make_desk(), False
     answer = await desk.request("maria", ONE_GPU, "session-maria")
@@ -236,25 +199,6 @@ async def test_no_gpu_is_granted_while_the_engine_is_silent(engine: EngineInMemo
     assert isinstance(answer, Refusal)
     assert answer.code == "unreadable"
     assert isinstance(await desk.request("maria", CPU, "session-maria"), Grant)
-
-
-async def test_who_waited_before_a_restart_keeps_the_place_while_the_engine_is_silent(
-    engine: EngineInMemory, make_desk: MakeDesk
-) -> None:
-    desk, engine.up = make_desk(), False
-    kept = KeptTicket("session-maria", "maria", 100.0, to_user_options(ONE_GPU), [])
-    desk.room.expect([kept], [ticket_of(kept, desk.settings)])
-    answer = await desk.request("maria", ONE_GPU, "session-maria")
-    assert isinstance(answer, Refusal)
-    assert [(place.ticket.session, place.ticket.arrived) for place in desk.queue()] == [("session-maria", 100.0)]
-
-    back = asyncio.create_task(desk.changed.until(lambda: desk.readable))
-    await asyncio.sleep(0)  # it listens
-    engine.up = True
-    await desk.refresh(max_age_s=0)
-    await asyncio.wait_for(back, 5)
-    assert isinstance(await desk.request("maria", ONE_GPU, "session-maria"), Grant)
-    assert not desk.queue()
 
 
 async def test_a_driver_that_never_answers_stops_only_gpus(
@@ -363,7 +307,7 @@ async def test_a_driver_that_fails_in_an_unknown_way_stops_only_gpus(make_desk: 
 
 
 async def test_the_dead_are_removed_and_free_their_cards(engine: EngineInMemory, make_desk: MakeDesk) -> None:
-    engine.found = [_container("maria", "GPU-0", state="exited"), _container("jonas", "GPU-1")]
+    engine.found = [container("maria", "GPU-0", state="exited"), container("jonas", "GPU-1")]
     desk = make_desk()
     await desk.open()
     try:
@@ -382,14 +326,14 @@ async def test_a_look_that_finds_nothing_new_tells_nobody(engine: EngineInMemory
         await desk.refresh(max_age_s=0)
         assert not changed.is_set()
 
-        engine.found = [_container("maria", "GPU-0")]
+        engine.found = [container("maria", "GPU-0")]
         await desk.refresh(max_age_s=0)
         assert changed.is_set()
 
 
 async def test_sessions_that_nobody_could_stop_are_removed(engine: EngineInMemory, make_desk: MakeDesk) -> None:
     begins = ContainerFacts("id-ada", "ada", labels("ada", CARDS[1:], "sciencebox", time.time() + 1), "running")
-    left = [_container("maria", "GPU-0"), _container("jonas"), _container("eva", deployment="another"), begins]
+    left = [container("maria", "GPU-0"), container("jonas"), container("eva", deployment="another"), begins]
     engine.found, desk = left, make_desk()
     engine.up = False
     await desk.remove_strangers({"maria"})
