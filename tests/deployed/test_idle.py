@@ -38,9 +38,10 @@ def test_a_session_whose_gpu_does_nothing_is_warned_and_stopped_and_one_at_work_
     service: Service, driver: FakeDriver
 ) -> None:
     with service.session("nora", **ONE) as nora, service.session("olaf", **ONE) as olaf:
-        assert "computed nothing" not in nora.page("home")
+        warned = "idle_seconds_left"  # what the page Session and JupyterLab warn by
+        assert nora.ask("GET", "sciencebox/session").json()[warned] is None
         with doing_nothing(driver, "nora", service.holders()):
-            wait_until(lambda: "Its GPU has computed nothing for a long time" in nora.page("home"), "nora is warned")
+            wait_until(lambda: nora.ask("GET", "sciencebox/session").json().get(warned) is not None, "nora is warned")
             wait_until(lambda: not nora.session(), "nora's session is stopped")
         assert olaf.is_ready()
         wait_until(lambda: set(service.holders().values()) == {"olaf"}, "nora's card is free")
