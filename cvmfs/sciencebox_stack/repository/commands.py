@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..errors import StackError
 from ..progress import ConsoleProgress, console
 from .keys import KeyFiles, Master, Signer, make_keys, read_certificate, read_public, require_safe
 from .maintain import Keep, collect
@@ -79,6 +80,9 @@ def publish(
     checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its size and time.")] = False,
 ) -> None:
     """Publish a folder as the next revision of a repository; moves only what changed."""
+    require_safe(KeyFiles(keys, repository), source)
+    if out.resolve().is_relative_to(source.resolve()):
+        raise StackError(f"The repository {out} lies inside {source}, and would be published in itself. Move it away.")
     with _writing(repository, out, keys) as (files, target):
         signer, progress = Signer.read(files), ConsoleProgress(console())
         _keep_whitelist(files, target, signer, progress)

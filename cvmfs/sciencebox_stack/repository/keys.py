@@ -81,15 +81,16 @@ def make_keys(files: KeyFiles) -> None:
         _write(files.certificate, _certificate(key, files.repository), 0o644)
 
 
-def require_safe(files: KeyFiles, web_root: Path) -> None:
-    """Refuse private keys that others can read, or that a web server could hand out.
+def require_safe(files: KeyFiles, *public: Path) -> None:
+    """Refuse private keys that others can read, or that lie in a folder which is `public`, or will be.
 
     Raises:
         StackError: what is wrong, and the command that puts it right.
     """
-    folder, root = files.folder.resolve(), web_root.resolve()
-    if folder == root or root in folder.parents:
-        raise StackError(f"The keys in {folder} lie inside the published folder {root}. Move them out of it.")
+    for root in (folder.resolve() for folder in public):
+        for place in {path.resolve().parent for path in (files.folder / "keys", files.master, files.key)}:
+            if place.is_relative_to(root):
+                raise StackError(f"The keys in {place} lie inside the published folder {root}. Move them out of it.")
     for path in (files.master, files.key):
         if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise StackError(f"Others than its owner may read {path}. Run: chmod 600 {path}")

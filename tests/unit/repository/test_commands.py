@@ -61,6 +61,20 @@ def test_from_nothing_to_a_verified_repository(run: Run, site: Site, tmp_path: P
     assert (status, '"files": 5' in said) == (0, True)
 
 
+def test_neither_private_keys_nor_the_repository_itself_are_published(run: Run, site: Site) -> None:
+    site.keys.folder.rename(site.source / "keys")
+    inside = ["--repository", NAME, "--out", site.repository.root, "--keys", site.source / "keys"]
+    status, said = run("publish", "--source", site.source, *inside)
+    assert (status, "lie inside the published folder" in said) == (1, True)
+    (site.source / "keys").rename(site.keys.folder)
+    around = site.repository.root.parent
+    elsewhere = site.keys.folder.rename(around.with_name(f"{around.name}-keys"))
+    where = ["--repository", NAME, "--out", site.repository.root, "--keys", elsewhere]
+    status, said = run("publish", "--source", around, *where)
+    assert (status, "would be published in itself" in said) == (1, True)
+    assert site.repository.manifest().revision == 1  # type: ignore[union-attr]
+
+
 def test_a_damaged_object_is_named_and_the_status_tells(run: Run, site: Site) -> None:
     damaged = site.repository.root / next(name for name in site.objects() if name.endswith("P"))
     damaged.write_bytes(b"damaged")

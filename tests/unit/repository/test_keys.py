@@ -72,6 +72,14 @@ def test_keys_that_others_can_read_are_refused_with_the_cure(keys: KeyFiles, tmp
         require_safe(keys, tmp_path / "web")
 
 
+def test_a_link_does_not_hide_keys_that_lie_inside_the_published_folder(keys: KeyFiles, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    keys.key.rename(tmp_path / "web/secret")
+    keys.key.symlink_to(tmp_path / "web/secret")
+    with pytest.raises(StackError, match="Move them out of it"):
+        require_safe(keys, tmp_path / "web")
+
+
 def test_keys_inside_the_published_folder_are_refused(keys: KeyFiles, tmp_path: Path) -> None:
     for web in (keys.folder, tmp_path):
         with pytest.raises(StackError, match="inside the published folder"):
