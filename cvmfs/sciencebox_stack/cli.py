@@ -131,7 +131,7 @@ def status(
         sys.stdout.write(json.dumps([_as_dictionary(view) for view in views], indent=2) + "\n")
         return
     if not views:
-        screen.print(f"Nothing is published in {root}.", highlight=False)
+        screen.print(f"Nothing is published in {root}.", highlight=False, markup=False)
         return
     table = Table("release", "platform", "content", "environment", "packages", "lock", "size", box=None)
     for view in views:

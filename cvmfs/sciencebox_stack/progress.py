@@ -80,7 +80,7 @@ class ConsoleProgress:
 
     def say(self, line: str) -> None:
         """See Progress."""
-        self.console.print(line, highlight=False, soft_wrap=True)
+        self.console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def working(self, what: str) -> Iterator[Step]:

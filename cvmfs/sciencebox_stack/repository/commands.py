@@ -254,4 +254,4 @@ def _bytes(show: Callable[[str], None], clock: Callable[[], float]) -> Callable[
 
 
 def _say(sentence: str) -> None:
-    console().print(sentence, highlight=False, soft_wrap=True)
+    console().print(sentence, highlight=False, markup=False, emoji=False, soft_wrap=True)

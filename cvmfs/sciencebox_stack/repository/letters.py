@@ -29,6 +29,7 @@ _LETTERS = {
     "timestamp": "T", "reflog": "Y",
 }  # fmt: skip
 _WITHOUT = {"history", "reflog"}  # a repository of somebody else may have none
+_NUMBER = re.compile(r"[0-9]{1,18}")  # what 64 bits hold
 _DIGEST = re.compile(r"[0-9a-f]{40}")
 
 
@@ -150,8 +151,8 @@ def _hash(text: bytes) -> bytes:
 
 
 def _number(value: str) -> int:
-    if not value.isascii() or not value.isdigit():
-        raise DamagedError(f"{MANIFEST} has {value!r} where a number must be.")
+    if not _NUMBER.fullmatch(value):
+        raise DamagedError(f"{MANIFEST} has {value[:40]!r} where a number must be.")
     return int(value)
 
 

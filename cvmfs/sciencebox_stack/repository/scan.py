@@ -50,11 +50,13 @@ class Rules:
 
     @classmethod
     def of(cls, source: Path) -> Rules:
-        """Those of the folder itself, or those that fit a software stack where it has none."""
+        """Those of the folder itself, or those that fit a software stack where it has none. Raises StackError."""
         try:
             lines = (source / RULES_FILE).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             lines = list(STACK_RULES)
+        except UnicodeDecodeError:
+            raise StackError(f"{source / RULES_FILE} is not text in UTF-8. Correct it, or remove it.") from None
         wanted = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
         begins = tuple(_pattern(line) for line in wanted if not line.startswith("!"))
         return cls(begins, tuple(_pattern(line[1:].strip()) for line in wanted if line.startswith("!")))

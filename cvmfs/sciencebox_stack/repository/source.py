@@ -58,8 +58,8 @@ class WebSource:
         """See Source. Raises StackError when the server does not answer."""
         try:
             answer = self._client.get(f"{self._url}/{path}")
-        except httpx.HTTPError as error:
-            raise StackError(f"{self._url} does not answer: {error}.") from None
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the last for a name that cannot be one
+            raise StackError(f"{self._url} does not answer: {str(error).rstrip('.')}.") from None
         if answer.status_code == httpx.codes.NOT_FOUND:
             raise MissingError(f"{path} is missing at {self._url}.")
         if answer.is_error:

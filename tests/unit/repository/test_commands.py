@@ -46,17 +46,17 @@ def places(site: Site) -> list[object]:
 
 
 def test_from_nothing_to_a_verified_repository(run: Run, site: Site, tmp_path: Path) -> None:
-    where = ["--repository", "new.example", "--keys", tmp_path / "k"]
+    where = ["--repository", "new.example", "--keys", tmp_path / "k[/x]"]
     status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w")
     assert (status, "`sciencebox-stack keys` makes" in said) == (1, True)
-    assert run("keys", *where)[0] == 0
+    assert f"are in {tmp_path}/k[/x]." in run("keys", *where)[1]
     status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w", "--tag", "v1")
     assert (status, "Revision 1 of new.example: 5 files" in said) == (0, True)
     status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w")
     assert "Nothing has changed since revision 1" in said
     status, said = run("tags", "--repository", "new.example", "--out", tmp_path / "w", "--json")
     assert [tag["name"] for tag in json.loads(said)] == ["v1"]
-    key = tmp_path / "k/new.example.pub"
+    key = tmp_path / "k[/x]/new.example.pub"
     status, said = run("verify", tmp_path / "w", "--key", key, "--full", "--json")
     assert (status, '"files": 5' in said) == (0, True)
 
@@ -126,6 +126,7 @@ def test_who_verifies_is_told_what_is_missing(run: Run, site: Site, tmp_path: Pa
     key, elsewhere = site.keys.public, tmp_path / "elsewhere"
     assert "Whoever publishes the repository gives it to you" in run("verify", "x", "--key", elsewhere)[1]
     assert "A repository is named as in http://server" in run("verify", elsewhere, "--key", key)[1]
+    assert "http://a..b does not answer" in run("verify", "http://a..b", "--key", key)[1]
 
 
 @pytest.mark.parametrize("name", ["Capital", "../x", "a/b", ""])

@@ -130,6 +130,7 @@ def test_every_reference_is_in_the_log(site: Site) -> None:
     [
         (lambda source: os.mkfifo(source / "pipe"), "pipe or a socket"),
         (lambda source: (source / os.fsdecode(b"caf\xe9")).write_text(""), "not UTF-8"),
+        (lambda source: (source / ".cvmfsdirtab").write_bytes(b"/caf\xe9\n"), "not text in UTF-8"),
         (lambda source: (source / "odd").symlink_to(os.fsdecode(b"\xff")), "not UTF-8"),
     ],
 )

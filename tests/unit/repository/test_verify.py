@@ -89,6 +89,13 @@ def test_a_manifest_with_a_changed_bit(site: Site, position: int) -> None:
         site.verify()
 
 
+def test_a_manifest_with_a_number_beyond_all_bounds(site: Site) -> None:
+    path = site.repository.root / MANIFEST
+    path.write_bytes(path.read_bytes().replace(b"\nS1\n", b"\nS" + b"9" * 5000 + b"\n"))
+    with pytest.raises(DamagedError, match="where a number must be"):
+        site.verify()
+
+
 def test_a_manifest_signed_anew_by_a_key_that_nobody_listed(site: Site, thief: KeyFiles) -> None:
     manifest = site.repository.manifest()
     assert manifest is not None

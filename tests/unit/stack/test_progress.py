@@ -51,6 +51,12 @@ def test_a_step_that_fails_is_not_called_done() -> None:
     assert log.getvalue() == ""
 
 
+def test_what_looks_like_markup_is_shown_as_it_is() -> None:
+    log = io.StringIO()
+    ConsoleProgress(Console(file=log)).say("removed /srv/[/x]/[red]/:smile:")
+    assert log.getvalue() == "removed /srv/[/x]/[red]/:smile:\n"
+
+
 def test_a_long_path_stays_on_one_line_of_a_log() -> None:
     log = io.StringIO()
     ConsoleProgress(Console(file=log, width=20)).say("published in /cvmfs/a/very/long/path/that/does/not/fit")
