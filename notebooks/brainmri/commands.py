@@ -19,14 +19,17 @@ import os
 import shutil
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from brainmri import data
 from brainmri.runs import Run, as_json, read_json, settings_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 TASKS = {
     "classification": "brainmri.classification.commands",
@@ -36,6 +39,7 @@ TASKS = {
     "gan": "brainmri.segmentation3d.commands",
 }
 PREDICTIONS = "predictions.csv"
+FAULTY = 1  # the exit code where something in the data could not be asked about
 IN_NOTEBOOKS = {
     "classification in Keras": "brainmri.classification.keras_commands"
 }  # trained there alone, by no command
@@ -132,7 +136,10 @@ def evaluate_(options: argparse.Namespace) -> int:
 
 
 def predict_(options: argparse.Namespace) -> int:
-    """Write what a network makes of each image, and a table of it."""
+    """Write what a network makes of each image, and a table of it.
+
+    What cannot be read is named and left out; the exit code is then 1.
+    """
     return int(_task(task_of(options.run_folder)).predict(options))
 
 
@@ -223,11 +230,31 @@ def claim_output(folder: Path, *, force: bool, masks: Sequence[str] = (), asked:
     (folder / PREDICTIONS).touch()  # so that one that was interrupted can be told from what people drew
 
 
-def write_predictions(folder: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], what: str) -> None:
-    """Write predictions.csv, and say what there is now in a folder, and what it is not."""
+def readable(
+    found: Sequence[T], read: Callable[[T], R], faults: list[str], on_progress: Callable[[int, int], None]
+) -> Iterator[tuple[T, R]]:
+    """What can be read of what was found, with what it holds; `faults` gets a sentence for each that cannot."""
+    for done, one in enumerate(found, start=1):
+        try:
+            held = read(one)
+        except data.DataError as error:
+            faults.append(str(error))
+        else:
+            yield one, held
+        on_progress(done, len(found))
+
+
+def write_predictions(
+    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], what: str, faults: Sequence[str]
+) -> int:
+    """Write predictions.csv, say what there is now in a folder and what could not be read; returns the exit code."""
     with (folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows([columns, *rows])
-    print(f"{folder}: {what}. For research: this is not a medical device.")
+    for fault in faults:
+        print(f"FAULT: {fault}")
+    left = f", without {len(faults)} that cannot be read" if faults else ""
+    print(f"{folder}: {what}{left}. For research: this is not a medical device.")
+    return FAULTY if faults else 0
 
 
 def images(folder: Path) -> list[data.Slice]:

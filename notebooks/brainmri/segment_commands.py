@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from brainmri import data, export, fit, segment
-from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
+from brainmri.commands import claim, claim_output, images, readable, stored_figures, write_predictions
 from brainmri.losses import loss
 from brainmri.overlap import mean_by_group
 from brainmri.progress import Progress, counter
@@ -40,8 +40,9 @@ def train(options: argparse.Namespace) -> int:
         data.read_folder(options.data), options.size, options.out, seed=options.seed, loss=options.loss or LOSS,
         pretrain=not options.no_pretraining, patience=options.patience, plateau=options.plateau, bars=Progress,
     )  # fmt: skip
-    claim(options.out, study.settings, force=options.force)
     samples = study.samples()
+    study.folds(samples)  # what cannot be learnt from takes no folder
+    claim(options.out, study.settings, force=options.force)
     if study.pretrain:
         study.pretraining()
     validation = study.cross_validate(samples)
@@ -59,6 +60,7 @@ def compare_losses(options: argparse.Namespace) -> int:
         data.read_folder(options.data), options.size, options.out, seed=options.seed,
         bars=Progress,
     )  # fmt: skip
+    _ = comparison.division  # what cannot be learnt from takes no folder
     claim(options.out, comparison.settings, force=options.force)
     result = comparison.run()
     rows = comparison.table()
@@ -88,17 +90,15 @@ def predict(options: argparse.Namespace) -> int:
     found = images(options.input)
     masks = [f"{item.image.stem}.png" for item in found]
     claim_output(options.out, force=options.force, masks=masks, asked=[item.image for item in found])
-    rows: list[tuple[str, str, int, str]] = []
-    show = counter("marking")
-    for item, name in zip(found, masks, strict=True):
-        image = segment.normalise(data.load([item], trained.pixels)[0])
-        probability = segment.full_resolution(fit.predict(trained.model, image[None, None])[0, 0], item)
+    rows, faults = list[tuple[str, str, int, str]](), list[str]()
+    for item, image in readable(found, lambda one: data.load([one], trained.pixels)[0], faults, counter("marking")):
+        answer = fit.predict(trained.model, segment.normalise(image)[None, None])[0, 0]
+        probability = segment.full_resolution(answer, item)
         mask: NDArray[np.bool_] = probability >= trained.threshold
+        name = f"{item.image.stem}.png"
         Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
-        show(len(rows), len(found))
-    write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv")
-    return 0
+    return write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv", faults)
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:

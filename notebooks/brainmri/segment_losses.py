@@ -8,6 +8,7 @@ for all of them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +118,9 @@ class Comparison:
             "version": __version__,
         }
 
-    def run(self) -> dict[str, Any]:
-        """Train with each loss, ask, and store figures and curves. Returns what is stored in result.json.
+    @cached_property
+    def division(self) -> tuple[Samples, Fold]:
+        """The slices with a mask, and which of them are learnt from and asked about.
 
         Raises DataError where one side of the split shows no tumour.
         """
@@ -126,6 +128,11 @@ class Comparison:
         fold = next(segment.folds(samples.groups, self.size.folds))
         if not all(samples.masks[side].any() for side in (fold.train, fold.test)):
             raise DataError("On one side of the split no slice shows a tumour: losses cannot be compared on it.")
+        return samples, fold
+
+    def run(self) -> dict[str, Any]:
+        """Train with each loss, ask, and store figures and curves. Returns what is stored in result.json."""
+        samples, fold = self.division
         for name in self.losses:
             self.outcomes[name] = self._train(name, fold, samples)
         groups = samples.groups

@@ -116,8 +116,11 @@ class Study:
         return [Run(self.folder / "pretraining"), *map(Run, sorted(self.folder.glob("fold-*")))]
 
     def samples(self) -> Samples:
-        """The slices with a mask."""
-        return segment.samples(self.dataset, self.size.pixels, self.bars("reading slices"))
+        """The slices with a mask. Raises DataError where all masks are empty: to mark nothing would always be right."""
+        found = segment.samples(self.dataset, self.size.pixels, self.bars("reading slices"))
+        if not found.masks.any():
+            raise data.DataError(f"Every mask of {self.dataset.root} is empty. Add slices on which a tumour is drawn.")
+        return found
 
     def folds(self, samples: Samples) -> list[Fold]:
         """The rounds of the cross-validation."""

@@ -56,6 +56,11 @@ def test_a_test_that_could_not_be_measured_is_refused_before_the_training(
     assert main(["train", "classification", *arguments]) == 2
     assert "for test has only slices with 'glioma'" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+    shutil.copy(heads / "labels.csv", tmp_path / "data/labels.csv")
+    (tmp_path / "data/slices/3.png").write_bytes(b"no image")
+    assert main(["train", "classification", *arguments]) == 2
+    assert "3.png is not a readable image" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists(), "the next training, with an intact copy of it, would be refused"
 
 
 def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,9 +90,12 @@ def test_other_slices_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (figures["n"], figures["groups"]) == (4, 4)
 
 
-def test_new_images_get_a_line_each(run: Path, heads: Path, tmp_path: Path) -> None:
-    arguments = ["predict", str(run), "--input", str(heads), "--out", str(tmp_path / "found")]
-    assert main(arguments) == 0
+def test_new_images_get_a_line_each(run: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(heads / "slices", tmp_path / "new")
+    (tmp_path / "new/cut-off.png").write_bytes((heads / "slices/1.png").read_bytes()[:200])
+    arguments = ["predict", str(run), "--input", str(tmp_path / "new"), "--out", str(tmp_path / "found")]
+    assert main(arguments) == 1
+    assert "cut-off.png is not a readable image" in capsys.readouterr().out
     with (tmp_path / "found/predictions.csv").open(encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == 24

@@ -93,7 +93,9 @@ def test_other_slices_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert (figures["n"], figures["split"]) == (2, "other slices than those of the training")
 
 
-def test_every_new_image_gets_a_mask_of_its_own_size(run: Path, tmp_path: Path) -> None:
+def test_every_new_image_gets_a_mask_of_its_own_size(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "new").mkdir()
     Image.fromarray(np.full((100, 80), 90, dtype=np.uint8)).save(tmp_path / "new/scan.png")
     arguments = ["predict", str(run), "--input", str(tmp_path / "new"), "--out", str(tmp_path / "found")]
@@ -105,6 +107,15 @@ def test_every_new_image_gets_a_mask_of_its_own_size(run: Path, tmp_path: Path) 
     assert row.startswith("scan.png,")
     assert main(arguments) == 2  # nothing is overwritten
     assert main([*arguments, "--force"]) == 0
+    capsys.readouterr()
+    (tmp_path / "new/cut-off.png").write_bytes((tmp_path / "new/scan.png").read_bytes()[:60])
+    assert main([*arguments, "--force"]) == 1, "the others get their masks, but not all is well"
+    said = capsys.readouterr().out
+    assert "FAULT: " in said
+    assert "cut-off.png is not a readable image" in said
+    assert "1 masks and predictions.csv, without 1 that cannot be read" in said
+    assert (tmp_path / "found/predictions.csv").read_text().splitlines() == [header, row]
+    (tmp_path / "new/cut-off.png").unlink()
     drawn = (tmp_path / "new/scan.png").read_bytes()
     assert main([*arguments[:-1], str(tmp_path / "new"), "--force"]) == 2  # nor an image by what is found in it
     assert (tmp_path / "new/scan.png").read_bytes() == drawn
@@ -177,6 +188,26 @@ def test_what_cannot_be_done_is_said(
     base = ["train", "segmentation2d", "--data", str(heads), "--out", str(tmp_path / "run")]
     assert main([*base, *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_what_cannot_be_learnt_from_takes_no_folder(
+    heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(heads, tmp_path / "data")
+    where = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--size", "smoke"]
+    masks = sorted((tmp_path / "data/masks").iterdir())
+    whole = masks[0].read_bytes()
+    Image.new("L", (9, 9)).save(masks[0])
+    for command in (["train", "segmentation2d"], ["compare", "losses"]):
+        assert main([*command, *where]) == 2
+        assert "is 9 x 9 pixels, but its image" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists(), "the next training, with a mask that fits, would be refused"
+    masks[0].write_bytes(whole)
+    for mask in masks:
+        Image.new("L", (256, 256)).save(mask)
+    assert main(["train", "segmentation2d", *where]) == 2
+    assert "Every mask of" in capsys.readouterr().err, "a network that marks nothing would reach a Dice of 1"
+    assert not (tmp_path / "run").exists()
 
 
 def test_folds_are_alike_in_size_and_keep_patients_together() -> None:

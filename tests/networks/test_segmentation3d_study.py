@@ -197,6 +197,23 @@ def test_every_new_case_gets_a_mask_on_its_own_grid_and_volumes(run: Path, data:
     assert main([*arguments, "--force"]) == 0
 
 
+def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    broken = tmp_path / "data/SYNTHETIC-001/SYNTHETIC-001_t2.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:500])
+    assert main(["predict", str(run), "--input", str(tmp_path / "data"), "--out", str(tmp_path / "found")]) == 1
+    said = capsys.readouterr().out
+    assert "FAULT: " in said
+    assert "SYNTHETIC-001_t2.nii.gz is no readable NIfTI file" in said
+    with (tmp_path / "found/predictions.csv").open() as table:
+        assert [row["case"] for row in csv.DictReader(table)] == ["SYNTHETIC-002", "SYNTHETIC-003"]
+    command = ["train", "gan", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--size", "smoke"]
+    assert main(command) == 2
+    assert not (tmp_path / "run").exists(), "the next training, with an intact copy, would be refused"
+
+
 def test_the_enhancing_part_is_learnt_and_measured_by_itself_and_the_core_as_well(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from brainmri import data, export, fit
 from brainmri.classification.network import SIZES, network
 from brainmri.classification.study import TASK, Study, Trained
-from brainmri.commands import claim, claim_output, images, stored_figures, write_predictions
+from brainmri.commands import claim, claim_output, images, readable, stored_figures, write_predictions
 from brainmri.progress import Progress, counter
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def train(options: argparse.Namespace) -> int:
         data.read_folder(options.data), options.label, options.size, options.out, seed=options.seed,
         bars=Progress, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
+    _ = study.images  # what cannot be learnt from takes no folder
     claim(options.out, study.settings, force=options.force)
     result = study.run()
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
@@ -39,7 +40,8 @@ def predict(options: argparse.Namespace) -> int:
     trained = Trained.read(options.run_folder)
     found = images(options.input)
     claim_output(options.out, force=options.force)
-    probability = trained.probabilities(found, counter("asking"))
+    silent, faults = (lambda *_: None), list[str]()
+    asked = readable(found, lambda item: trained.probabilities([item], silent)[0], faults, counter("asking"))
     positive = trained.classes.index(trained.label)
     columns = ["slice", "probability", "is_" + trained.label.replace(" ", "_"), *trained.classes]
     rows = [
@@ -49,10 +51,9 @@ def predict(options: argparse.Namespace) -> int:
             int(each[positive] >= trained.threshold),
             *(f"{p:.4f}" for p in each),
         ]
-        for item, each in zip(found, probability, strict=True)
+        for item, each in asked
     ]
-    write_predictions(options.out, columns, rows, f"predictions.csv of {len(rows)} slices")
-    return 0
+    return write_predictions(options.out, columns, rows, f"predictions.csv of {len(rows)} slices", faults)
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:

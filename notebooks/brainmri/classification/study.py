@@ -81,9 +81,14 @@ class Study:
             **watch.settings(self.patience, self.plateau),
         }
 
+    @cached_property
+    def images(self) -> Array:
+        """All slices as the network takes them. Raises DataError for the first that cannot be read."""
+        return normalised(self.dataset.slices, self.size.pixels, self.bars("reading slices"))
+
     def run(self) -> ClassificationResult:
         """Train, or go on with it, measure, and store network, card and figures."""
-        images = normalised(self.dataset.slices, self.size.pixels, self.bars("reading slices"))
+        images = self.images
         labels = np.array([self.classes.index(item.label) for item in self.dataset])
         parts = {part: (images[index], labels[index]) for part, index in self.split.parts.items()}
         positive = self.classes.index(self.label)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from brainmri import export, fit, stored
-from brainmri.commands import claim, claim_output, stored_figures, write_predictions
+from brainmri.commands import claim, claim_output, readable, stored_figures, write_predictions
 from brainmri.data import DataError
 from brainmri.progress import Progress, counter
 from brainmri.segmentation3d import cohort as made_up
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from brainmri.segmentation3d.cases import Case
     from brainmri.segmentation3d.measure import Labels
     from brainmri.segmentation3d.samples import Sample
 
@@ -56,11 +57,12 @@ def train(options: argparse.Namespace) -> int:
         bars=Progress, devices=devices, patience=options.patience, plateau=options.plateau,
     )  # fmt: skip
     study.division()  # what cannot be learnt from takes no folder
+    loaded = study.samples() if devices == 1 else None  # with several, each process reads them
     claim(options.out, study.settings, force=options.force)
     left = len(cohort) - len(cohort.masked)
     unmasked = f"{left} of {len(cohort)} cases have no mask, and nothing is learnt from them." if left else ""
     print("\n".join(filter(None, [cohort.layout, unmasked, adapted, _devices(devices)])))
-    result = study.run()
+    result = study.run(loaded)
     print("\n".join([*result.sentences(), f"Stored in {options.out}."]))
     return 0
 
@@ -104,9 +106,13 @@ def predict(options: argparse.Namespace) -> int:
     masks = [f"{case.name}_seg.nii.gz" for case in cohort]
     asked = [path for case in cohort for path, _ in case.images.values()]
     claim_output(options.out, force=options.force, masks=masks, asked=asked)
-    show, rows = counter("marking"), []
-    for case, name in zip(cohort, masks, strict=True):
-        (sample,) = trained.load(replace(cohort, cases=(case,)))
+    rows, faults = list[tuple[str, ...]](), list[str]()
+
+    def read(case: Case) -> Sample:
+        return trained.load(replace(cohort, cases=(case,)))[0]
+
+    for case, sample in readable(cohort.cases, read, faults, counter("marking")):
+        name = f"{case.name}_seg.nii.gz"
         answer = trained.answer(sample)
         labels = trained.labels(sample, answer)
         _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
@@ -115,10 +121,8 @@ def predict(options: argparse.Namespace) -> int:
         unsure = float(answer.unsure.sum()) * sample.spacing**3 / 1000
         uncertain = f"{unsure:.2f}" if trained.target.mirror else ""  # asked once, nothing is known of it
         rows.append((case.name, *(f"{volume:.2f}" for volume in volumes), uncertain, name))
-        show(len(rows), len(cohort))
     columns = ("case", *(f"{region}_ml" for region in regions), "uncertain_ml", "mask")
-    write_predictions(options.out, columns, rows, f"{len(rows)} masks and predictions.csv")
-    return 0
+    return write_predictions(options.out, columns, rows, f"{len(rows)} masks and predictions.csv", faults)
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:

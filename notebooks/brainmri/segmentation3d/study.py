@@ -255,11 +255,11 @@ class Study:
         if workers.launched() or not self.complete:  # those of torchrun wait to be told, also that all is done
             workers.run(self.devices, take_part, replace(self, bars=silent), self.bars)
 
-    def run(self) -> Result:
-        """Train, choose, ask, and store the figures."""
+    def run(self, loaded: Sequence[Sample] | None = None) -> Result:
+        """Train, choose, ask, and store the figures; of cases that are `loaded` already, or read here."""
         if self.devices > 1:
             self.share()
-        loaded, division = self.samples(), self.division()
+        loaded, division = loaded or self.samples(), self.division()
         network = self.finish(self.train(loaded, division), loaded, division)
         asked = [loaded[index] for index in division.test]
         return self.result(network, asked, self.ask(network, asked), division)
