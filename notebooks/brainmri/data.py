@@ -180,11 +180,32 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
     return Dataset(root, slices, grouping, source)
 
 
+def find(folder: str | Path | None, *, masks: bool = False, environ: Mapping[str, str] = os.environ) -> Dataset | None:
+    """The slices of a folder that is named, else of the site; None where it has none. Some need to have `masks`.
+
+    Why those of the site are not taken is said. Raises DataError where those of a named folder cannot be.
+    """
+    dataset = read_folder(Path(folder).expanduser()) if folder else read_site(environ)
+    try:
+        _ = masks and dataset and dataset.masked
+    except DataError as error:
+        if folder:
+            raise
+        print(f"Not taken: {error}")
+        return None
+    return dataset
+
+
 def read_site(environ: Mapping[str, str] = os.environ) -> Dataset | None:
     """What the administrator put below SCIENCEBOX_DATA: the figshare slices, else a folder `synthetic`; else None."""
     root = site_folder(environ)
     if (root / FIGSHARE_FOLDER / "labels.csv").is_file():
         return read_folder(root / FIGSHARE_FOLDER)
+    if (root / FIGSHARE_FOLDER).is_dir():
+        print(
+            f"Not taken: {root / FIGSHARE_FOLDER} has no labels.csv, which `brainmri convert figshare` writes, with "
+            "slices and masks, from what is downloaded."
+        )
     return read_folder(root / "synthetic") if (root / "synthetic/labels.csv").is_file() else None
 
 

@@ -169,6 +169,38 @@ def test_a_demonstrations_heads_are_found_and_stay_synthetic(tmp_path: Path) -> 
     assert dataset.source.synthetic
 
 
+def test_a_folder_that_is_named_is_never_replaced_by_another(
+    make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_folder(ROWS)
+    site = {"SCIENCEBOX_DATA": str(folder.parent / "nowhere")}
+    monkeypatch.setenv("HOME", str(folder.parent))
+    found = data.find(f"~/{folder.name}", environ=site)
+    assert found is not None
+    assert found.labels["glioma"] == 2
+    with pytest.raises(data.DataError, match="has no mask for any of its slices"):
+        data.find(folder, masks=True, environ=site)
+    assert data.find(with_masks(folder, "1"), masks=True, environ=site) is not None
+    with pytest.raises(data.DataError, match="There is no folder"):
+        data.find("nowhere", environ=site)
+    assert data.find(None, environ=site) is None
+
+
+def test_of_a_sites_slices_that_are_not_taken_it_is_said_why(
+    make_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(ROWS)
+    folder.rename(folder.parent / "figshare")
+    folder, site = folder.parent / "figshare", {"SCIENCEBOX_DATA": str(folder.parent)}
+    assert data.find(None, environ=site) is not None
+    assert capsys.readouterr().out == ""
+    assert data.find(None, masks=True, environ=site) is None
+    assert f"Not taken: {folder} has no mask" in capsys.readouterr().out
+    (folder / "labels.csv").unlink()
+    assert data.find(None, environ=site) is None
+    assert f"Not taken: {folder} has no labels.csv, which `brainmri convert figshare` writes" in capsys.readouterr().out
+
+
 @pytest.mark.data
 def test_real_slices_lie_as_their_masks_do_when_transposed(real_data: Path) -> None:
     """The masks are stored transposed against the slices: rows of one are columns of the other."""
