@@ -20,6 +20,7 @@ from rich.table import Table
 from ..errors import StackError
 from ..progress import ConsoleProgress, console
 from .keys import KeyFiles, Master, Signer, make_keys, read_certificate, read_public, require_safe
+from .letters import MANIFEST
 from .maintain import Keep, collect
 from .maintain import rollback as roll_back
 from .objects import DamagedError
@@ -77,7 +78,7 @@ def publish(
     out: Out,
     keys: Keys,
     tag: Annotated[str, typer.Option(metavar="T", help="A name for this revision, to which one can go back.")] = "",
-    checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, whatever its size and time.")] = False,
+    checksum: Annotated[bool, typer.Option("--checksum", help="Read every file, and repair damaged objects.")] = False,
 ) -> None:
     """Publish a folder as the next revision of a repository; moves only what changed."""
     require_safe(KeyFiles(keys, repository), source)
@@ -92,6 +93,8 @@ def publish(
                 target, source, signer, tag=tag, checksum=checksum, on_progress=_bytes(step.now, time.monotonic)
             )
     _report(done, time.monotonic() - began, progress)
+    if tag and not done.is_new:
+        progress.say(f"It has the name {tag} now.")
 
 
 def resign(
@@ -102,6 +105,7 @@ def resign(
 ) -> None:
     """Sign the whitelist anew with the master key, before it expires."""
     with _writing(repository, out, keys) as (files, target):
+        _require_same_name(target)
         whitelist = target.renew_whitelist(Master.read(files), read_certificate(files), days)
     _say(f"The whitelist of {repository} is valid until {whitelist.expires:%Y-%m-%d %H:%M} UTC.")
 
@@ -110,7 +114,7 @@ def verify(
     where: Annotated[str, typer.Argument(metavar="URL|DIR", help="The repository.")],
     key: Annotated[Path, typer.Option(metavar="FILE", help="Public half of the master key that you trust.")],
     repository: Annotated[str, typer.Option(metavar="NAME", help="The name that it must have.")] = "",
-    full: Annotated[bool, typer.Option("--full", help="Read every object.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Read every object, of earlier revisions too.")] = False,
     seen: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Remembers the newest revision, and refuses older ones.")
     ] = None,
@@ -131,8 +135,13 @@ def verify(
         if found.damaged:
             more = len(found.damaged) - SHOWN
             listed = "\n  ".join(found.damaged[:SHOWN]) + (f"\n  and {more} more" if more > 0 else "")
-            raise DamagedError(f"{len(found.damaged)} of {found.objects} objects are damaged:\n  {listed}")
-        counted = {"catalogs": found.catalogs, "files": found.files, "objects": found.objects}
+            raise DamagedError(
+                f"{len(found.damaged)} of {found.catalogs + found.objects} objects are damaged:\n  {listed}\n"
+                "Who publishes it repairs what the last revision needs with `sciencebox-stack publish --checksum`."
+            )
+        counted = {
+            "revisions": found.revisions, "catalogs": found.catalogs, "files": found.files, "objects": found.objects,
+        }  # fmt: skip
     _show_trust(trusted, counted, as_json=as_json)
 
 
@@ -160,6 +169,7 @@ def rollback(
     keys: Keys,
 ) -> None:
     """Publish the content of a tag again, as a new revision. `rollback` to the newer tag undoes it."""
+    _require_published(out)
     with _writing(repository, out, keys) as (files, target):
         manifest = roll_back(target, Signer.read(files), tag)
     _say(f"Revision {manifest.revision} of {repository} shows what {tag} is.")
@@ -174,6 +184,7 @@ def gc(
     dry_run: DryRun = False,
 ) -> None:
     """Remove objects that no revision needs. Named tags, the newest revisions and young ones are kept."""
+    _require_published(out)
     with _writing(repository, out, keys) as (files, target):
         progress, signer = ConsoleProgress(console()), Signer.read(files)
         with progress.working("looking for what no revision needs") as step:
@@ -186,6 +197,12 @@ def gc(
     _say(f"{done.objects:,} objects {would}removed, {done.freed_bytes / 1e6:,.1f} MB.{names}")
 
 
+def _require_published(out: Path) -> None:
+    """Before anything is made in a folder that was named by mistake."""
+    if not (out / MANIFEST).exists():
+        raise StackError(f"Nothing is published in {out} yet. `sciencebox-stack publish` begins.")
+
+
 @contextmanager
 def _writing(repository: str, out: Path, keys: Path) -> Iterator[tuple[KeyFiles, Repository]]:
     os.umask(0o022)  # what is published is for everyone to read
@@ -193,6 +210,16 @@ def _writing(repository: str, out: Path, keys: Path) -> Iterator[tuple[KeyFiles,
     require_safe(files, out)
     with target.writing():
         yield files, target
+
+
+def _require_same_name(target: Repository) -> None:
+    """Refuse to put the whitelist of one repository into the folder of another."""
+    try:
+        before = target.whitelist()
+    except DamagedError:  # which is what it is signed anew for
+        return
+    if before is not None and before.repository != target.name:
+        raise StackError(f"{target.root} holds the repository {before.repository}, not {target.name}.")
 
 
 def _keep_whitelist(files: KeyFiles, target: Repository, signer: Signer, progress: ConsoleProgress) -> None:
@@ -246,9 +273,11 @@ def _bytes(show: Callable[[str], None], clock: Callable[[], float]) -> Callable[
     began = clock()
 
     def on_progress(done: int, total: int) -> None:
-        rate = done / max(clock() - began, 0.001)
-        left = (total - done) / max(rate, 1.0)
-        show(f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB, {rate / 1e6:.0f} MB/s, {left:.0f} s left")
+        took = clock() - began
+        shown = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+        if done and took >= 1:  # before, it says nothing of the rest
+            shown += f", {done / took / 1e6:.0f} MB/s, {(total - done) * took / done:.0f} s left"
+        show(shown)
 
     return on_progress
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import StackError
-from .objects import CERTIFICATE, HISTORY, ObjectName
+from .objects import CERTIFICATE, HISTORY, DamagedError, ObjectName
 from .publish import commit_content
 from .verify import all_catalogs, read_catalog
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .history import Tag
     from .keys import Signer
     from .letters import Manifest
+    from .objects import Store
     from .publish import Repository
 
 _DAY_S = 86400
@@ -53,6 +55,7 @@ def rollback(repository: Repository, signer: Signer, tag: str) -> Manifest:
 
     Raises:
         StackError: there is no such tag, or it is what the last revision shows.
+        DamagedError: objects of it are missing.
     """
     manifest = _require_manifest(repository)
     known = {one.name: one for one in repository.tags(manifest)}
@@ -62,6 +65,8 @@ def rollback(repository: Repository, signer: Signer, tag: str) -> Manifest:
     now = read_catalog(repository.source, manifest.root, manifest.root_size)
     if (content.entries, content.nested) == (now.entries, now.nested):
         raise StackError(f"{tag} is what revision {manifest.revision} shows already.")
+    if missing := sum(not repository.store.has(name) for name in _needed(repository, [(found.root, found.size)])):
+        raise DamagedError(f"{missing} objects of {tag} are missing, so clients could not read it.")
     return commit_content(repository, signer, content, manifest.revision + 1, "")
 
 
@@ -85,18 +90,43 @@ def collect(
     kept = keep.of(tags, time.time())
     root = (manifest.root, manifest.root_size)
     needed = _needed(repository, [root, *((tag.root, tag.size) for tag in kept)])
+    sweep = _Sweep(repository.store, dry_run, on_progress)
     if not dry_run:  # first nothing leads to what is removed, then it is removed
-        manifest = repository.commit(signer, root, manifest.revision, kept, only=needed)
-    needed |= {ObjectName(manifest.history, HISTORY), ObjectName(manifest.certificate, CERTIFICATE)}
-    count = freed = 0
-    for name in repository.store.names():
-        if name in needed:
-            continue
-        freed += repository.store.size(name) if dry_run else repository.store.remove(name)
-        count += 1
-        if on_progress:
-            on_progress(count)
-    return Collected(tuple(tag for tag in tags if tag not in kept), count, freed)
+        try:
+            manifest = repository.commit(signer, root, manifest.revision, kept, only=needed)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # A publisher that filled the disk left objects that no revision has; without them there is room.
+            every = _needed(repository, [(tag.root, tag.size) for tag in tags])
+            sweep.remove_all_but(needed | every | _named_by(manifest))
+            manifest = repository.commit(signer, root, manifest.revision, kept, only=needed)
+    sweep.remove_all_but(needed | _named_by(manifest))
+    return Collected(tuple(tag for tag in tags if tag not in kept), sweep.count, sweep.freed)
+
+
+@dataclass
+class _Sweep:
+    """Removes objects, or only counts them."""
+
+    store: Store
+    dry_run: bool
+    on_progress: Callable[[int], None] | None
+    count: int = 0
+    freed: int = 0
+
+    def remove_all_but(self, needed: set[ObjectName]) -> None:
+        for name in self.store.names():
+            if name in needed:
+                continue
+            self.freed += self.store.size(name) if self.dry_run else self.store.remove(name)
+            self.count += 1
+            if self.on_progress:
+                self.on_progress(self.count)
+
+
+def _named_by(manifest: Manifest) -> set[ObjectName]:
+    return {ObjectName(manifest.history, HISTORY), ObjectName(manifest.certificate, CERTIFICATE)}
 
 
 def _needed(repository: Repository, roots: list[tuple[str, int]]) -> set[ObjectName]:

@@ -82,6 +82,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.written = Written()
+        self.thorough = False  # hold what is there against what it should be, not its length alone
         self._scratch = root / "data" / "txn"
         self._lock = threading.Lock()
 
@@ -97,8 +98,7 @@ class Store:
         """Store ``content`` unless it is there; returns its digest."""
         name, stored = pack(content, kind)
         path = self.root / name.path
-        # One of another length was cut short when the server lost its power.
-        if _length(path) != len(stored):
+        if not self._is_there(path, stored):
             draft = self._scratch / f"{threading.get_ident()}"
             draft.write_bytes(stored)
             draft.replace(path)
@@ -106,6 +106,17 @@ class Store:
                 self.written.objects += 1
                 self.written.stored_bytes += len(stored)
         return name.digest
+
+    def _is_there(self, path: Path, stored: bytes) -> bool:
+        try:
+            # One of another length was cut short when the server lost its power.
+            return path.stat().st_size == len(stored) and not (self.thorough and path.read_bytes() != stored)
+        except FileNotFoundError:
+            return False
+
+    def has(self, name: ObjectName) -> bool:
+        """Whether there is such an object."""
+        return (self.root / name.path).exists()
 
     def names(self) -> Iterator[ObjectName]:
         """All objects that are there."""
@@ -136,10 +147,3 @@ class Store:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _length(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return -1

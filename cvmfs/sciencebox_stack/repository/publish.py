@@ -32,7 +32,7 @@ from .history import (
 )
 from .keys import fingerprint
 from .letters import MANIFEST, WHITELIST, Manifest, Whitelist, seal, unsigned
-from .objects import CATALOG, CERTIFICATE, CHUNK, HISTORY, LARGEST, ObjectName, Store, Written
+from .objects import CATALOG, CERTIFICATE, CHUNK, HISTORY, LARGEST, DamagedError, ObjectName, Store, Written
 from .scan import scan
 from .source import FolderSource, MissingError, read_letter, read_object
 from .verify import read_catalog, signed_manifest
@@ -165,7 +165,8 @@ def publish(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Published:
-    """Publish ``source``. With ``checksum`` every file is read, whatever its size and time say.
+    """Publish ``source``. With ``checksum`` every file is read, whatever its size and time say, and every object of it
+    that is damaged or missing is written anew.
 
     ``on_progress`` gets the bytes done and those to do. The caller holds ``repository.writing()``.
 
@@ -177,8 +178,9 @@ def publish(
     _require_listed(repository, signer)
     _require_free(tag, tags)
     root = scan(source)
+    repository.store.thorough = checksum
     ingest = _Ingest(repository.store, source, on_progress)
-    last = read_catalog(repository.source, before.root, before.root_size) if before else None
+    last = _last(repository, before, checksum)
     stored = {} if checksum or last is None else _last_catalogs(repository, last, root)
     known = {} if checksum or last is None else _files_of([last, *(catalog for catalog, _ in stored.values())])
     filled = ingest.run(root, known, workers or os.cpu_count() or 1)
@@ -186,14 +188,16 @@ def publish(
     advice = tuple(folder.advice for folder in root.all() if folder.advice)
     if before is not None and last is not None and _is_same(last, content):
         manifest = before
+        if repaired := repository.store.written.objects:
+            advice += (f"{repaired:,} objects of it were damaged or missing, and were written anew.",)
         if tag:
             named = Tag(tag, before.root, before.revision, now, before.root_size)
             tags = (named, *tags)
             manifest = repository.commit(signer, (before.root, before.root_size), before.revision, tags)
         return Published(manifest, False, ingest.files, ingest.done, repository.store.written, advice)
     revision = before.revision + 1 if before else 1
-    manifest = commit_content(repository, signer, content, revision, tag)
     (repository.root / REPLICABLE).touch()
+    manifest = commit_content(repository, signer, content, revision, tag)
     return Published(manifest, True, ingest.files, ingest.done, repository.store.written, advice)
 
 
@@ -265,6 +269,16 @@ def _read_part(read: Callable[[int], bytes | None]) -> bytes:
 def _unchanged(before: Entry | None, now: Entry) -> bool:
     same = before is not None and (before.size, before.mtime_ns, before.mode) == (now.size, now.mtime_ns, now.mode)
     return same and bool(before and before.objects())
+
+
+def _last(repository: Repository, before: Manifest | None, checksum: bool) -> Catalog | None:
+    """The root catalog of the last revision. Where it is damaged, ``checksum`` does without."""
+    try:
+        return read_catalog(repository.source, before.root, before.root_size) if before else None
+    except DamagedError:
+        if checksum:
+            return None
+        raise
 
 
 def _last_catalogs(repository: Repository, last: Catalog, root: Folder) -> Stored:

@@ -15,6 +15,7 @@ RULES_FILE, MARKER = ".cvmfsdirtab", ".cvmfscatalog"
 LEFT_OUT = frozenset({"/.build"})  # the builder's downloads and lock
 STACK_RULES = ("/lcg/releases/*/*/*", "/lcg/views/*")
 _FOLDER_BYTES = 4096  # what a folder itself takes differs between file systems, and says nothing
+_OWNERS = stat.S_ISUID | stat.S_ISGID  # what ran as its owner would run as root, to whom all of it belongs
 _LARGE = 200_000  # entries in one catalog from which on clients become slow
 
 
@@ -111,7 +112,7 @@ def _entry(path: str, found: os.stat_result, place: str) -> Entry:
         return Entry(path, found.st_mode, len(os.fsencode(target)), found.st_mtime_ns, target)
     if not stat.S_ISREG(found.st_mode):
         raise StackError(f"{place} is a device, a pipe or a socket, which cannot be published. Remove it.")
-    return Entry(path, found.st_mode, found.st_size, found.st_mtime_ns)
+    return Entry(path, found.st_mode & ~_OWNERS, found.st_size, found.st_mtime_ns)
 
 
 def _require_utf8(text: str, place: str) -> None:

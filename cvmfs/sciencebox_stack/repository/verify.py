@@ -36,8 +36,9 @@ class Trusted:
 
 @dataclass
 class Inventory:
-    """What a full verification looked at."""
+    """What a full verification looked at. The files are those of the last revision."""
 
+    revisions: int = 1
     catalogs: int = 0
     files: int = 0
     objects: int = 0
@@ -112,9 +113,15 @@ def read_catalog(source: Source, digest: str, size: int) -> Catalog:
     return catalogs.read(read_object(source, ObjectName(digest, CATALOG), size))
 
 
-def all_catalogs(source: Source, roots: Iterable[tuple[str, int]]) -> Iterator[tuple[ObjectName, Catalog]]:
-    """The catalogs with these digests and sizes, and all nested in them, each once. Raises DamagedError."""
-    pending, seen = list(roots), set()
+def all_catalogs(
+    source: Source, roots: Iterable[tuple[str, int]], seen: set[str] | None = None
+) -> Iterator[tuple[ObjectName, Catalog]]:
+    """The catalogs with these digests and sizes, and all nested in them, each once; those in `seen` are left out.
+
+    Raises:
+        DamagedError: one is missing, or not what its name says.
+    """
+    pending, seen = list(roots), set() if seen is None else seen
     while pending:
         digest, size = pending.pop()
         if digest in seen:
@@ -128,24 +135,26 @@ def all_catalogs(source: Source, roots: Iterable[tuple[str, int]]) -> Iterator[t
 def verify_all(
     source: Source, manifest: Manifest, workers: int, on_progress: Callable[[int, int], None] | None = None
 ) -> Inventory:
-    """Read every object of the revision, and hold it against its name and its size.
+    """Read every object of the revision and of those to which one can go back; hold it against its name and its size.
 
     Raises:
-        DamagedError: a catalog is damaged, so that what is below it is not known.
+        DamagedError: a catalog of the revision is damaged, so that what is below it is not known.
     """
-    found = Inventory()
+    found, seen = Inventory(), set[str]()
     sizes: dict[ObjectName, int] = {}
-    if manifest.history:
-        read_history(read_object(source, ObjectName(manifest.history, HISTORY)))
-    for _, catalog in all_catalogs(source, [(manifest.root, manifest.root_size)]):
+    tags = read_history(read_object(source, ObjectName(manifest.history, HISTORY))) if manifest.history else ()
+    for _, catalog in all_catalogs(source, [(manifest.root, manifest.root_size)], seen):
         found.catalogs += 1
-        for entry in catalog.entries:
-            found.files += not (entry.is_folder or entry.is_link)
-            if entry.digest:
-                sizes[entry.objects()[0]] = entry.size
-            elif entry.chunks:
-                _require_whole(entry)
-                sizes.update(zip(entry.objects(), (piece.size for piece in entry.chunks), strict=True))
+        found.files += sum(not (entry.is_folder or entry.is_link) for entry in catalog.entries)
+        sizes.update(_objects(catalog))
+    for tag in tags:
+        found.revisions += tag.root not in seen
+        try:
+            for _, catalog in all_catalogs(source, [(tag.root, tag.size)], seen):
+                found.catalogs += 1
+                sizes.update(_objects(catalog))
+        except DamagedError as error:
+            found.damaged.append(f"{error} One cannot go back to {tag.name}.")
 
     def damage(wanted: tuple[ObjectName, int]) -> str:
         try:
@@ -195,6 +204,16 @@ def _read_seen(seen: Path) -> dict[str, tuple[int, str]]:
         return {}
     except (ValueError, TypeError, AttributeError):
         raise StackError(f"{seen} is not a file that `verify --seen` wrote. Remove it, or name another one.") from None
+
+
+def _objects(catalog: Catalog) -> Iterator[tuple[ObjectName, int]]:
+    """The objects of its files, each with the size of its content."""
+    for entry in catalog.entries:
+        if entry.digest:
+            yield entry.objects()[0], entry.size
+        elif entry.chunks:
+            _require_whole(entry)
+            yield from zip(entry.objects(), (piece.size for piece in entry.chunks), strict=True)
 
 
 def _require_whole(entry: catalogs.Entry) -> None:

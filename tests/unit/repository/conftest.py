@@ -43,7 +43,7 @@ def fill(folder: Path) -> None:
     (tree / "bin").mkdir(parents=True)
     (tree / "lib/empty").mkdir(parents=True)
     (tree / "bin/python").write_text("#!/bin/sh\n")
-    (tree / "bin/python").chmod(0o755)
+    (tree / "bin/python").chmod(0o6755)
     (tree / "bin/python3").symlink_to("./python")
     (tree / "lib/long.so").write_bytes(os.urandom(1_000_000) * 17)
     (tree / "lib/empty.txt").write_bytes(b"")

@@ -54,11 +54,13 @@ def test_from_nothing_to_a_verified_repository(run: Run, site: Site, tmp_path: P
     assert (status, "Revision 1 of new.example: 5 files" in said) == (0, True)
     status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w")
     assert "Nothing has changed since revision 1" in said
+    status, said = run("publish", "--source", site.source, *where, "--out", tmp_path / "w", "--tag", "v2")
+    assert "It has the name v2 now." in said
     status, said = run("tags", "--repository", "new.example", "--out", tmp_path / "w", "--json")
-    assert [tag["name"] for tag in json.loads(said)] == ["v1"]
+    assert [tag["name"] for tag in json.loads(said)] == ["v1", "v2"]
     key = tmp_path / "k[/x]/new.example.pub"
     status, said = run("verify", tmp_path / "w", "--key", key, "--full", "--json")
-    assert (status, '"files": 5' in said) == (0, True)
+    assert (status, '"files": 5' in said, '"revisions": 1' in said) == (0, True, True)
 
 
 def test_neither_private_keys_nor_the_repository_itself_are_published(run: Run, site: Site) -> None:
@@ -79,8 +81,10 @@ def test_a_damaged_object_is_named_and_the_status_tells(run: Run, site: Site) ->
     damaged = site.repository.root / next(name for name in site.objects() if name.endswith("P"))
     damaged.write_bytes(b"damaged")
     status, said = run("verify", site.repository.root, "--key", site.keys.public, "--full")
-    assert (status, "1 of 7 objects are damaged" in said) == (1, True)
+    assert (status, "1 of 10 objects are damaged" in said) == (1, True)
     assert damaged.name in said
+    run("publish", "--source", site.source, *places(site), "--checksum")
+    assert run("verify", site.repository.root, "--key", site.keys.public, "--full")[0] == 0
 
 
 def test_going_back_and_tidying_up_say_what_they_did(run: Run, site: Site) -> None:
@@ -120,6 +124,17 @@ def test_the_whitelist_is_signed_where_the_master_key_is_with_the_certificate_al
     status, said = run("resign", *where, "--days", 300)
     assert (status, f"The whitelist of {NAME} is valid until" in said) == (0, True)
     assert (site.verify().whitelist.expires - datetime.now(timezone.utc)).days >= 299
+
+
+def test_a_folder_that_was_named_by_mistake_is_left_as_it_is(run: Run, site: Site, tmp_path: Path) -> None:
+    wrong = ["--repository", NAME, "--out", tmp_path / "wrong", "--keys", site.keys.folder]
+    for command in (["gc"], ["rollback", "first"]):
+        status, said = run(*command, *wrong)
+        assert (status, "Nothing is published in" in said, (tmp_path / "wrong").exists()) == (1, True, False)
+    run("keys", "--repository", "other.example.org", "--keys", site.keys.folder)
+    status, said = run("resign", "--repository", "other.example.org", *places(site)[2:])
+    assert (status, f"holds the repository {NAME}, not other.example.org" in said) == (1, True)
+    site.verify()
 
 
 def test_who_verifies_is_told_what_is_missing(run: Run, site: Site, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from sciencebox_stack.errors import StackError
 from sciencebox_stack.repository.history import REFLOG, Tag, read_reflog
 from sciencebox_stack.repository.keys import Master
 from sciencebox_stack.repository.maintain import Keep, collect, rollback
-from sciencebox_stack.repository.objects import DamagedError
+from sciencebox_stack.repository.objects import CATALOG, DamagedError, ObjectName, Store
 from sciencebox_stack.repository.verify import verify_all
 
 if TYPE_CHECKING:
@@ -66,6 +68,40 @@ def test_tidying_up_removes_exactly_what_no_kept_revision_needs(site: Site) -> N
     assert not verify_all(site.repository.source, site.verify().manifest, 2).damaged
     log = read_reflog((site.repository.root / REFLOG).read_bytes())
     assert all((site.repository.root / name.path).exists() for name, _ in log)
+
+
+def test_it_makes_room_on_a_disk_that_a_publisher_filled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    editions(site, 1)
+    store, write = site.repository.store, Store.write_file
+    left = store.root / ObjectName(store.add(b"of a revision that never came")).path
+
+    def write_file(self: Store, name: str, content: bytes) -> None:
+        if left.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, name, content)
+
+    monkeypatch.setattr(Store, "write_file", write_file)
+    with site.repository.writing():
+        done = collect(site.repository, site.signer, Keep(revisions=1, days=0))
+        assert collect(site.repository, site.signer, Keep(revisions=1, days=0)).objects == 0
+    assert (done.objects > 1, left.exists()) == (True, False)
+    assert not verify_all(site.repository.source, site.verify().manifest, 2).damaged
+
+
+def test_a_revision_that_is_not_whole_is_told_and_not_gone_back_to(site: Site) -> None:
+    before = site.objects()
+    shutil.rmtree(site.source / "lcg")
+    site.publish()
+    lost = next(name for name in before if name.endswith("P"))
+    (site.repository.root / lost).unlink()
+    found = verify_all(site.repository.source, site.verify().manifest, 2)
+    assert (found.revisions, found.files, len(found.damaged), lost in found.damaged[0]) == (2, 1, 1, True)
+    with site.repository.writing(), pytest.raises(DamagedError, match="1 objects of first are missing"):
+        rollback(site.repository, site.signer, "first")
+    manifest = site.repository.manifest()
+    (site.repository.root / ObjectName(site.repository.tags(manifest)[-1].root, CATALOG).path).unlink()
+    told = verify_all(site.repository.source, site.verify().manifest, 2).damaged
+    assert [sentence.endswith("One cannot go back to first.") for sentence in told] == [True]
 
 
 def test_nothing_is_removed_when_a_kept_catalog_cannot_be_read(site: Site) -> None:

@@ -46,7 +46,7 @@ def test_every_file_is_in_the_repository_as_it_is_in_the_folder(published_site: 
     assert set(found) == {""} | {path for path in there if not path.startswith("/.build")}
     for path in ("/README", f"{TREE}/bin/python", f"{TREE}/lib/long.so", f"{TREE}/lib/empty.txt"):
         assert content(published_site, path) == (published_site.source / path[1:]).read_bytes()
-    assert found[f"{TREE}/bin/python"].mode & 0o777 == 0o755
+    assert found[f"{TREE}/bin/python"].mode & 0o7777 == 0o755, "it is root's now, and must not run as root"
     assert found[f"{TREE}/bin/python3"].target == "./python", "a link is kept to the letter"
     assert len(found[f"{TREE}/lib/long.so"].chunks) == 3
 
@@ -97,6 +97,20 @@ def test_a_file_changed_behind_its_date_is_found_by_its_content(site: Site) -> N
     assert not site.publish().is_new
     assert site.publish(checksum=True).is_new
     assert content(site, "/README") == b"A stock.\n"
+
+
+def test_what_was_damaged_or_lost_is_written_anew_where_all_is_read(site: Site) -> None:
+    objects = sorted(name for name in site.objects() if name[-1] not in "HX")
+    for number, name in enumerate(objects):
+        place = site.repository.root / name
+        place.write_bytes(place.read_bytes()[::-1]) if number % 2 else place.unlink()
+    done = site.publish(checksum=True)
+    assert not verify_all(site.repository.source, site.verify().manifest, 2).damaged[1:], "the first one is past help"
+    assert (done.is_new, done.manifest.revision) == (True, 2), "its root catalog was damaged, too"
+    lost = next(name for name in objects if name.endswith("P"))
+    (site.repository.root / lost).unlink()
+    again = site.publish(checksum=True)
+    assert (again.is_new, again.advice) == (False, ("1 objects of it were damaged or missing, and were written anew.",))
 
 
 def test_the_same_content_is_stored_once(site: Site) -> None:
