@@ -28,7 +28,9 @@ MOUNTED_EVERY_S = 10.0  # a listing of a mounted repository goes over the networ
 NEWEST = 5  # releases of each further repository: at CERN there are hundreds
 _FURTHER = re.compile(r"LCG_\d+[a-z]?(_cuda)?|SB_\d+(_cuda)?")  # nightly builds and the like are left out
 _CUDA = re.compile(r"([^,]+?) (\d+)\.(\d+)(?:, |$)")
-_PLATFORM = re.compile(r"x86_64-.*-opt")
+_PLATFORM = re.compile(r"x86_64-([a-z]*)(\d*).*-opt")
+# The last versions whose C library is not newer than that of sessions, Debian 12's: of later ones nothing starts there.
+_LAST_SYSTEM = {"debian": 12, "el": 9, "fedora": 37, "ubuntu": 2210}
 log = logging.getLogger(__name__)
 
 
@@ -102,10 +104,16 @@ def further(folder: Path, repository: str) -> tuple[View, ...]:
     found = []
     for release in sorted(releases, key=natural, reverse=True)[:NEWEST]:
         for platform in sorted((place.name for place in (views / release).iterdir()), key=natural, reverse=True):
-            if _PLATFORM.fullmatch(platform) and (views / release / platform / "share/jupyter/kernels").is_dir():
+            if _runs_here(platform) and (views / release / platform / "share/jupyter/kernels").is_dir():
                 path = f"/cvmfs/{repository}/lcg/views/{release}/{platform}"
                 found.append(View(f"{release}/{platform}", platform, path))
     return tuple(found)
+
+
+def _runs_here(platform: str) -> bool:
+    """Whether sessions can run what was built for it; of systems that are not known that is assumed."""
+    match = _PLATFORM.fullmatch(platform)
+    return match is not None and int(match[2] or 0) <= _LAST_SYSTEM.get(match[1], int(match[2] or 0))
 
 
 def natural(name: str) -> tuple[tuple[int, str], ...]:
