@@ -60,8 +60,8 @@ def test_of_a_further_repository_the_newest_releases_for_this_processor_are_offe
         "LCG_105_cuda/x86_64-el9-gcc13-opt",
         "LCG_105/x86_64-el9-gcc13-opt",
         "LCG_99/x86_64-ubuntu2204-gcc11-opt",
-        "LCG_99/x86_64-slc6-gcc8-opt",
         "LCG_99/x86_64-el9-gcc13-opt",
+        "LCG_99/x86_64-slc6-gcc8-opt",
     ]
     assert further(tmp_path / "nothing", "sft.cern.ch") == ()
 
