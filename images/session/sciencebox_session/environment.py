@@ -77,6 +77,8 @@ def run(script: Path, environ: Mapping[str, str]) -> dict[str, str]:
     if done.returncode != 0:
         told = said.decode(errors="replace").strip()[-SHOWN_CHARACTERS:] or f"status {done.returncode}"
         raise ScriptError(f"Your environment script {script} failed, so it was not used. It said: {told}")
+    if not printed:  # by `exit` or `exec`: nothing is known of what it exported
+        raise ScriptError(f"Your environment script {script} ended its shell, so it was not used. Use `return`.")
     pairs = (os.fsdecode(pair).partition("=") for pair in printed.split(b"\0") if pair)
     return {name: value for name, _, value in pairs}
 

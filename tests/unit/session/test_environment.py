@@ -55,6 +55,8 @@ def test_it_cannot_take_the_session_from_its_hub_or_change_its_cards(home: Path)
     [
         ("export A=1\nno-such-command-at-all\nfalse\n", "no-such-command-at-all: command not found"),
         ("exit 3\n", "status 3"),
+        ("export A=1\nexit 0\n", "Use `return`"),
+        ("exec true\n", "ended its shell"),
         ("if true; then\n", "syntax error"),
     ],
 )
