@@ -93,6 +93,7 @@ def running(hub: ThreadingHTTPServer, tmp_path_factory: pytest.TempPathFactory) 
     }
     options = {
         "ServerApp.jpserver_extensions": "sciencebox_session=True",
+        "ServerApp.kernel_spec_manager_class": "sciencebox_session.kernels.ReleaseKernels",
         "ServerApp.root_dir": home,
         "ServerApp.port": 0,
         "ServerApp.allow_root": True,
