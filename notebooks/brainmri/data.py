@@ -281,7 +281,7 @@ def open_image(path: Path) -> Image.Image:
     """Decode one file as an 8-bit grey image. Raises DataError naming the file where that fails."""
     try:
         with Image.open(path) as image:
-            return _grey(image)
+            return _grey(image, path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing. Put it there, or remove its line from labels.csv.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -370,11 +370,17 @@ def _slice(
     return Slice(image, values["tumour"], values[grouping], source, part)
 
 
-def _grey(image: Image.Image) -> Image.Image:
-    """8-bit grey. Deeper images are scaled by their own maximum, since Pillow would cut them off at 255."""
+def _grey(image: Image.Image, path: Path) -> Image.Image:
+    """8-bit grey. Deeper images are scaled by their own maximum, since Pillow would cut them off at 255.
+
+    Raises DataError where a pixel is no number.
+    """
     if image.mode[0] not in "IF":
         return image.convert("L")
-    values = np.clip(np.nan_to_num(np.asarray(image, dtype=np.float32)), 0, None)
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise DataError(f"{path} has pixels that are no finite numbers (NaN). Export it again, with 0 there.")
+    values = np.clip(values, 0, None)
     return Image.fromarray(np.round(values * (255 / max(values.max(), 1e-6))).astype(np.uint8))
 
 

@@ -95,6 +95,8 @@ def read(original: Original) -> Record:
         raise DataError(f"{where} is no slice of this set ({error}). Download it again, or leave it out.") from error
     if image.shape != mask.shape or image.ndim != 2:
         raise DataError(f"{where} has an image of {image.shape} and a mask of {mask.shape}. Leave it out.")
+    if not np.isfinite(image).all():
+        raise DataError(f"{where} has pixels that are no finite numbers (NaN). Leave it out.")
     if number not in LABELS or not patient.strip("\0 "):
         raise DataError(f"{where} has the label {number} and the patient {patient!r}. Leave it out.")
     return Record(original.name, image.astype(np.int16), mask > 0, LABELS[number], patient.strip("\0 "))

@@ -158,6 +158,16 @@ def test_deep_grey_values_are_scaled_not_cut_off(make_folder: Callable[..., Path
     assert pixels[0] == pytest.approx(np.arange(8) / 7, abs=0.01)
 
 
+def test_an_image_with_pixels_that_are_no_numbers_is_named(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder([("1", "glioma", "anna")])
+    (folder / "slices/1.png").unlink()
+    values = np.ones((8, 8), dtype=np.float32)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(folder / "slices/1.tif")
+    with pytest.raises(data.DataError, match=r"1\.tif has pixels that are no finite numbers"):
+        data.load(data.read_folder(folder).slices, 8)
+
+
 def test_a_site_without_data_has_none(tmp_path: Path) -> None:
     assert data.read_site({"SCIENCEBOX_DATA": str(tmp_path)}) is None
 

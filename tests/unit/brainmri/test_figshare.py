@@ -72,6 +72,16 @@ def test_a_download_that_stops_halfway_leaves_no_folder(download: Path, tmp_path
     assert not (tmp_path / "figshare").exists()
 
 
+def test_an_image_with_pixels_that_are_no_numbers_is_named(tmp_path: Path) -> None:
+    with h5py.File(path := write_mat(tmp_path / "7.mat"), "r+") as file:
+        image = file["cjdata"]["image"][:].astype(np.float32)
+        image[3, 3] = np.nan
+        del file["cjdata"]["image"]
+        file["cjdata"]["image"] = image
+    with pytest.raises(data.DataError, match=r"7\.mat has pixels that are no finite numbers"):
+        figshare.read(figshare.Original(path))
+
+
 @pytest.mark.parametrize(("label", "patient"), [(4, "anna"), (2, "  ")])
 def test_a_slice_without_a_known_label_or_a_patient_is_named(tmp_path: Path, label: int, patient: str) -> None:
     with pytest.raises(data.DataError, match=r"7\.mat has the label"):
