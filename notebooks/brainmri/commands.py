@@ -265,7 +265,7 @@ def images(folder: Path) -> list[data.Slice]:
     paths = data.image_paths(place)
     if not paths:
         raise data.DataError(f"{place} holds no image. Give a folder with files {', '.join(data.ENDINGS)}.")
-    source = data.Source(name=f"folder {folder.name}", licence="licence not stated")
+    source = data.stored_source(place.parent if place.name == "slices" else place)
     return [data.Slice(path, label="", group=path.stem, source=source) for path in paths]
 
 

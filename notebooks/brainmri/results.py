@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -126,8 +127,13 @@ class SegmentationResult:
         }
 
 
-def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequence[str]) -> dict[str, float]:
-    """What is told of found masks. The distance is the median, in pixels: a missed tumour makes a mean infinite."""
+def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequence[str]) -> dict[str, Any]:
+    """What is told of found masks, and in `cases` of those of each patient or block.
+
+    The distance is the median, in pixels: a missed tumour makes a mean infinite. So is the error of the area, which is
+    relative to that of the tumour, whichever way, and that of slices with a tumour.
+    """
+    errors, pairs = [abs(one.area_error) for one in overlaps if one.area], list(zip(overlaps, groups, strict=True))
     return {
         "dice": dice.value,
         "dice_low": dice.low,
@@ -135,11 +141,19 @@ def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequenc
         "iou": float(np.mean([one.iou for one in overlaps])),
         "sensitivity": float(np.mean([one.sensitivity for one in overlaps])),
         "hausdorff_95_median": float(np.median([one.hausdorff_95 for one in overlaps])),
+        "area_error_median": float(np.median(errors)) if errors else nan,
         "missed": sum(one.sensitivity == 0 for one in overlaps),
         "without_tumour": sum(not one.area for one in overlaps),
         "n": len(overlaps),
         "groups": len(set(groups)),
+        "cases": {group: _of_group([one for one, other in pairs if other == group]) for group in sorted(set(groups))},
     }
+
+
+def _of_group(overlaps: Sequence[Overlap]) -> dict[str, float]:
+    """What is told of a patient or block: means over its slices."""
+    means = {name: float(np.mean([getattr(one, name) for one in overlaps])) for name in ("dice", "iou", "sensitivity")}
+    return {**means, "missed": sum(one.sensitivity == 0 for one in overlaps), "n": len(overlaps)}
 
 
 def caveats(by: Literal["patient", "block"], source: Source, size: str) -> list[str]:

@@ -13,9 +13,9 @@ from brainmri import tracking
 from brainmri.data import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from brainmri.data import Dataset
+    from brainmri.data import Dataset, Slice
 
 S = TypeVar("S")
 
@@ -78,6 +78,16 @@ class Run:
         """Say that no more epochs will come."""
         tracking.log_epochs(self.folder, self.read_history(), complete=True)
 
+    def write_split(self, how: str, slices: Sequence[Slice], parts: Mapping[str, Iterable[int]]) -> None:
+        """Store which patients or blocks, and which of the `slices`, are in each part of a split, or in each fold."""
+        sides = {name: [slices[index] for index in indices] for name, indices in parts.items()}
+        told = {
+            name: {"groups": sorted({one.group for one in side}), "slices": [one.image.name for one in side]}
+            for name, side in sides.items()
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "split.json", json.dumps({"split": how, "parts": told}, indent=1) + "\n")
+
     def write_card(self, card: Mapping[str, Any]) -> None:
         """Store what is to be known of the run's network. Comes last: where it is, all is there."""
         write_whole(self.folder / CARD, json.dumps(dict(card), indent=2) + "\n")
@@ -131,11 +141,15 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Changes when a slice or mask is added, removed, relabelled, regrouped or replaced (see `trace`)."""
+    """Changes when a slice or mask is added, removed, relabelled, regrouped or replaced (see `trace`).
+
+    So it does with the images that masks were drawn on, which say how the masks lie.
+    """
     digest = hashlib.sha256()
     for item in dataset:
         mask = trace(item.mask, whole=True) if item.mask else None
-        facts = (item.image.name, trace(item.image), item.label, item.group, item.part, mask)
+        drawn_on = [trace(item.drawn_on)] if item.mask and item.drawn_on else []
+        facts = (item.image.name, trace(item.image), item.label, item.group, item.part, mask, *drawn_on)
         digest.update(repr(facts).encode())
     return digest.hexdigest()[:16]
 

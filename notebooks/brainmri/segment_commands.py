@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from brainmri import data, export, fit, segment
 from brainmri.commands import claim, claim_output, images, readable, stored_figures, write_predictions
@@ -96,9 +97,18 @@ def predict(options: argparse.Namespace) -> int:
         probability = segment.full_resolution(answer, item)
         mask: NDArray[np.bool_] = probability >= trained.threshold
         name = f"{item.image.stem}.png"
-        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name)
+        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name, pnginfo=_about(item))
         rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
     return write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv", faults)
+
+
+def _about(item: data.Slice) -> PngInfo:
+    """What a mask's file says of itself; that of a made-up slice says so, as the slice does."""
+    with Image.open(item.image) as image:
+        made_up = item.source.synthetic or str(image.info.get("Comment", "")).startswith(data.STAMP)
+    about = PngInfo()
+    about.add_text("Comment", f"{f'{data.STAMP}, ' if made_up else ''}brainmri: tumour as found; no medical device")
+    return about
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:

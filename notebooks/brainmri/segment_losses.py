@@ -25,13 +25,15 @@ from brainmri.losses import LOSSES
 from brainmri.progress import spoken
 from brainmri.results import caveats
 from brainmri.runs import Run, fingerprint, hardware_of, named_size, open_run
+from brainmri.splits import assert_no_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
-    from brainmri.data import Dataset, Source
+    from brainmri.data import Dataset, Part, Source
     from brainmri.overlap import Overlap
     from brainmri.segment import Fold, Samples, Size
 
@@ -122,17 +124,21 @@ class Comparison:
     def division(self) -> tuple[Samples, Fold]:
         """The slices with a mask, and which of them are learnt from and asked about.
 
-        Raises DataError where one side of the split shows no tumour.
+        Raises DataError where one side of the split shows no tumour, LeakageError for an image that is on both.
         """
         samples = segment.samples(self.dataset, self.size.pixels, self.bars("reading slices"))
         fold = next(segment.folds(samples.groups, self.size.folds))
         if not all(samples.masks[side].any() for side in (fold.train, fold.test)):
             raise DataError("On one side of the split no slice shows a tumour: losses cannot be compared on it.")
+        sides: dict[Part, NDArray[np.intp]] = {"train": fold.train, "test": fold.test}
+        assert_no_copies(sides, samples.images, [item.image.name for item in samples.slices])
         return samples, fold
 
     def run(self) -> dict[str, Any]:
         """Train with each loss, ask, and store figures and curves. Returns what is stored in result.json."""
         samples, fold = self.division
+        sides = {"learnt from": fold.train, "asked about": fold.test}
+        Run(self.folder).write_split(f"{self.dataset.grouping} split", samples.slices, sides)
         for name in self.losses:
             self.outcomes[name] = self._train(name, fold, samples)
         groups = samples.groups

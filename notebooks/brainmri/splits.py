@@ -6,8 +6,9 @@ its figures are inflated by tens of per cent (Yagis et al. 2021, doi 10.1038/s41
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -116,6 +117,24 @@ def assert_no_leakage(parts: Mapping[Part, NDArray[np.intp]], groups: NDArray[np
             f"{len(shared)} of {len(where)} groups are on more than one side of the split: {named}{more}. "
             "Move each to one side: figures from this split would be too good."
         )
+
+
+def assert_no_copies(parts: Mapping[Part, NDArray[np.intp]], images: NDArray[Any], names: Sequence[str]) -> None:
+    """Raise LeakageError naming slices of the same pixels that lie in different parts, whoever they are said to be of.
+
+    `images` and `names` have one entry a slice. Slices that are nearly alike are found by `brainmri check`.
+    """
+    first: dict[bytes, tuple[str, Part]] = {}
+    for part, indices in parts.items():
+        for index in indices:
+            digest = hashlib.sha256(np.ascontiguousarray(images[index])).digest()
+            name, where = first.setdefault(digest, (names[index], part))
+            if where != part:
+                raise LeakageError(
+                    f"{name} and {names[index]} are the same image, but one is in the part for {where} and the other "
+                    f"in that for {part}: figures from this split would be too good. Keep one; `brainmri check` lists "
+                    "all such pairs."
+                )
 
 
 def assert_both_kinds(parts: Mapping[Part, NDArray[np.intp]], truth: NDArray[np.int8], label: str) -> None:

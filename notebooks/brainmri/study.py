@@ -4,7 +4,7 @@ Everything is in one folder, and each part goes on where it was interrupted:
 
     pretraining/  fold-1/ ...  final/     checkpoints and history of each network
     model.pt, model.json                  the final network, and what it was trained on (its card)
-    result.json                           the figures of the cross-validation
+    result.json, split.json               the figures of the cross-validation, and which slices are in which fold
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from brainmri.fit import hardware
 from brainmri.results import SegmentationResult
 from brainmri.runs import HOME, Run, fingerprint, hardware_of, named_size, open_run
 from brainmri.segment import SIZES, Fold, Samples, Size
+from brainmri.splits import assert_no_copies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +124,15 @@ class Study:
         return found
 
     def folds(self, samples: Samples) -> list[Fold]:
-        """The rounds of the cross-validation."""
-        return list(segment.folds(samples.groups, self.size.folds))
+        """The rounds of the cross-validation.
+
+        Raises DataError for a single patient, LeakageError for an image that is in two folds.
+        """
+        found = list(segment.folds(samples.groups, self.size.folds))
+        names = [item.image.name for item in samples.slices]
+        for fold in found:
+            assert_no_copies({"train": fold.train, "test": fold.test}, samples.images, names)
+        return found
 
     def pretraining(self) -> list[dict[str, float]]:
         """Learn from synthetic heads, which are drawn if they are not there. Returns the history."""
@@ -152,6 +160,9 @@ class Study:
     def cross_validate(self, samples: Samples) -> Validation:
         """Each slice's probability from the network that never saw its patient or block, and how well it fits."""
         probability, folds = np.zeros_like(samples.masks), self.folds(samples)
+        asked = {f"fold {number}": fold.test for number, fold in enumerate(folds, start=1)}
+        how = f"{self.dataset.grouping} cross-validation: each fold was asked about after learning from all others"
+        Run(self.folder).write_split(how, samples.slices, asked)
         for number, fold in enumerate(folds, start=1):
             probability[fold.test], _ = self.fold(number, fold, samples)
         threshold = segment.crossed_thresholds(probability, samples, folds)

@@ -61,6 +61,10 @@ def test_a_test_that_could_not_be_measured_is_refused_before_the_training(
     assert main(["train", "classification", *arguments]) == 2
     assert "3.png is not a readable image" in capsys.readouterr().err
     assert not (tmp_path / "run").exists(), "the next training, with an intact copy of it, would be refused"
+    for number in range(2, 25):
+        shutil.copy(heads / "slices/1.png", tmp_path / f"data/slices/{number}.png")
+    assert main(["train", "classification", *arguments]) == 2
+    assert "are the same image, but one is in the part for" in capsys.readouterr().err
 
 
 def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +74,13 @@ def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFix
     assert figures["auc_low"] <= figures["auc"] <= figures["auc_high"]
     assert figures["split"].startswith("patient split, fold 1 of")
     assert "SYNTHETIC" in figures["data"]
+    split = json.loads((run / "split.json").read_text())
+    assert split["split"] == figures["split"]
+    assert [len(part["slices"]) for part in split["parts"].values()] == [
+        24 - 2 * figures["n"],
+        figures["n"],
+        figures["n"],
+    ]
 
 
 def test_slices_that_were_learnt_from_are_no_test(run: Path, heads: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,14 @@ def test_the_figures_say_what_they_are_from(run: Path, capsys: pytest.CaptureFix
     assert figures["split"] == "patient cross-validation, 2 folds"
     assert figures["dice_low"] <= figures["dice"] <= figures["dice_high"]
     assert "SYNTHETIC" in figures["data"]
+    assert figures["area_error_median"] >= 0
+    assert np.mean([one["dice"] for one in figures["cases"].values()]) == pytest.approx(figures["dice"])
+    folds = json.loads((run / "split.json").read_text())["parts"]
+    assert sorted(name for fold in folds.values() for name in fold["slices"]) == sorted(
+        f"{n}.png" for n in range(1, 17)
+    )
+    assert not set(folds["fold 1"]["groups"]) & set(folds["fold 2"]["groups"])
+    assert set(figures["cases"]) == {name for fold in folds.values() for name in fold["groups"]}
 
 
 def test_slices_that_were_learnt_from_are_no_test(run: Path, heads: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +102,7 @@ def test_other_slices_are(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_every_new_image_gets_a_mask_of_its_own_size(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, heads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "new").mkdir()
     Image.fromarray(np.full((100, 80), 90, dtype=np.uint8)).save(tmp_path / "new/scan.png")
@@ -102,6 +110,7 @@ def test_every_new_image_gets_a_mask_of_its_own_size(
     assert main(arguments) == 0
     with Image.open(tmp_path / "found/scan.png") as mask:
         assert mask.size == (80, 100)
+        assert mask.info["Comment"] == "brainmri: tumour as found; no medical device"
     header, row = (tmp_path / "found/predictions.csv").read_text().splitlines()
     assert header == "slice,probability,area_pixels,mask"
     assert row.startswith("scan.png,")
@@ -115,6 +124,10 @@ def test_every_new_image_gets_a_mask_of_its_own_size(
     assert "cut-off.png is not a readable image" in said
     assert "1 masks and predictions.csv, without 1 that cannot be read" in said
     assert (tmp_path / "found/predictions.csv").read_text().splitlines() == [header, row]
+    shutil.copy(heads / "slices/1.png", tmp_path / "new/cut-off.png")
+    assert main([*arguments, "--force"]) == 0
+    with Image.open(tmp_path / "found/cut-off.png") as mask:
+        assert mask.info["Comment"].startswith("SYNTHETIC, ")
     (tmp_path / "new/cut-off.png").unlink()
     drawn = (tmp_path / "new/scan.png").read_bytes()
     assert main([*arguments[:-1], str(tmp_path / "new"), "--force"]) == 2  # nor an image by what is found in it
@@ -203,6 +216,12 @@ def test_what_cannot_be_learnt_from_takes_no_folder(
         assert "is 9 x 9 pixels, but its image" in capsys.readouterr().err
         assert not (tmp_path / "run").exists(), "the next training, with a mask that fits, would be refused"
     masks[0].write_bytes(whole)
+    copied = (tmp_path / "data/slices/16.png").read_bytes()
+    shutil.copy(tmp_path / "data/slices/1.png", tmp_path / "data/slices/16.png")  # of another patient
+    for command in (["train", "segmentation2d"], ["compare", "losses"]):
+        assert main([*command, *where]) == 2
+        assert "1.png and 16.png are the same image" in capsys.readouterr().err
+    (tmp_path / "data/slices/16.png").write_bytes(copied)
     for mask in masks:
         Image.new("L", (256, 256)).save(mask)
     assert main(["train", "segmentation2d", *where]) == 2

@@ -83,12 +83,18 @@ class Study:
 
     @cached_property
     def images(self) -> Array:
-        """All slices as the network takes them. Raises DataError for the first that cannot be read."""
-        return normalised(self.dataset.slices, self.size.pixels, self.bars("reading slices"))
+        """All slices as the network takes them.
+
+        Raises DataError for the first that cannot be read, LeakageError for an image that is on two sides of the split.
+        """
+        images = normalised(self.dataset.slices, self.size.pixels, self.bars("reading slices"))
+        splits.assert_no_copies(self.split.parts, images, [item.image.name for item in self.dataset])
+        return images
 
     def run(self) -> ClassificationResult:
         """Train, or go on with it, measure, and store network, card and figures."""
         images = self.images
+        Run(self.folder).write_split(self.split.how, self.dataset.slices, self.split.parts)
         labels = np.array([self.classes.index(item.label) for item in self.dataset])
         parts = {part: (images[index], labels[index]) for part, index in self.split.parts.items()}
         positive = self.classes.index(self.label)

@@ -93,6 +93,9 @@ def test_a_mask_that_was_corrected_is_other_data_though_its_file_is_as_large(mak
     (size, first), (same_size, corrected), again = found
     assert (size, corrected) == (same_size, again[1])
     assert first != corrected
+    (folder / "mask_images").mkdir()
+    Image.new("L", (12, 12)).save(folder / "mask_images/1.png")
+    assert runs.fingerprint(data.read_folder(folder)) != corrected, "which says how the mask lies"
 
 
 @pytest.mark.parametrize(
