@@ -33,7 +33,7 @@ from .verify import verify as verify_chain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RENEW_DAYS = 7  # before the whitelist expires
+RENEW_DAYS = 14  # before the whitelist expires: who publishes every week is never warned of it
 READERS = 16  # at once: each waits for disk or network most of the time
 
 

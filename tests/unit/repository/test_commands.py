@@ -107,6 +107,8 @@ def test_a_whitelist_that_ends_soon_is_renewed_where_the_master_key_is_and_said_
     away = site.keys.master.rename(site.keys.master.with_suffix(".away"))
     assert "Sign it where the master key is" in run("publish", "--source", site.source, *places(site))[1]
     away.rename(site.keys.master)
+    with site.repository.writing():
+        site.repository.renew_whitelist(Master.read(site.keys), site.signer.certificate, days=9)
     run("publish", "--source", site.source, *places(site))
     assert site.verify().whitelist.expires > datetime.now(timezone.utc) + timedelta(days=20)
     assert "is valid until" in run("resign", *places(site), "--days", "90")[1]

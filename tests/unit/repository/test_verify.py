@@ -13,7 +13,7 @@ from sciencebox_stack.errors import StackError
 from sciencebox_stack.repository.keys import KeyFiles, Master, Signer, make_keys
 from sciencebox_stack.repository.letters import MANIFEST, WHITELIST, seal, unsigned
 from sciencebox_stack.repository.objects import CATALOG, DamagedError, ObjectName, pack
-from sciencebox_stack.repository.source import MissingError, WebSource
+from sciencebox_stack.repository.source import MissingError, WebSource, read_object
 from sciencebox_stack.repository.verify import require_not_older, verify, verify_all
 
 from tests.cvmfs import served
@@ -155,6 +155,19 @@ def test_an_object_that_unpacks_to_more_than_its_catalog_says_is_not_unpacked(si
 
     with pytest.raises(DamagedError, match="larger than its catalog"):
         unpack(name, stored, 1000)
+
+
+def test_no_more_is_read_than_what_a_letter_or_an_object_can_be(site: Site) -> None:
+    root = site.verify().manifest.root
+    catalog = site.repository.root / ObjectName(root, CATALOG).path
+    catalog.write_bytes(b"x" * 2_000_000)
+    with served(site.repository.root) as url, closing(WebSource(url)) as web:
+        for source in (web, site.repository.source):
+            with pytest.raises(DamagedError, match="larger than it can be"):
+                read_object(source, ObjectName(root, CATALOG), 40_000)
+        (site.repository.root / MANIFEST).write_bytes(b"x" * 2_000_000)
+        with pytest.raises(DamagedError, match=r"cvmfspublished is larger than it can be"):
+            verify(web, site.keys.public.read_bytes(), NAME)
 
 
 def test_an_old_state_shown_again(site: Site, tmp_path: Path) -> None:
