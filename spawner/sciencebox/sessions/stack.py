@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -100,14 +101,23 @@ def further(folder: Path, repository: str) -> tuple[View, ...]:
     Only names are listed, until few are left: in a mounted repository every look into a view fetches its catalog.
     """
     views = folder / "lcg" / "views"
-    releases = [place.name for place in views.iterdir() if _FURTHER.fullmatch(place.name)] if views.is_dir() else []
+    named = (name for name in _names(views) if _FURTHER.fullmatch(name))
+    releases = ((name, platforms) for name in named if (platforms := _names(views / name)))
     found = []
-    for release in sorted(releases, key=natural, reverse=True)[:NEWEST]:
-        for platform in sorted((place.name for place in (views / release).iterdir()), key=natural, reverse=True):
+    for release, platforms in islice(releases, NEWEST):
+        for platform in platforms:
             if _runs_here(platform) and (views / release / platform / "share/jupyter/kernels").is_dir():
                 path = f"/cvmfs/{repository}/lcg/views/{release}/{platform}"
                 found.append(View(f"{release}/{platform}", platform, path))
     return tuple(found)
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in it, newest first; nothing in what is no folder, such as a link that leads nowhere."""
+    try:
+        return sorted((place.name for place in folder.iterdir()), key=natural, reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _runs_here(platform: str) -> bool:

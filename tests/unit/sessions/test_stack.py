@@ -54,6 +54,8 @@ def test_of_a_further_repository_the_newest_releases_for_this_processor_are_offe
     _lcg(tmp_path, "LCG_105_cuda/x86_64-el9-gcc13-opt", "LCG_105/aarch64-el9-gcc13-opt", "dev3/x86_64-el9-gcc13-opt")
     _lcg(tmp_path, "LCG_105/x86_64-ubuntu2404-gcc13-opt", "LCG_105/x86_64-el10-gcc14-opt")  # their C library is newer
     _lcg(tmp_path, "LCG_99/x86_64-ubuntu2204-gcc11-opt", "LCG_99/x86_64-slc6-gcc8-opt")
+    (tmp_path / "lcg/views/LCG_108").symlink_to("withdrawn")
+    (tmp_path / "lcg/views/LCG_107").touch()
     (tmp_path / "lcg/views/LCG_106/x86_64-el9-gcc13-opt").mkdir(parents=True)  # it has no kernels
 
     assert [view.name for view in further(tmp_path, "sft.cern.ch")] == [
