@@ -214,24 +214,22 @@ def _writing(repository: str, out: Path, keys: Path) -> Iterator[tuple[KeyFiles,
 
 def _require_same_name(target: Repository) -> None:
     """Refuse to put the whitelist of one repository into the folder of another."""
-    try:
-        before = target.whitelist()
-    except DamagedError:  # which is what it is signed anew for
-        return
+    before = target.whitelist()
     if before is not None and before.repository != target.name:
         raise StackError(f"{target.root} holds the repository {before.repository}, not {target.name}.")
 
 
 def _keep_whitelist(files: KeyFiles, target: Repository, signer: Signer, progress: ConsoleProgress) -> None:
     """Sign a whitelist where there is none or it ends soon and the master key is here; else say so in time."""
-    whitelist, soon = target.whitelist(), datetime.now(timezone.utc) + timedelta(days=RENEW_DAYS)
-    if whitelist is not None and whitelist.expires > soon:
+    whitelist, now = target.whitelist(), datetime.now(timezone.utc)
+    if whitelist is not None and whitelist.expires > now + timedelta(days=RENEW_DAYS):
         return
     if files.master.exists():
         target.renew_whitelist(Master.read(files), signer.certificate)
     elif whitelist is not None:
+        ends = "expires" if whitelist.expires > now else "has expired"
         progress.say(
-            f"The whitelist expires on {whitelist.expires:%Y-%m-%d}; clients refuse the repository from then on. "
+            f"The whitelist {ends}, on {whitelist.expires:%Y-%m-%d}; clients refuse the repository from then on. "
             "Sign it where the master key is: `sciencebox-stack resign`."
         )
 

@@ -107,10 +107,10 @@ class Repository:
         return read_history(read_object(self.source, ObjectName(manifest.history, HISTORY)))
 
     def whitelist(self) -> Whitelist | None:
-        """The whitelist as it is, not verified; None where there is none."""
+        """The whitelist as it is, not verified; None where there is none that can be read."""
         try:
             return Whitelist.parse(unsigned(read_letter(self.source, WHITELIST), WHITELIST))
-        except MissingError:
+        except DamagedError:  # there is none, too
             return None
 
     def renew_whitelist(self, master: Master, certificate: bytes, days: int = WHITELIST_DAYS) -> Whitelist:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sciencebox_stack import cli
-from sciencebox_stack.repository.keys import Master
+from sciencebox_stack.repository.keys import KeyFiles, Master
 
 from .conftest import NAME
 
@@ -126,6 +126,13 @@ def test_the_whitelist_is_signed_where_the_master_key_is_with_the_certificate_al
     status, said = run("resign", *where, "--days", 300)
     assert (status, f"The whitelist of {NAME} is valid until" in said) == (0, True)
     assert (site.verify().whitelist.expires - datetime.now(timezone.utc)).days >= 299
+    (site.repository.root / ".cvmfswhitelist").write_bytes(b"")
+    status, said = run("publish", "--source", site.source, *places(site))
+    assert (status, "signs one with `sciencebox-stack resign`" in said) == (1, True)
+    assert run("resign", *where)[0] == 0
+    with site.repository.writing():
+        site.repository.renew_whitelist(Master.read(KeyFiles(tmp_path / "vault", NAME)), site.signer.certificate, -1)
+    assert "The whitelist has expired, on" in run("publish", "--source", site.source, *places(site))[1]
 
 
 def test_a_folder_that_was_named_by_mistake_is_left_as_it_is(run: Run, site: Site, tmp_path: Path) -> None:
