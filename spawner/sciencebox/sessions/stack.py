@@ -132,12 +132,15 @@ def natural(name: str) -> tuple[tuple[int, str], ...]:
 
 
 def whitelist_expiry(web_root: Path) -> float | None:
-    """When the signature of the published repository ends, in seconds since 1970; None where nothing is published."""
+    """When the signature of the published repository ends, in seconds since 1970; None where nothing is published.
+
+    Where it is damaged or gone, that was long ago: clients refuse the repository as they do an expired one.
+    """
     try:
         lines = (web_root / ".cvmfswhitelist").read_bytes().splitlines()
         return datetime.strptime(lines[1].decode(), "E%Y%m%d%H%M%S").replace(tzinfo=timezone.utc).timestamp()
     except (OSError, ValueError, IndexError):
-        return None
+        return 0.0 if (web_root / ".cvmfspublished").exists() else None
 
 
 @dataclass(frozen=True)

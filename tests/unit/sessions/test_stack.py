@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sciencebox.sessions import stack
-from sciencebox.sessions.stack import Stacks, View, further, natural, published, too_new
+from sciencebox.sessions.stack import Stacks, View, further, natural, published, too_new, whitelist_expiry
 from sciencebox.settings import Settings
 
 PLATFORM = "x86_64-debian12-gcc12-opt"
@@ -170,3 +170,13 @@ def test_what_a_release_has_and_needs_of_the_driver_is_read_from_its_record(tmp_
     assert too_new([view], None) == ()
     (note,) = too_new([view], (12, 4))
     assert note.startswith("PyTorch of SB_1_cuda needs a driver for CUDA 13; this server's serves CUDA 12.4")
+
+
+def test_a_published_repository_without_a_whitelist_is_as_one_that_expired(tmp_path: Path) -> None:
+    assert whitelist_expiry(tmp_path) is None, "nothing is published"
+    (tmp_path / ".cvmfspublished").touch()
+    assert whitelist_expiry(tmp_path) == 0
+    (tmp_path / ".cvmfswhitelist").write_bytes(b"20261128120000\nE")
+    assert whitelist_expiry(tmp_path) == 0
+    (tmp_path / ".cvmfswhitelist").write_bytes(b"20261128120000\nE20261228120000\nNx\n--\n\xff")
+    assert whitelist_expiry(tmp_path) == 1798459200
