@@ -59,6 +59,8 @@ class Recipe:
 class Training:
     """One network with its optimiser and its run's folder. `history` has loss, Dice and seconds of each epoch.
 
+    Where there is a validation set it has `val_loss` and `val_dice`, too.
+
     `loss` is for what has no name in `losses`; it takes what the network gives and the truth.
     """
 
@@ -74,6 +76,7 @@ class Training:
         self._mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
         self._watch = Watch(self._kept, [self._optimiser], self.figure, recipe.patience, recipe.plateau)
         self.history = self._restore()
+        self._overlaps: list[torch.Tensor] = []  # of the images of an epoch, as they were learnt from
 
     def fit(
         self,
@@ -98,7 +101,7 @@ class Training:
         for epoch in range(len(self.history), self.recipe.epochs):
             if self._watch.over(self.history):
                 break
-            losses, began = [], monotonic()
+            losses, self._overlaps, began = [], [], monotonic()
             number = 1_000_003 * self.recipe.seed + epoch  # so a training that goes on draws what it would have drawn
             torch.manual_seed(number)
             random = torch.Generator(self.device).manual_seed(number)
@@ -110,8 +113,9 @@ class Training:
             epoch_loss = float(torch.stack(losses).mean())
             if not np.isfinite(epoch_loss):
                 raise ValueError("the training has diverged: its loss is not a number; lower the learning rate")
+            learnt = {"dice": float(torch.cat(self._overlaps).mean())} if self._overlaps else {}
             checked = self._check(*validation) if validation else {}
-            self.history.append({"loss": epoch_loss, **checked, "seconds": monotonic() - began})
+            self.history.append({"loss": epoch_loss, **learnt, **checked, "seconds": monotonic() - began})
             self._watch.look(self.history)
             last = len(self.history) == self.recipe.epochs or self._watch.over(self.history)
             if last or monotonic() - stored > STORE_EVERY_S:
@@ -125,7 +129,20 @@ class Training:
 
     def _check(self, images: Array, truth: NDArray[Any]) -> dict[str, float]:
         """What is told of the validation set after each epoch."""
-        return {"val_dice": soft_dice(self.model, images, truth)}
+        return {"val_loss": self._mean_loss(images, truth), "val_dice": soft_dice(self.model, images, truth)}
+
+    @torch.no_grad()
+    def _mean_loss(self, images: Array, truth: NDArray[Any]) -> float:
+        self.model.eval()
+        total = 0.0
+        for start in range(0, len(images), self.recipe.batch):
+            x, y = (
+                torch.from_numpy(part[start : start + self.recipe.batch]).to(self.device) for part in (images, truth)
+            )
+            with self._mixed:
+                logits = self.model(x.contiguous(memory_format=torch.channels_last))
+            total += len(x) * float(self._loss(logits.float(), y))
+        return total / len(images) if len(images) else float("nan")
 
     @property
     def _kept(self) -> nn.Module:
@@ -146,6 +163,8 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self._optimiser.step()
+        if logits.shape == truth.shape:  # of masks, not of labels
+            self._overlaps.append(plain_dice(logits.detach(), truth))
         return loss.detach()
 
     def _batches(
@@ -258,6 +277,13 @@ def _at_scale(model: nn.Module, image: torch.Tensor, scale: float) -> torch.Tens
     both = torch.sigmoid(model(torch.cat([seen, seen.flip(-1)])).float())
     mean = (both[: len(seen)] + both[len(seen) :].flip(-1)) / 2
     return nn.functional.interpolate(mean, [height, width], mode="bilinear", align_corners=False)
+
+
+def plain_dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """The Dice of each image (n, 1, height, width) of a batch at a probability of one half; 1 where both are empty."""
+    found, truth = (one.flatten(1) for one in (logits > 0, masks > 0.5))
+    total = found.sum(dim=1) + truth.sum(dim=1)
+    return torch.where(total > 0, 2 * (found & truth).sum(dim=1) / total.clamp_min(1), 1.0)
 
 
 def soft_dice(model: nn.Module, images: Array, masks: Array) -> float:

@@ -183,7 +183,7 @@ def roc(
             curve.true_positive_rate,
             color=BLUE,
             linewidth=2,
-            label=f"AUC {auc.value:.3f}, 95 % interval {auc.low:.3f} to {auc.high:.3f}",
+            label=f"AUC {auc}",
         )
         axis.plot(
             curve.false_positive_rate[at],

@@ -39,8 +39,19 @@ def training(folder: Path, recipe: Recipe = RECIPE) -> Training:
 def test_it_learns_one_case_by_heart(tmp_path: Path) -> None:
     images, masks = squares(1)
     trained = training(tmp_path, replace(RECIPE, epochs=60))
-    trained.fit(images, masks)
+    first, *_, last = trained.fit(images, masks, (images, masks))
     assert fit.soft_dice(trained.model, images, masks) > 0.9
+    for of in ("", "val_"):  # curves of loss and Dice, in training and validation
+        assert last[f"{of}loss"] < first[f"{of}loss"]
+        assert 1 >= last[f"{of}dice"] > max(first[f"{of}dice"], 0.5)
+
+
+def test_the_dice_of_a_batch_is_that_of_its_images() -> None:
+    found = torch.zeros(3, 1, 4, 4)
+    found[0, 0, :2], found[1, 0, 0, 0] = 1, 1
+    truth = torch.zeros(3, 1, 4, 4)
+    truth[0, 0, 1:3] = 1
+    assert fit.plain_dice(found - 0.5, truth).tolist() == [0.5, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("watched", [False, True])

@@ -87,8 +87,9 @@ class Study:
 
         Raises DataError for the first that cannot be read, LeakageError for an image that is on two sides of the split.
         """
+        parts = self.split.parts  # first: what it refuses is not read before
         images = normalised(self.dataset.slices, self.size.pixels, self.bars("reading slices"))
-        splits.assert_no_copies(self.split.parts, images, [item.image.name for item in self.dataset])
+        splits.assert_no_copies(parts, images, [item.image.name for item in self.dataset])
         return images
 
     def run(self) -> ClassificationResult:

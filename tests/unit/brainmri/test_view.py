@@ -68,6 +68,14 @@ def test_roc_marks_the_point_of_the_threshold() -> None:
     counts = metrics.confusion(TRUTH, SCORE, 0.5)
     assert point.get_ydata()[0] == pytest.approx(counts.sensitivity)
     assert point.get_xdata()[0] == pytest.approx(1 - counts.specificity)
+    assert "(95 % interval " in words(figure)
+
+
+def test_of_a_single_patient_no_interval_is_drawn() -> None:
+    auc = metrics.bootstrap_auc(TRUTH, SCORE, ["anna"] * 6)
+    shown = words(view.roc(TRUTH, SCORE, auc, FIGSHARE, threshold=0.5, subtitle="6 slices"))
+    assert "of a single patient or block, which gives no interval" in shown
+    assert "nan" not in shown
 
 
 def test_convolutions_name_the_devices_and_the_gain_and_say_simulated() -> None:
