@@ -132,7 +132,7 @@ class Repository:
 
         With ``only``, the reference log forgets all other objects: they are about to be removed.
         """
-        now = int(time.time())
+        now = _now(self.manifest())
         history = ObjectName(self.store.add(write_history(self.name, tags), HISTORY), HISTORY)
         certificate = ObjectName(self.store.add(signer.certificate, CERTIFICATE), CERTIFICATE)
         kept = [(name, moment) for name, moment in self._references() if only is None or name in only]
@@ -173,7 +173,8 @@ def publish(
     Raises:
         StackError: something cannot be published; the last revision is as before.
     """
-    now, before = int(time.time()), repository.manifest()
+    before = repository.manifest()
+    now = _now(before)
     tags = repository.tags(before)
     _require_listed(repository, signer)
     _require_free(tag, tags)
@@ -203,11 +204,17 @@ def publish(
 
 def commit_content(repository: Repository, signer: Signer, content: Catalog, revision: int, tag: str) -> Manifest:
     """Store a root catalog as ``revision`` and commit it, with a tag."""
-    now, before = int(time.time()), repository.manifest()
+    before = repository.manifest()
+    now = _now(before)
     database = catalogs.write(_as_revision(content, revision, now, before.root if before else ""))
     root = (repository.store.add(database, CATALOG), len(database))
     named = Tag(tag or generic_name(revision, now), root[0], revision, now, root[1])
     return repository.commit(signer, root, revision, (named, *repository.tags(before)))
+
+
+def _now(before: Manifest | None) -> int:
+    """This second, but never one before the last revision: where a clock was set back, clients would not take it."""
+    return max(int(time.time()), before.timestamp if before else 0)
 
 
 class _Ingest:

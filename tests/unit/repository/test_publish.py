@@ -169,6 +169,16 @@ def test_a_file_that_grows_while_it_is_read_stops_the_publish(site: Site, monkey
     assert site.verify().manifest.revision == 1
 
 
+def test_a_clock_that_was_set_back_makes_no_revision_that_clients_take_for_an_older_one(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = site.verify().manifest
+    monkeypatch.setattr("time.time", lambda: before.timestamp - 86400.0)
+    (site.source / "README").write_text("A day before.\n")
+    assert site.publish().manifest.timestamp == before.timestamp
+    assert site.publish(tag="named").manifest.timestamp == before.timestamp
+
+
 def test_two_publishers_do_not_meet(site: Site) -> None:
     with site.repository.writing(), pytest.raises(StackError, match="Another publisher"):
         site.publish()
