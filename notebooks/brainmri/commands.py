@@ -17,6 +17,7 @@ import csv
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -244,12 +245,17 @@ def readable(
         on_progress(done, len(found))
 
 
-def write_predictions(
-    folder: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], what: str, faults: Sequence[str]
-) -> int:
-    """Write predictions.csv, say what there is now in a folder and what could not be read; returns the exit code."""
-    with (folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as table:
-        csv.writer(table).writerows([columns, *rows])
+@contextmanager
+def predictions(folder: Path, columns: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
+    """Takes the rows of predictions.csv one by one, so that it has all that were found when it is interrupted."""
+    with (folder / PREDICTIONS).open("w", newline="", encoding="utf-8", buffering=1) as table:
+        writer = csv.writer(table)
+        writer.writerow(columns)
+        yield writer.writerow
+
+
+def say_predicted(folder: Path, what: str, faults: Sequence[str]) -> int:
+    """Say what there is now in a folder and what could not be read; returns the exit code."""
     for fault in faults:
         print(f"FAULT: {fault}")
     left = f", without {len(faults)} that cannot be read" if faults else ""

@@ -9,7 +9,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from brainmri import data, export, fit, segment
-from brainmri.commands import claim, claim_output, images, readable, stored_figures, write_predictions
+from brainmri.commands import (
+    claim,
+    claim_output,
+    images,
+    predictions,
+    readable,
+    say_predicted,
+    stored_figures,
+)
 from brainmri.losses import loss
 from brainmri.overlap import mean_by_group
 from brainmri.progress import Progress, counter
@@ -91,15 +99,17 @@ def predict(options: argparse.Namespace) -> int:
     found = images(options.input)
     masks = [f"{item.image.stem}.png" for item in found]
     claim_output(options.out, force=options.force, masks=masks, asked=[item.image for item in found])
-    rows, faults = list[tuple[str, str, int, str]](), list[str]()
-    for item, image in readable(found, lambda one: data.load([one], trained.pixels)[0], faults, counter("marking")):
-        answer = fit.predict(trained.model, segment.normalise(image)[None, None])[0, 0]
-        probability = segment.full_resolution(answer, item)
-        mask: NDArray[np.bool_] = probability >= trained.threshold
-        name = f"{item.image.stem}.png"
-        Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name, pnginfo=_about(item))
-        rows.append((item.image.name, f"{probability.max():.4f}", int(mask.sum()), name))
-    return write_predictions(options.out, COLUMNS, rows, f"{len(rows)} masks and predictions.csv", faults)
+    faults: list[str] = []
+    asked = readable(found, lambda one: data.load([one], trained.pixels)[0], faults, counter("marking"))
+    with predictions(options.out, COLUMNS) as add:
+        for item, image in asked:
+            answer = fit.predict(trained.model, segment.normalise(image)[None, None])[0, 0]
+            probability = segment.full_resolution(answer, item)
+            mask: NDArray[np.bool_] = probability >= trained.threshold
+            name = f"{item.image.stem}.png"
+            Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(options.out / name, pnginfo=_about(item))
+            add([item.image.name, f"{probability.max():.4f}", int(mask.sum()), name])
+    return say_predicted(options.out, f"{len(found) - len(faults)} masks and predictions.csv", faults)
 
 
 def _about(item: data.Slice) -> PngInfo:

@@ -134,6 +134,24 @@ def test_every_new_image_gets_a_mask_of_its_own_size(
     assert (tmp_path / "new/scan.png").read_bytes() == drawn
 
 
+def test_what_was_found_until_it_was_stopped_is_in_the_table(
+    run: Path, heads: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, ask = [], fit.predict
+
+    def stopped(*arguments: object) -> object:
+        asked.append(arguments)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ask(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit, "predict", stopped)
+    assert main(["predict", str(run), "--input", str(heads), "--out", str(tmp_path / "found")]) == 130
+    rows = (tmp_path / "found/predictions.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[-1] for row in rows] == ["1.png", "10.png"]
+    assert sorted(path.name for path in (tmp_path / "found").glob("*.png")) == ["1.png", "10.png"]
+
+
 def test_an_exported_network_marks_the_same_pixels(run: Path, heads: Path, tmp_path: Path) -> None:
     assert main(["export", str(run), "--to", str(tmp_path / "network.onnx")]) == 0
     told = {one.key: one.value for one in onnx.load(tmp_path / "network.onnx").metadata_props}

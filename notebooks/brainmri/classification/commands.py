@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from brainmri import data, export, fit
 from brainmri.classification.network import SIZES, network
 from brainmri.classification.study import TASK, Study, Trained
-from brainmri.commands import claim, claim_output, images, readable, stored_figures, write_predictions
+from brainmri.commands import (
+    claim,
+    claim_output,
+    images,
+    predictions,
+    readable,
+    say_predicted,
+    stored_figures,
+)
 from brainmri.progress import Progress, counter
 
 if TYPE_CHECKING:
@@ -44,16 +52,11 @@ def predict(options: argparse.Namespace) -> int:
     asked = readable(found, lambda item: trained.probabilities([item], silent)[0], faults, counter("asking"))
     positive = trained.classes.index(trained.label)
     columns = ["slice", "probability", "is_" + trained.label.replace(" ", "_"), *trained.classes]
-    rows = [
-        [
-            item.image.name,
-            f"{each[positive]:.4f}",
-            int(each[positive] >= trained.threshold),
-            *(f"{p:.4f}" for p in each),
-        ]
-        for item, each in asked
-    ]
-    return write_predictions(options.out, columns, rows, f"predictions.csv of {len(rows)} slices", faults)
+    with predictions(options.out, columns) as add:
+        for item, each in asked:
+            called = int(each[positive] >= trained.threshold)
+            add([item.image.name, f"{each[positive]:.4f}", called, *(f"{p:.4f}" for p in each)])
+    return say_predicted(options.out, f"predictions.csv of {len(found) - len(faults)} slices", faults)
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from brainmri import export, fit, stored
-from brainmri.commands import claim, claim_output, readable, stored_figures, write_predictions
+from brainmri.commands import claim, claim_output, predictions, readable, say_predicted, stored_figures
 from brainmri.data import DataError
 from brainmri.progress import Progress, counter
 from brainmri.segmentation3d import cohort as made_up
@@ -106,23 +106,24 @@ def predict(options: argparse.Namespace) -> int:
     masks = [f"{case.name}_seg.nii.gz" for case in cohort]
     asked = [path for case in cohort for path, _ in case.images.values()]
     claim_output(options.out, force=options.force, masks=masks, asked=asked)
-    rows, faults = list[tuple[str, ...]](), list[str]()
+    faults: list[str] = []
 
     def read(case: Case) -> Sample:
         return trained.load(replace(cohort, cases=(case,)))[0]
 
-    for case, sample in readable(cohort.cases, read, faults, counter("marking")):
-        name = f"{case.name}_seg.nii.gz"
-        answer = trained.answer(sample)
-        labels = trained.labels(sample, answer)
-        _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
-        voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
-        volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
-        unsure = float(answer.unsure.sum()) * sample.spacing**3 / 1000
-        uncertain = f"{unsure:.2f}" if trained.target.mirror else ""  # asked once, nothing is known of it
-        rows.append((case.name, *(f"{volume:.2f}" for volume in volumes), uncertain, name))
     columns = ("case", *(f"{region}_ml" for region in regions), "uncertain_ml", "mask")
-    return write_predictions(options.out, columns, rows, f"{len(rows)} masks and predictions.csv", faults)
+    with predictions(options.out, columns) as add:
+        for case, sample in readable(cohort.cases, read, faults, counter("marking")):
+            name = f"{case.name}_seg.nii.gz"
+            answer = trained.answer(sample)
+            labels = trained.labels(sample, answer)
+            _write(labels, sample, options.out / name, regions, synthetic=cohort.source.synthetic)
+            voxel_ml = abs(float(np.linalg.det(sample.affine[:3, :3]))) / 1000
+            volumes = [float((labels == region).sum()) * voxel_ml for region in range(1, len(regions) + 1)]
+            unsure = float(answer.unsure.sum()) * sample.spacing**3 / 1000
+            uncertain = f"{unsure:.2f}" if trained.target.mirror else ""  # asked once, nothing is known of it
+            add([case.name, *(f"{volume:.2f}" for volume in volumes), uncertain, name])
+    return say_predicted(options.out, f"{len(cohort) - len(faults)} masks and predictions.csv", faults)
 
 
 def portable(run: Path, folder: Path | None) -> export.Portable:
