@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -109,9 +110,8 @@ def test_a_manifest_signed_anew_by_a_key_that_nobody_listed(site: Site, thief: K
 def test_a_manifest_of_another_repository_of_the_same_owner(site: Site) -> None:
     manifest = site.repository.manifest()
     assert manifest is not None
-    tags, site.repository.name = site.repository.tags(manifest), "other.example.org"
-    with site.repository.writing():
-        site.repository.commit(site.signer, (manifest.root, manifest.root_size), 2, tags)
+    other = replace(manifest, repository="other.example.org").text()
+    (site.repository.root / MANIFEST).write_bytes(seal(other, site.signer.sign))
     with pytest.raises(DamagedError, match=r"is of other\.example\.org, the whitelist of"):
         site.verify()
 
