@@ -6,6 +6,7 @@ import csv
 import shutil
 import tempfile
 from contextlib import contextmanager
+from errno import EEXIST, ENOTEMPTY
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,14 +25,22 @@ def must_be_new(root: Path) -> None:
 
 
 @contextmanager
-def new_folder(root: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `root` at the end; after an error nothing is left."""
+def new_folder(root: Path, *, shared: bool = False) -> Iterator[Path]:
+    """A folder to write into, which becomes `root` at the end; after an error nothing is left.
+
+    A `shared` one may be made by another process at the same time: the first stays, for they are the same.
+    """
     root.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         yield unfinished
         unfinished.chmod(0o755)
-        unfinished.replace(root)
+        try:
+            unfinished.replace(root)
+        except OSError as error:
+            if not shared or error.errno not in (EEXIST, ENOTEMPTY):
+                raise
+            shutil.rmtree(unfinished)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise

@@ -94,7 +94,7 @@ def make(
         )
     if root.exists():
         return read_folder(root)
-    with new_folder(root) as unfinished:
+    with new_folder(root, shared=True) as unfinished:  # two trainings may draw the same heads
         _write(unfinished, heads(patients, slices, seed, planes), difficulty, source(difficulty, seed), on_progress)
     return read_folder(root)
 

@@ -97,7 +97,7 @@ def drawn(
     if cases < 1 or not 1 <= spacing <= 8 or not 0 <= difficulty <= 1:
         raise ValueError("cases must be at least 1, spacing between 1 and 8 mm, and difficulty between 0 and 1")
     if not root.exists():
-        with new_folder(root) as unfinished:
+        with new_folder(root, shared=True) as unfinished:  # two trainings may draw the same cases
             jobs = [(unfinished, number, spacing, difficulty, seed) for number in range(1, cases + 1)]
             with workers(len(jobs), WORTH_WORKERS) as each:
                 for done, _ in enumerate(each(write, jobs), start=1):

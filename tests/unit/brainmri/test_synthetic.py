@@ -120,6 +120,16 @@ def test_an_interrupted_set_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_set_that_another_kernel_has_drawn_meanwhile_is_taken(tmp_path: Path) -> None:
+    def other(done: int, total: int) -> None:
+        if done == total:
+            synthetic.make(tmp_path / "set", patients=2, slices=1)
+
+    made = synthetic.make(tmp_path / "set", patients=2, slices=1, on_progress=other)
+    assert len(made) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 @pytest.mark.parametrize("wrong", [{"patients": 1}, {"slices": 0}, {"slices": 21}, {"difficulty": 1.5}, {"seed": -1}])
 def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="patients must be at least 2, slices from 1 to 20, difficulty between 0"):
