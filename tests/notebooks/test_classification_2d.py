@@ -43,6 +43,14 @@ def test_on_synthetic_heads_it_runs_and_says_what_they_are(synthetic) -> None:
     assert "do not quote this figure" in synthetic.shown
 
 
+def test_what_is_told_from_the_rest_is_a_setting_so_that_another_label_is_another_run(synthetic) -> None:
+    """On the same slices: the network of the one would be asked about what the other was split by."""
+    (settings,) = (synthetic.home / "sciencebox-runs" / NAME).glob("*/settings.json")
+    assert json.loads(settings.read_text())["label"] == "glioma"
+    (parameters,) = (cell for cell in synthetic.notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    assert 'label = "glioma"' in parameters.source
+
+
 def test_the_guard_is_seen_to_pass_and_to_refuse(synthetic) -> None:
     assert "No patient is on more than one side." in synthetic.text
     assert re.search(r"Refused: \d+ of \d+ groups are on more than one side of the split: synthetic-", synthetic.text)
