@@ -70,6 +70,12 @@ def hausdorff_95(found: Mask, truth: Mask, spacing: Sequence[float] | None = Non
     return float(max(np.percentile(to_other, 95), np.percentile(to_one, 95)))
 
 
+def mean_sensitivity(overlaps: Sequence[Overlap]) -> float:
+    """Of the images with a tumour: those without, where nothing can be missed, would raise it. NaN for none."""
+    found = [one.sensitivity for one in overlaps if one.area]
+    return float(np.mean(found)) if found else nan
+
+
 def mean_by_group(values: ArrayLike, groups: Sequence[str], *, draws: int = 2000, seed: int = 0) -> Interval:
     """The mean over slices with the 95 % interval of a bootstrap over groups (patients or blocks); one has none."""
     value, members = np.asarray(values, dtype=np.float64), np.unique(np.asarray(groups), return_inverse=True)[1]

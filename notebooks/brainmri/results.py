@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from brainmri.overlap import mean_sensitivity
 from brainmri.progress import spoken
 
 if TYPE_CHECKING:
@@ -104,9 +105,7 @@ class SegmentationResult:
             f"saw its {self.by} ({self.split}), {first}, size {self.size} on {self.hardware} (trained in "
             f"{spoken(self.seconds)}): Dice {self.dice}; {missed} of {tumours} tumours were missed altogether.",
         ]
-        if healthy:
-            said.append(f"{healthy} slices show no tumour: their Dice is 1 where nothing was marked, else 0.")
-        return [*said, *caveats(self.by, self.source, self.size)]
+        return [*said, *of_healthy(healthy), *caveats(self.by, self.source, self.size)]
 
     @property
     def split(self) -> str:
@@ -127,6 +126,13 @@ class SegmentationResult:
         }
 
 
+def of_healthy(count: int) -> list[str]:
+    """What has to be said of slices without a tumour, of which there are so many."""
+    if not count:
+        return []
+    return [f"{count} slices show no tumour: their Dice is 1 where nothing was marked, else 0."]
+
+
 def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequence[str]) -> dict[str, Any]:
     """What is told of found masks, and in `cases` of those of each patient or block.
 
@@ -139,7 +145,7 @@ def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequenc
         "dice_low": dice.low,
         "dice_high": dice.high,
         "iou": float(np.mean([one.iou for one in overlaps])),
-        "sensitivity": float(np.mean([one.sensitivity for one in overlaps])),
+        "sensitivity": mean_sensitivity(overlaps),
         "hausdorff_95_median": float(np.median([one.hausdorff_95 for one in overlaps])),
         "area_error_median": float(np.median(errors)) if errors else nan,
         "missed": sum(one.sensitivity == 0 for one in overlaps),
@@ -152,8 +158,13 @@ def overlap_figures(dice: Interval, overlaps: Sequence[Overlap], groups: Sequenc
 
 def _of_group(overlaps: Sequence[Overlap]) -> dict[str, float]:
     """What is told of a patient or block: means over its slices."""
-    means = {name: float(np.mean([getattr(one, name) for one in overlaps])) for name in ("dice", "iou", "sensitivity")}
-    return {**means, "missed": sum(one.sensitivity == 0 for one in overlaps), "n": len(overlaps)}
+    return {
+        "dice": float(np.mean([one.dice for one in overlaps])),
+        "iou": float(np.mean([one.iou for one in overlaps])),
+        "sensitivity": mean_sensitivity(overlaps),
+        "missed": sum(one.sensitivity == 0 for one in overlaps),
+        "n": len(overlaps),
+    }
 
 
 def caveats(by: Literal["patient", "block"], source: Source, size: str) -> list[str]:

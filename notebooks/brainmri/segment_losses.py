@@ -22,8 +22,9 @@ from brainmri import __version__, fit, segment, view
 from brainmri.data import DataError
 from brainmri.fit import hardware
 from brainmri.losses import LOSSES
+from brainmri.overlap import mean_sensitivity
 from brainmri.progress import spoken
-from brainmri.results import caveats
+from brainmri.results import caveats, of_healthy
 from brainmri.runs import Run, fingerprint, hardware_of, named_size, open_run
 from brainmri.splits import assert_no_copies
 
@@ -75,7 +76,7 @@ class Outcome:
             "dice_at_half": _dice(self.even),
             "dice": _dice(self.chosen),
             "threshold": self.threshold,
-            "sensitivity": float(np.mean([one.sensitivity for one in self.chosen])),
+            "sensitivity": mean_sensitivity(self.chosen),
             "area": float(np.median(areas)),
             "missed": sum(one.sensitivity == 0 for one in self.chosen),
             "seconds": round(sum(epoch["seconds"] for epoch in self.history)),
@@ -147,6 +148,7 @@ class Comparison:
             "losses": {name: outcome.figures() for name, outcome in self.outcomes.items()},
             "n": len(fold.test),
             "groups": len(set(groups[fold.test])),
+            "without_tumour": sum(not one.area for one in next(iter(self.outcomes.values())).even),
             "learnt_from": len(fold.train),
             "split": f"{self.dataset.grouping} split, fold 1 of {min(self.size.folds, len(set(groups)))}",
             "data": self.dataset.source.credit,
@@ -177,6 +179,7 @@ class Comparison:
             f"size {self.size_name} on {result['hardware']} ({spoken(result['seconds'])} of training).",
             "One training each, with one learning rate for all: differences as small as those between two seeds of one "
             "loss say nothing.",
+            *of_healthy(result["without_tumour"]),
             *caveats(self.dataset.grouping, self.dataset.source, self.size_name),
         ]
 

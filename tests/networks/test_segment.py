@@ -199,6 +199,7 @@ def test_a_loss_comes_to_the_same_whatever_it_is_compared_with(heads: Path, tmp_
     assert (both["n"], both["groups"], both["split"]) == (6, 3, "patient split, fold 1 of 3")
     assert "SYNTHETIC" in both["data"]
     assert list(both["losses"]) == ["bce", "dice"]
+    assert both["without_tumour"] == 4
     (first, second), stored = (one["losses"]["dice"] for one in (both, alone)), tmp_path / "2"
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
     assert json.loads((stored / "result.json").read_text()) == both

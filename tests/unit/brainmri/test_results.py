@@ -76,4 +76,7 @@ def test_a_healthy_slice_on_which_something_was_marked_is_no_missed_tumour() -> 
     said = " ".join(result.sentences())
     assert "1 of 2 tumours were missed altogether." in said
     assert "2 slices show no tumour: their Dice is 1 where nothing was marked, else 0." in said
-    assert (result.as_json()["missed"], result.as_json()["without_tumour"]) == (1, 2)
+    stored = result.as_json()
+    assert (stored["missed"], stored["without_tumour"]) == (1, 2)
+    assert stored["sensitivity"] == 0.5, "of two tumours, one was found; on healthy slices there is none to find"
+    assert stored["cases"]["a"] == {"dice": 0.5, "iou": 0.5, "sensitivity": 1.0, "missed": 0, "n": 2}
