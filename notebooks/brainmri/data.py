@@ -284,7 +284,9 @@ def open_image(path: Path) -> Image.Image:
             return _grey(image, path)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing. Put it there, or remove its line from labels.csv.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} is not a readable image. Replace it with an intact copy, or remove it and its line in labels.csv."
         ) from error

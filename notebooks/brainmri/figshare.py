@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary"}
 GROUP = "cjdata"
+HIGHEST = np.iinfo(np.int16).max  # grey value
 INDICES = "cvind.mat"  # the authors' folds, which the download has beside the slices
 
 
@@ -93,10 +94,10 @@ def read(original: Original) -> Record:
             patient = "".join(map(chr, np.asarray(group["PID"]).astype(int).ravel()))
     except (OSError, KeyError, ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise DataError(f"{where} is no slice of this set ({error}). Download it again, or leave it out.") from error
-    if image.shape != mask.shape or image.ndim != 2:
+    if image.shape != mask.shape or image.ndim != 2 or not image.size:
         raise DataError(f"{where} has an image of {image.shape} and a mask of {mask.shape}. Leave it out.")
-    if not np.isfinite(image).all():
-        raise DataError(f"{where} has pixels that are no finite numbers (NaN). Leave it out.")
+    if image.dtype.kind not in "iuf" or not (np.isfinite(image) & (abs(image.astype(float)) <= HIGHEST)).all():
+        raise DataError(f"{where} has pixels that are no finite numbers (NaN), or none of 16 bits. Leave it out.")
     if number not in LABELS or not patient.strip("\0 "):
         raise DataError(f"{where} has the label {number} and the patient {patient!r}. Leave it out.")
     return Record(original.name, image.astype(np.int16), mask > 0, LABELS[number], patient.strip("\0 "))

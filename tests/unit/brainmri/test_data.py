@@ -68,6 +68,14 @@ def test_cut_off_image_is_named(make_folder: Callable[..., Path]) -> None:
         data.load(data.read_folder(folder).slices, 8)
 
 
+def test_a_header_that_no_image_has_is_named(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    whole = (folder / "slices/3.png").read_bytes()
+    (folder / "slices/3.png").write_bytes(whole[:11] + b"\x05" + whole[12:])  # of 5 bytes instead of 13
+    with pytest.raises(data.DataError, match=r"3\.png is not a readable image"):
+        data.load(data.read_folder(folder).slices, 8)
+
+
 def test_listed_but_absent_file_is_named(make_folder: Callable[..., Path]) -> None:
     folder = make_folder(ROWS)
     (folder / "slices" / "3.png").unlink()

@@ -72,10 +72,10 @@ def test_a_download_that_stops_halfway_leaves_no_folder(download: Path, tmp_path
     assert not (tmp_path / "figshare").exists()
 
 
-def test_an_image_with_pixels_that_are_no_numbers_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [np.nan, 40_000.0, b"bright"])
+def test_an_image_with_pixels_that_are_no_numbers_of_16_bits_is_named(tmp_path: Path, value: float | bytes) -> None:
     with h5py.File(path := write_mat(tmp_path / "7.mat"), "r+") as file:
-        image = file["cjdata"]["image"][:].astype(np.float32)
-        image[3, 3] = np.nan
+        image = np.full(file["cjdata"]["image"].shape, value)
         del file["cjdata"]["image"]
         file["cjdata"]["image"] = image
     with pytest.raises(data.DataError, match=r"7\.mat has pixels that are no finite numbers"):
