@@ -60,6 +60,7 @@ BOUND = ROOT / "docs/images/bench-bound.svg"
 
 NAME, PORTS = "sciencebox-bench", (11443, 11080)  # beside the tests' deployment
 PARTS = (
+    "building",
     "publishing",
     "imports",
     "click_to_ready",
@@ -121,12 +122,15 @@ class Bench:
                 _say(f"a cluster: {part}")
                 self.conditions |= {"engine": "no container engine", "versions": cluster.versions()}
                 self._record(part, measured(self.rounds, _say))
+        if "building" in parts:
+            self.conditions |= {"engine": "no container engine", "versions": machine.ours()}
+            self._record("building", stack.building(self.rounds, _say), rounds=1, quick=False)
         for part, module in IN_THE_STACK.items():
             if part in parts:
                 _say(part)
                 self.conditions |= {"engine": "no container engine", "versions": module.versions()}
                 self._record(part, module.compare(self.rounds, _say), rounds=min(self.rounds, module.MOST_ROUNDS))
-        if set(parts) <= ALONE.keys() | ON_A_CLUSTER.keys() | IN_THE_STACK.keys():
+        if set(parts) <= ALONE.keys() | ON_A_CLUSTER.keys() | IN_THE_STACK.keys() | {"building"}:
             return
         seconds = _cold_deployment() if cold else None
         with (

@@ -72,6 +72,7 @@ def page(results: Results) -> str:
     runs = distinct_runs(results)
     parts = [HEAD, *_goals(goals(results))]
     sections: tuple[tuple[str, Callable[[Figure], list[str]]], ...] = (
+        ("building", _building),
         ("publishing", _publishing),
         ("imports", _imports),
         ("click_to_ready", _click),
@@ -299,11 +300,22 @@ def _waiting(figure: Figure) -> list[str]:
     ]
 
 
+def _building(figure: Figure) -> list[str]:
+    values = figure["values"]
+    text = (
+        f"`sciencebox-stack build` of the release without CUDA, {values['bytes'] / 1e9:.1f} GB with all four "
+        f"environments: {values['first']:.0f} seconds with every package fetched, and {values['again']:.1f} seconds "
+        "again, where nothing changed."
+    )
+    return ["## Building the stack\n", textwrap.fill(text, 120)]
+
+
 def _publishing(figure: Figure) -> list[str]:
     values = figure["values"]
     size = values["bytes"]
     rows = [
-        f"| {name} | {spread(values[key], 1)} | {size / 1e6 / statistics.median(values[key]):.0f} |"
+        f"| {name} | {spread(values[key], 1)} | {size / 1e6 / statistics.median(values[key]):.0f} | "
+        f"{values['files'] / statistics.median(values[key]):,.0f} |"
         for name, key in (("`sciencebox-stack publish`", "publish"), ("`tar \\| zstd -3`", "tar | zstd"))
     ]
     text = (
@@ -315,7 +327,11 @@ def _publishing(figure: Figure) -> list[str]:
         f"{values['stored_bytes'] / 1e9:.2f} GB, the archive {values['packed_bytes'] / 1e9:.2f} GB. A second release "
         f"that differs in one package (pandas) adds {values['second_release_bytes'] / 1e6:.0f} MB."
     )
-    head = ["## Publishing the stack\n", textwrap.fill(text, 120), "\n| | seconds | MB/s |\n|---|---|--:|"]
+    head = [
+        "## Publishing the stack\n",
+        textwrap.fill(text, 120),
+        "\n| | seconds | MB/s | files/s |\n|---|---|--:|--:|",
+    ]
     ratio = spread(ratios(values["publish"], values["tar | zstd"]))
     return [*head, *rows, f"\nPublish / tar, round by round: {ratio}.", textwrap.fill(after, 120)]
 

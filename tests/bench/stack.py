@@ -52,6 +52,19 @@ def publishing(rounds: int, say: Say) -> dict[str, Any]:
     return found
 
 
+def building(_rounds: int, say: Say) -> dict[str, Any]:
+    """Seconds of `sciencebox-stack build` of the release's CPU variant, from nothing and again. Once: it takes long."""
+    say("building, with every package fetched")
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(dir=stack_folder().parents[2]) as scratch:
+        folder = Path(scratch) / NAME
+        places = {"SCIENCEBOX_TEST_STACK": str(folder), "UV_CACHE_DIR": str(Path(scratch) / "packages")}
+        for step in ("first", "again"):
+            found[step] = _seconds(STACK_TOOL, environment={**os.environ, **places})
+        found["bytes"] = sum(path.lstat().st_size for path in _files(folder))
+    return found
+
+
 def imports(rounds: int, say: Say) -> dict[str, list[float]]:
     """Seconds of `import torch` in a new process, by where the stack comes from."""
     repository = cvmfs.cached_repository(stack_folder())

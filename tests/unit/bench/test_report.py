@@ -46,6 +46,7 @@ RESULTS = {
         {kind: {situation: [0.01] * 99 + [0.03] for situation in (NOBODY, AMONG)} for kind in ("answer", "session")}
     ),
     "replay": figure(replay.compare(2, lambda _: None), rounds=2),
+    "building": figure({"first": 600.0, "again": 1.5, "bytes": 9_900_000_000}, EARLY, 1),
     "publishing": figure(
         {
             **{"files": 90_000, "bytes": 6_000_000_000, "publish": [30.0], "again": [3.0], "tar | zstd": [20.0]},
@@ -128,7 +129,7 @@ def test_percentiles_are_interpolated(percent: int, value: float) -> None:
 def test_every_figure_names_its_run() -> None:
     page = " ".join(report.page(RESULTS).split())
 
-    assert page.count("*Run 1, once.*") == 2  # the cold deployment and the sizes
+    assert page.count("*Run 1, once.*") == 3  # the built stack, the cold deployment and the sizes
     assert page.count("*Run 2, 3 rounds.*") == 6
     assert page.count("*Run 2, 3 rounds, a quick trial.*") == 1
     assert "1. 2026-01-31 09:00 UTC, `make bench ARGS=--cold`: 2 cores; Docker 28; jupyterhub 6." in page
