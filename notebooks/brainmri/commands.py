@@ -169,7 +169,9 @@ def compare_(options: argparse.Namespace) -> int:
 
 def models_(options: argparse.Namespace) -> int:
     """List every network with its task, framework, and how many parameters it has and learns."""
-    listed = [model for module in dict.fromkeys(TASKS.values()) for model in _imported(module).models()]
+    listed = [
+        model for module in dict.fromkeys((TASKS | IN_NOTEBOOKS).values()) for model in _imported(module).models()
+    ]
     if options.json:
         print(json.dumps(listed, indent=2))
         return 0

@@ -253,6 +253,7 @@ def test_the_models_are_listed_with_their_sizes(capsys: pytest.CaptureFixture[st
     models = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
     talk, listed = models["unet-talk"], {name: model["parameters"] for name, model in models.items()}
     assert (talk["parameters"], talk["trainable"]) == (34_535_745, 34_523_969)
+    assert models["unet-talk-keras"] == {**talk, "name": "unet-talk-keras", "framework": "keras"}
     assert {"segmentation3d-quick", "vae-quick", "gan-quick", "vae-full"} <= set(listed)
     assert listed["gan-quick"] > listed["segmentation3d-quick"]
 

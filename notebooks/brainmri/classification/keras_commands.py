@@ -1,4 +1,4 @@
-"""What `brainmri` can do with a network that the notebook `11_classification_2d` trained in Keras: export it.
+"""What `brainmri` can do with networks in Keras: list them, and export what `11_classification_2d` trained.
 
 Keras runs on PyTorch as well as on TensorFlow. Here it does, so that networks of both are translated and asked by the
 same code.
@@ -6,6 +6,7 @@ same code.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,27 @@ def predict(_options: argparse.Namespace) -> int:
     raise DataError(IN_KERAS)
 
 
+def models() -> list[dict[str, Any]]:
+    """The U-Net of the talk in Keras, where that is there; the classifier is built in its notebook."""
+    try:
+        _keras()
+    except DataError:
+        return []
+    from brainmri import unet_keras
+
+    model = unet_keras.build()
+    learnt = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    told = {"name": "unet-talk-keras", "task": "segmentation2d", "framework": "keras"}
+    return [{**told, "parameters": model.count_params(), "trainable": learnt}]
+
+
 def _load(path: Path) -> Any:
+    return _keras().saving.load_model(path, compile=False)
+
+
+def _keras() -> Any:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     keras = library("keras")
     if keras.config.backend() != "torch":
         raise DataError("Keras does not run on PyTorch here. Use a terminal, or the kernel PyTorch.")
-    return keras.saving.load_model(path, compile=False)
+    return keras
