@@ -154,7 +154,9 @@ def read_folder(root: Path, source: Source | None = None, *, allow_missing: bool
         raise DataError(f"{root} has no labels.csv. A data set is a folder with labels.csv and a folder slices.")
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
+            heading = lines.readline()
+            lines.seek(0)  # where a comma is for decimals, Excel writes semicolons
+            reader = csv.DictReader(lines, delimiter=";" if heading.count(";") > heading.count(",") else ",")
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} is no table in UTF-8 ({error}). Save it again as CSV, in UTF-8.") from error

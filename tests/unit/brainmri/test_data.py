@@ -30,6 +30,13 @@ def test_reads_records_with_their_facts(make_folder: Callable[..., Path]) -> Non
     assert all(item.source.licence == "CC0" for item in dataset)
 
 
+def test_a_table_as_excel_writes_it_in_other_countries_is_read(make_folder: Callable[..., Path]) -> None:
+    folder = make_folder(ROWS)
+    before, table = data.read_folder(folder), folder / "labels.csv"
+    table.write_text(table.read_text().replace(",", ";"), encoding="utf-8-sig")
+    assert data.read_folder(folder) == before
+
+
 def test_block_stands_in_for_an_unknown_patient(make_folder: Callable[..., Path]) -> None:
     folder = make_folder(ROWS, columns=("slice", "tumour", "block"))
     assert data.read_folder(folder).grouping == "block"
