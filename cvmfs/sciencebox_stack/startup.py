@@ -4,6 +4,8 @@ It takes milliseconds, initialises no GPU, and says nothing where all is well. I
 so it imports nothing of this package.
 """
 
+STUB = 34  # CUDA_ERROR_STUB_LIBRARY: what each call of the library answers that NVIDIA's toolkit has for linking
+
 
 def problem(needed: str, maps: str = "/proc/self/maps") -> str:
     """A sentence on why no GPU will be used, else an empty one. ``needed`` is the environment's CUDA version."""
@@ -16,9 +18,10 @@ def problem(needed: str, maps: str = "/proc/self/maps") -> str:
     with open(maps, encoding="utf-8") as file:  # noqa: PTH123  pathlib takes longer to import than all of this
         loaded = next((line.split()[-1] for line in file if "/libcuda.so" in line), "libcuda.so.1")
     version = ctypes.c_int()
-    if loaded.startswith("/cvmfs/") or not hasattr(library, "cuDriverGetVersion"):
+    told = library.cuDriverGetVersion(ctypes.byref(version)) if hasattr(library, "cuDriverGetVersion") else STUB
+    if loaded.startswith("/cvmfs/") or told == STUB:
         return f"{loaded} is no driver but a stub, and hides the driver: no GPU will be found. Remove it from the path."
-    if library.cuDriverGetVersion(ctypes.byref(version)) != 0:
+    if told != 0:
         return f"{loaded} does not tell its version: the driver of this server does not work. Tell your administrator."
     major, minor = version.value // 1000, version.value % 1000 // 10
     wanted = needed.split(".", maxsplit=1)[0]
@@ -49,4 +52,4 @@ def _watch() -> None:
 
 if __name__ == "__main__":
     _watch()
-    del _watch, problem
+    del _watch, problem, STUB

@@ -71,6 +71,8 @@ def test_a_session_without_a_gpu_says_nothing(tmp_path: Path) -> None:
 
 def test_a_stub_and_a_driver_that_does_not_work_are_said(tmp_path: Path) -> None:
     assert "is no driver but a stub" in says(tmp_path, driver(tmp_path / "stub", "int nothing;"), "13.2")[1]
+    of_toolkit = driver(tmp_path / "toolkit", "int cuDriverGetVersion(int *version) { return 34; }")
+    assert "is no driver but a stub" in says(tmp_path, of_toolkit, "13.2")[1]
     broken = driver(tmp_path / "broken", "int cuDriverGetVersion(int *version) { return 999; }")
     assert "does not work" in says(tmp_path, broken, "13.2")[1]
 
