@@ -16,10 +16,12 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from brainmri.fit import best_device, hardware
 from brainmri.segmentation3d import cohort as brains
 from brainmri.segmentation3d import samples, sizes
 from brainmri.segmentation3d.cases import Cohort, read_cohort
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 CASES, EPOCHS = 8, 2
 SIZE = replace(sizes.named("quick"), spacing=1.0, cases=CASES)
-FULL = torch.autocast("cpu", torch.bfloat16, enabled=False)
 WATCH_S = 0.2
 
 
@@ -45,14 +46,15 @@ def main() -> None:
         brains.make(folder, cases=CASES, spacing=SIZE.spacing)
         return
     torch.manual_seed(0)
-    feeds = {"ours": ours, "tutorial": tutorial, "cached": lambda cohort: tutorial(cohort, cached=True)}
-    peak = Peak()
+    feeds = {"ours": ours, "tutorial": tutorial, "cached": partial(tutorial, cached=True)}
+    device, peak = best_device(), Peak()
     began = time.perf_counter()
-    batches = feeds[kind](read_cohort(folder))
-    print(json.dumps({"ready_s": time.perf_counter() - began, **measured(batches), "peak_bytes": peak.end()}))
+    batches = feeds[kind](read_cohort(folder), device)
+    ready = time.perf_counter() - began
+    print(json.dumps({"ready_s": ready, **measured(batches, device), "peak_bytes": peak.end(), "hardware": hardware()}))
 
 
-def ours(cohort: Cohort) -> Batches:
+def ours(cohort: Cohort, device: torch.device) -> Batches:
     """What a study does: every case in memory on the network's grid, patches changed a batch at a time."""
     patches = Patches(samples.load(cohort.cases, SIZE.spacing), SIZE.edge, 0)
     steps = CASES // SIZE.batch
@@ -60,13 +62,13 @@ def ours(cohort: Cohort) -> Batches:
 
     def epoch() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for _ in range(steps):
-            images, labels = patches.batch(next(numbers), SIZE.batch, torch.device("cpu"))
+            images, labels = patches.batch(next(numbers), SIZE.batch, device)
             yield images, one_hot(labels)
 
     return epoch
 
 
-def tutorial(cohort: Cohort, *, cached: bool = False) -> Batches:
+def tutorial(cohort: Cohort, device: torch.device, *, cached: bool = False) -> Batches:
     """The transforms of MONAI's tutorial in its order, a process a core; `cached` keeps what comes before chance."""
     from monai import transforms as mt
     from monai.data import CacheDataset, DataLoader, Dataset
@@ -92,33 +94,44 @@ def tutorial(cohort: Cohort, *, cached: bool = False) -> Batches:
 
     def epoch() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for batch in loader:
-            yield tuple(batch[name].as_tensor().float() for name in both)
+            yield tuple(batch[name].as_tensor().to(device).float() for name in both)
 
     return epoch
 
 
-def measured(batches: Batches) -> dict[str, float]:
+def measured(batches: Batches, device: torch.device) -> dict[str, float]:
     """Seconds of an epoch, how much of them the network waits, and how much is not spent in convolutions."""
-    learner = sizes.learner("segmentation3d", SIZE, "dice", 0)
+    learner = sizes.learner("segmentation3d", SIZE, "dice", 0).to(device)
+    mixed = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     waited, learnt, seconds = 0.0, 0.0, []
     for number in range(1 + EPOCHS):
-        began = asked = time.perf_counter()
+        began = asked = now(device)
         for images, truth in batches():
-            given = time.perf_counter()
-            learner.learn(images, truth, FULL)
+            given = now(device)
+            learner.learn(images, truth, mixed)
             if number:  # the first warms the caches
                 waited += given - asked
-                learnt += time.perf_counter() - given
-            asked = time.perf_counter()
-        seconds.append(time.perf_counter() - began)
+                learnt += now(device) - given
+            asked = now(device)
+        seconds.append(now(device) - began)
     total = sum(seconds[1:])
     images, truth = next(iter(batches()))
-    began = time.perf_counter()
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
-        learner.learn(images, truth, FULL)
-    step = time.perf_counter() - began
-    convolving = sum(one.self_cpu_time_total for one in seen.key_averages() if "conv" in one.key) / 1e6 / step
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    began = now(device)
+    with profile(activities=activities) as seen:
+        learner.learn(images, truth, mixed)
+        step = now(device) - began
+    of = f"self_{'device' if device.type == 'cuda' else 'cpu'}_time_total"
+    spent = sum(getattr(one, of) for one in seen.key_averages() if one.key.startswith("aten::") and "conv" in one.key)
+    convolving = spent / 1e6 / step
     return {"epoch_s": total / EPOCHS, "waiting": waited / total, "not_convolving": 1 - convolving * learnt / total}
+
+
+def now(device: torch.device) -> float:
+    """Seconds, when a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Peak:
