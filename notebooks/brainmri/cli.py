@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--patients", type=int, default=60, help="made-up heads, half with a lesion (default 60)")
     synthetic.add_argument("--slices", type=int, default=6, help="slices of each head, 20 at most (default 6)")
     synthetic.add_argument("--difficulty", type=float, default=0.5, help="0 easy to 1 hard (default 0.5)")
+    synthetic.add_argument("--motion", type=float, default=0.0, help="0 lies still to 1 moves much (default 0)")
     synthetic.add_argument("--seed", type=int, default=0, help="the same seed makes the same images (default 0)")
     synthetic.add_argument(
         "--planes", nargs="+", default=["axial"], choices=PLANES, help="cuts to draw (default axial)"
@@ -144,6 +145,7 @@ def _synthetic(options: argparse.Namespace) -> int:
         patients=options.patients,
         slices=options.slices,
         difficulty=options.difficulty,
+        motion=options.motion,
         planes=options.planes,
         seed=options.seed,
         on_progress=counter("drawing"),

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
-DRAWN = re.compile(r"(made-up [^,]+), difficulty [^,]+, seed (\d+)")  # how the sources of made-up data are named
+# How the sources of made-up data are named.
+DRAWN = re.compile(r"(made-up [^,]+), difficulty [^,]+(?:, motion [^,]+)?, seed (\d+)")
 WEIGHTS = "model.pt"
 NAMED = 5  # of what was learnt from, before the rest is counted
 

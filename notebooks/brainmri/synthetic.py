@@ -1,9 +1,9 @@
 """Synthetic T1-like slices with and without a glioma-like lesion, for learning and testing without patient data.
 
 Slices of the MNI152 template (ICBM 152, nonlinear symmetric 2009a, as carried by nilearn) are given a skull and
-scalp, deformed, lit unevenly and made noisy: one made-up head after the other. Half of the heads get a lesion that
-grows as a glioma looks after contrast: dark oedema, an irregular bright rim, a core that is dark or bright, and tissue
-pushed aside.
+scalp, deformed, lit unevenly, if asked for moved while they are scanned, and made noisy: one made-up head after the
+other. Half of the heads get a lesion that grows as a glioma looks after contrast: dark oedema, an irregular bright rim,
+a core that is dark or bright, and tissue pushed aside.
 All may get decoys: small bright vessels, dark round cysts, small white-matter spots. None of this is a patient,
 and no figure obtained here says anything about patients. Every image carries the word SYNTHETIC.
 """
@@ -25,6 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from brainmri.data import MADE_UP, STAMP, Dataset, Plane, Source, read_folder, write_source
+from brainmri.motion import moved
 from brainmri.store import new_folder, write_labels
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def make(
     patients: int = 60,
     slices: int = 6,
     difficulty: float = 0.5,
+    motion: float = 0.0,
     planes: Sequence[Plane] = ("axial",),
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -83,28 +85,31 @@ def make(
     """Write a synthetic data set with masks and read it; an existing one at `root` is read as it is.
 
     `patients` heads of `slices` neighbouring slices each, every other one with a lesion. `difficulty` from 0 (large,
-    bright lesions) to 1 (small, faint ones among noise and decoys). `planes` are used in turn, one a head. The same
-    arguments give the same pixels. The folder appears only when it is complete. Raises ValueError for arguments out of
-    range.
+    bright lesions) to 1 (small, faint ones among noise and decoys), `motion` from 0 (who lies still) to 1. `planes` are
+    used in turn, one a head. The same arguments give the same pixels. The folder appears only when it is complete.
+    Raises ValueError for arguments out of range.
     """
-    if patients < 2 or not 1 <= slices <= MOST_SLICES or not 0 <= difficulty <= 1 or seed < 0:
+    in_range = 1 <= slices <= MOST_SLICES and 0 <= difficulty <= 1 and 0 <= motion <= 1
+    if patients < 2 or not in_range or seed < 0:
         raise ValueError(
-            f"patients must be at least 2, slices from 1 to {MOST_SLICES}, difficulty between 0 and 1, and the seed no "
-            "less than 0"
+            f"patients must be at least 2, slices from 1 to {MOST_SLICES}, difficulty and motion between 0 and 1, and "
+            "the seed no less than 0"
         )
     if root.exists():
         return read_folder(root)
     with new_folder(root, shared=True) as unfinished:  # two trainings may draw the same heads
-        _write(unfinished, heads(patients, slices, seed, planes), difficulty, source(difficulty, seed), on_progress)
+        made = heads(patients, slices, seed, planes)
+        _write(unfinished, made, (difficulty, motion), source(difficulty, seed, motion), on_progress)
     return read_folder(root)
 
 
-def source(difficulty: float, seed: int) -> Source:
+def source(difficulty: float, seed: int, motion: float = 0.0) -> Source:
     """Where the images of `make` are from."""
-    return Source(f"made-up heads, difficulty {difficulty:g}, seed {seed}", LICENCE, synthetic=True)
+    how = f"difficulty {difficulty:g}" + (f", motion {motion:g}" if motion else "")
+    return Source(f"made-up heads, {how}, seed {seed}", LICENCE, synthetic=True)
 
 
-def draw(head: Head, difficulty: float) -> list[Drawn]:
+def draw(head: Head, difficulty: float, motion: float = 0.0) -> list[Drawn]:
     """The slices of one head. The same head with and without a lesion differs in nothing but the lesion."""
     random = np.random.default_rng(head.seed)
     warp = _warp(random)
@@ -116,6 +121,7 @@ def draw(head: Head, difficulty: float) -> list[Drawn]:
     lesion = _Lesion.draw(np.random.default_rng((head.seed, 1)), brain, difficulty, reach) if head.lesion else None
     tissue = _Tissue.draw(np.random.default_rng((head.seed, 2)), head.plane)
     decoys = [_Decoy.draw(random, brain) for _ in range(random.poisson(1 + 3 * difficulty))]
+    moving = np.random.default_rng((head.seed, 3))  # of its own: who moves is otherwise the same head
     drawn = []
     for height in head.heights_mm:
         image = _with_skull(_template_slice(height, head.plane))
@@ -127,7 +133,7 @@ def draw(head: Head, difficulty: float) -> list[Drawn]:
             image, mask = lesion.paint(image, height - middle)
         image = ndimage.map_coordinates(image, warp, order=1, mode="constant")
         mask = ndimage.map_coordinates(mask.astype(np.float32), warp, order=1, mode="constant") > 0.5
-        image = np.clip(image, 0, None) ** gamma * light
+        image = moved(np.clip(image, 0, None) ** gamma * light, motion, moving)
         rician = np.hypot(image + random.normal(0, noise, image.shape), random.normal(0, noise, image.shape))
         drawn.append(Drawn(np.clip(rician, 0, 1).astype(np.float32), mask))
     return drawn
@@ -263,14 +269,14 @@ class _Decoy:
 def _write(
     root: Path,
     made: list[Head],
-    difficulty: float,
+    how: tuple[float, float],
     source: Source,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
     (root / "slices").mkdir()
     (root / "masks").mkdir()
     firsts = np.cumsum([1, *(len(head.heights_mm) for head in made)])
-    jobs = [(root, head, difficulty, source, int(first)) for head, first in zip(made, firsts, strict=False)]
+    jobs = [(root, head, how, source, int(first)) for head, first in zip(made, firsts, strict=False)]
     with workers(len(jobs)) as each:
         for done, _ in enumerate(each(_write_head, jobs), start=1):
             if on_progress:
@@ -284,12 +290,12 @@ def _write(
     write_source(root, source)
 
 
-def _write_head(job: tuple[Path, Head, float, Source, int]) -> None:
-    root, head, difficulty, source, first = job
+def _write_head(job: tuple[Path, Head, tuple[float, float], Source, int]) -> None:
+    root, head, how, source, first = job
     notes = PngInfo()
     notes.add_text("Source", source.credit)
     notes.add_text("Comment", MADE_UP)
-    for number, drawn in enumerate(draw(head, difficulty), start=first):
+    for number, drawn in enumerate(draw(head, *how), start=first):
         stamped(drawn.image).save(root / "slices" / f"{number}.png", pnginfo=notes)
         Image.fromarray(drawn.mask).save(root / "masks" / f"{number}.png", pnginfo=notes)
 

@@ -89,7 +89,7 @@ def test_slices_that_were_learnt_from_are_no_test(run: Path, heads: Path, capsys
 
 
 def test_the_same_heads_drawn_otherwise_are_none(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    synthetic.make(tmp_path / "again", patients=2, slices=1, difficulty=0.9)
+    synthetic.make(tmp_path / "again", patients=2, slices=1, difficulty=0.9, motion=0.5)
     assert main(["evaluate", str(run), "--data", str(tmp_path / "again")]) == 2
     assert "made-up heads of seed 0, and these are the same ones" in capsys.readouterr().err
 

@@ -77,6 +77,20 @@ def test_grey_values_stay_between_black_and_white() -> None:
     assert drawn.image.max() <= 1
 
 
+def test_a_head_that_moves_is_the_same_head_in_the_same_place_with_ghosts_beside_it() -> None:
+    head = synthetic.Head(True, (10.0,), seed=1)
+    (still,), (little,), (much,) = (synthetic.draw(head, 0.0, motion) for motion in (0.0, 0.3, 1.0))
+    (again,) = synthetic.draw(head, 0.0, 1.0)
+    assert np.array_equal(much.image, again.image)
+    assert np.array_equal(still.mask, much.mask)
+    above = np.s_[:12, 96:160]  # there is nothing but air
+    ghosts = [float(drawn.image[above].mean()) for drawn in (still, little, much)]
+    assert ghosts == sorted(ghosts)
+    assert ghosts[2] > 1.5 * ghosts[0]
+    alike = [float(np.corrcoef(still.image.ravel(), drawn.image.ravel())[0, 1]) for drawn in (little, much)]
+    assert 0.8 < alike[1] < alike[0]
+
+
 @pytest.mark.parametrize("plane", synthetic.AXIS)
 def test_a_mask_is_where_the_lesion_is(plane: synthetic.Plane) -> None:
     """What differs from the same head without it lies in the mask or, as oedema does, around it."""
@@ -130,7 +144,9 @@ def test_a_set_that_another_kernel_has_drawn_meanwhile_is_taken(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.parametrize("wrong", [{"patients": 1}, {"slices": 0}, {"slices": 21}, {"difficulty": 1.5}, {"seed": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"patients": 1}, {"slices": 0}, {"slices": 21}, {"difficulty": 1.5}, {"motion": 2}, {"seed": -1}]
+)
 def test_arguments_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="patients must be at least 2, slices from 1 to 20, difficulty between 0"):
+    with pytest.raises(ValueError, match="at least 2, slices from 1 to 20, difficulty and motion between 0"):
         synthetic.make(tmp_path / "set", **wrong)  # type: ignore[arg-type]
