@@ -68,7 +68,7 @@ def section(figure: Figure) -> list[str]:
             f"with {CORES} threads, while programs with one thread each compute on the same {CORES} cores. A session's "
             "threads sleep while they wait for one another (`OMP_WAIT_POLICY=passive`); by itself OpenMP lets them "
             "spin, also for one that cannot run because of the other programs. Who sleeps has to be woken, which is "
-            "the price where nobody else computes; whoever knows to be alone may unset the variable."
+            "the price where nobody else computes."
         ),
         f"\n| the training runs | {OURS} | {PLAIN} | round by round |\n|---|--:|--:|--:|",
         *rows,
