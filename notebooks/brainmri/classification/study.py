@@ -181,19 +181,23 @@ class Trained:
         """From which probability on a slice is said to show it."""
         return float(self.card["threshold"])
 
-    def probabilities(self, slices: Sequence[Slice], on_progress: Callable[[int, int], None]) -> NDArray[np.float64]:
+    def images(self, slices: Sequence[Slice], on_progress: Callable[[int, int], None] = lambda *_: None) -> Array:
+        """Slices as it takes them. Raises DataError for the first that cannot be read."""
+        return normalised(slices, int(self.card["size"]["pixels"]), on_progress)
+
+    def probabilities(self, images: Array) -> NDArray[np.float64]:
         """The probability of each class, (n, classes)."""
-        return probabilities(self.model, normalised(slices, int(self.card["size"]["pixels"]), on_progress))
+        return probabilities(self.model, images)
 
     def evaluate(self, dataset: Dataset, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
         """Figures on slices that it did not learn from. Raises LeakageError naming those that it did."""
         truth = dataset.shows(self.label)
-        images = normalised(dataset.slices, int(self.card["size"]["pixels"]), on_progress)
+        images = self.images(dataset.slices, on_progress)
         asked = zip((item.image.name for item in dataset), stored.digests(images), strict=True)
         instead = "Those of the slices that its training kept apart are in result.json."
         stored.refuse_known(asked, self.card["slices"], instead)
         stored.refuse_drawn_before(dataset.source, [self.card["data_name"]])
-        score = probabilities(self.model, images)[:, self.classes.index(self.label)]
+        score = self.probabilities(images)[:, self.classes.index(self.label)]
         auc = metrics.bootstrap_auc(truth, score, dataset.groups)
         counts = metrics.confusion(truth, score, self.threshold)
         return {
