@@ -120,10 +120,15 @@ def folds(groups: NDArray[np.str_], count: int) -> Iterator[Fold]:
             f"All slices with a mask are of one patient or block ({names[0] if len(names) else 'none'}): what a "
             "network learns from it cannot be tested on another. Add slices of a second one."
         )
-    divide = GroupKFold(n_splits=min(count, len(names)))  # not shuffled: so it makes the folds alike in size
+    divide = GroupKFold(n_splits=fold_count(groups, count))  # not shuffled: so it makes the folds alike in size
     for train, test in divide.split(groups, groups=groups):
         assert_no_leakage({"train": train, "test": test}, groups)
         yield Fold(train, test)
+
+
+def fold_count(groups: Sequence[str] | NDArray[np.str_], count: int) -> int:
+    """How many folds `folds` makes."""
+    return min(count, len(set(groups)))
 
 
 def network(size: Size) -> UNet:

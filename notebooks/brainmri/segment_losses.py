@@ -150,7 +150,7 @@ class Comparison:
             "groups": len(set(groups[fold.test])),
             "without_tumour": sum(not one.area for one in next(iter(self.outcomes.values())).even),
             "learnt_from": len(fold.train),
-            "split": f"{self.dataset.grouping} split, fold 1 of {min(self.size.folds, len(set(groups)))}",
+            "split": f"{self.dataset.grouping} split, fold 1 of {segment.fold_count(groups, self.size.folds)}",
             "data": self.dataset.source.credit,
             "size": self.size_name,
             "epochs": self.size.then,

@@ -178,7 +178,7 @@ class Study:
             overlaps=overlaps,
             groups=tuple(groups),
             by=self.dataset.grouping,
-            folds=len(self.folds(samples)),
+            folds=segment.fold_count(groups, self.size.folds),
             pretrained=self.pretrain,
             source=self.dataset.source,
             size=self.size_name,
