@@ -277,9 +277,8 @@ class Deployment:
             environment = caller_environment(self.environment, self.socket)
             run(command, screen, env=environment, on_failure="The services could not be stopped.")
         for service in watch.read_services(self.client, self.settings.name).values():
-            engine.end(
-                self.client, service.id
-            )  # of what Compose has lost the values, with the data or by another `data_root`
+            # That of which Compose has lost the values, with the data or by another `data_root`.
+            engine.end(self.client, service.id)
         ended += self._end_sessions()  # that somebody has started meanwhile
         network.remove(self.client, self.settings)
         return f"stopped, with {ended} sessions" if ended else "stopped"
